@@ -1,0 +1,164 @@
+"""Training from Python: what the verb `train` calls too."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlp_rnn.config import load_recipe, override, read_yaml
+from nlp_rnn.errors import InputError
+from nlp_rnn.registry import get_task
+from nlp_rnn.tasks.base import Assets, Task
+
+if TYPE_CHECKING:
+    from nlp_rnn.data.records import Records
+    from nlp_rnn.run import Run
+
+
+def train(
+    task: str,
+    recipe: str = "starter",
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    **sections: Any,
+) -> Run:
+    """Trains a model.
+
+    Args:
+        task: name of the task.
+        recipe: name of the settings to begin with.
+        out: the run directory; by default `runs/<recipe>`, then `-2`, `-3`.
+        config: a YAML file of settings that go before the recipe's.
+        **sections: settings that go before both, such as `train={"epochs": 3}`.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: data or settings are wrong; the message says what to do.
+
+    Example:
+
+        run = nlp_rnn.train("sentiment", recipe="starter", train={"epochs": 2})
+        run.metrics["accuracy"]
+    """
+    settings = override(settings_for(task, recipe, config), sections)
+    return train_with(task, settings, out, recipe)
+
+
+def train_with(task: str, settings: Any, out: str | Path | None, recipe: str) -> Run:
+    """Trains with finished settings in a new run directory."""
+    folder = _new_folder(Path(out) if out is not None else None, recipe)
+    return _train_in(folder, get_task(task), settings, recipe, resuming=False)
+
+
+def resume(path: str | Path, task: str | None = None) -> Run:
+    """Continues an interrupted run from its newest checkpoint, ending as if it had never stopped.
+
+    Raises:
+        InputError: there is none, or it is finished.
+    """
+    path = Path(path)
+    from nlp_rnn.run import read_settings
+
+    found, settings = read_settings(path, task)
+    if (path / "report.json").exists():
+        raise InputError(f"{path} is finished; train anew with another --out, or fine-tune it in a notebook.")
+    return _train_in(path, found, settings, path.name, resuming=True)
+
+
+def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -> Run:
+    """The whole of training: data, assets, batches, model, fit, measure, report."""
+    started = time.perf_counter()
+    from nlp_rnn.training.devices import describe_kernels, import_tensorflow
+
+    import_tensorflow()
+    import keras
+
+    from nlp_rnn.data.summary import data_table
+    from nlp_rnn.run import Run, evaluate_records
+    from nlp_rnn.training.fit import fit
+    from nlp_rnn.training.progress import console
+    from nlp_rnn.training.report import write_report
+
+    found = {name: task.read(config, name) for name in ("train", "validation", "test")}
+    splits: dict[str, Records] = {name: records for name, records in found.items() if records is not None}
+    if "validation" not in splits:
+        raise InputError("There is no validation data: name some, or let data.validation_fraction cut it off.")
+    out.mkdir(parents=True, exist_ok=True)
+    with _sole_owner(out):
+        keras.utils.set_random_seed(config.train.seed)
+        assets = Assets.load(out / "assets") if resuming else task.assets(config, splits["train"])
+        for note in assets.notes:
+            console.print(note)
+        batches = {name: task.batches(config, assets, records, config.train.seed) for name, records in splits.items()}
+        console.print(data_table(splits, batches))
+        model = task.build(config, assets)
+        run = Run(task, config, assets, model, out)
+        if not resuming:
+            run.save_settings(out)
+        kernels = "; ".join(sorted(set(describe_kernels(model).values())))
+        padding = batches["train"].padding
+        console.print(f"{model.count_params():,} parameters · padding {padding:.1%} · recurrent kernel {kernels}")
+        fingerprint = splits["train"].fingerprint()
+        fitted = fit(
+            model,
+            task.loss(config),
+            config.train,
+            batches["train"],
+            lambda: evaluate_records(run, splits["validation"]),
+            out,
+            fingerprint,
+            resuming,
+        )
+        run.calibrate(splits["validation"])
+        measured = [name for name in splits if name != "train"]
+        results = {name: evaluate_records(run, splits[name]) for name in measured}
+        run.save(out)
+        seconds = time.perf_counter() - started
+        write_report(run, splits, batches["train"], fitted, results, fingerprint, recipe, seconds)
+    return run
+
+
+def settings_for(task: str, recipe: str, config: str | Path | None = None) -> Any:
+    """The task's settings: defaults, then the recipe, then the file."""
+    settings = get_task(task).Config()
+    layers = [load_recipe(task, recipe)] + ([read_yaml(config)] if config else [])
+    for values in layers:
+        values.pop("format", None)
+        if values.pop("task", task) != task:
+            raise InputError(f'{config} holds settings of another task than "{task}".')
+        settings = override(settings, values)
+    return settings
+
+
+def _new_folder(out: Path | None, recipe: str) -> Path:
+    if out is None:
+        out, number = Path("runs") / recipe, 1
+        while out.exists():
+            number += 1
+            out = Path("runs") / f"{recipe}-{number}"
+    elif (out / "report.json").exists():
+        raise InputError(f"{out} holds a finished run; choose another --out.")
+    elif (out / "checkpoints").exists():
+        raise InputError(f"{out} holds an unfinished run: continue it with --resume {out}, or choose another --out.")
+    elif out.is_dir() and any(p.name != ".lock" for p in out.iterdir()):
+        raise InputError(f"{out} holds other files; choose another --out.")
+    elif out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; choose another --out.")
+    return out
+
+
+@contextmanager
+def _sole_owner(out: Path) -> Iterator[None]:
+    """Holds the run directory's lock; the system releases it even if this process is killed."""
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"Another process is training in {out}: wait for it, or choose another --out.") from None
+        yield

@@ -1,0 +1,62 @@
+"""`evaluate`: a run and labelled data → metrics."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from nlp_rnn.cli.options import first_path, parse, rename
+from nlp_rnn.errors import InputError
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of the verb itself."""
+
+    run: tyro.conf.Positional[str]
+    """The run directory."""
+    json: bool = False
+    """Print the metrics as one flat JSON object."""
+
+
+def run(task: str | None, arguments: list[str]) -> int:
+    """Evaluates on `--data`, or on the test or validation data that the run knows of."""
+    from nlp_rnn.cli import program
+
+    prog = program(task, "evaluate")
+    path = first_path(arguments, prog) if not {"-h", "--help"} & set(arguments) else None
+    from nlp_rnn.registry import get_task, task_names
+    from nlp_rnn.run import evaluate_records, load, read_settings
+
+    if path is None:
+        config = get_task(task or task_names()[0]).Config()
+    else:
+        _, config = read_settings(Path(path), task)
+    data = config.data
+    kind = make_dataclass(
+        "Options",
+        [("data", Annotated[type(data), tyro.conf.arg(name="data")], field(default=data))],
+        bases=(EvaluateOptions,),
+        frozen=True,
+    )
+    arguments = rename(arguments, "--data", "--data.test")
+    options: Any = parse(kind, arguments, prog, "Measures a run on labelled data, given as --data.")
+    found = load(options.run, task)
+    found.config = type(config)(**{**vars(found.config), "data": options.data})
+    records = found.task.read(found.config, "test") or found.task.read(found.config, "validation")
+    if records is None:
+        raise InputError("Say what to evaluate on with --data.")
+    metrics = evaluate_records(found, records)
+    if options.json:
+        print(json.dumps({k: v for k, v in metrics.items() if not isinstance(v, (dict, list))}))
+        return 0
+    from rich.console import Console
+
+    from nlp_rnn.training.report import result_table
+
+    Console(highlight=False).print(result_table({"value": metrics}))
+    return 0

@@ -1,0 +1,46 @@
+"""`export`: a run → a SavedModel."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from nlp_rnn.cli.options import first_path, parse
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of the verb."""
+
+    run: tyro.conf.Positional[str]
+    """The run directory."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where to write; by default export/<name of the run>."""
+    json: bool = False
+    """Print where it was written and its signatures as JSON."""
+
+
+def run(task: str | None, arguments: list[str]) -> int:
+    """Exports, and says how to load what was written."""
+    from nlp_rnn.cli import program
+
+    prog = program(task, "export")
+    if not {"-h", "--help"} & set(arguments):
+        first_path(arguments, prog)
+    options = parse(ExportOptions, arguments, prog, "Writes a SavedModel that takes raw strings.")
+    from nlp_rnn.run import load
+
+    path = load(options.run, task).export(options.out or Path("export") / Path(options.run).name)
+    if options.json:
+        print(json.dumps({"path": str(path), "signatures": ["serving_default", "tokens"]}))
+        return 0
+    print(f"{path}: a SavedModel with the signatures serving_default (strings) and tokens (ids).")
+    print("Load it where tensorflow and tensorflow-text are installed:")
+    print("  import tensorflow as tf, tensorflow_text")
+    print(f'  serve = tf.saved_model.load("{path}").signatures["serving_default"]')
+    print('  serve(text=tf.constant(["A joyless slog."]))')
+    return 0

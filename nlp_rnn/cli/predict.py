@@ -1,0 +1,132 @@
+"""`predict`: a run and texts → predictions."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import tyro
+
+from nlp_rnn.cli.options import first_path, parse
+from nlp_rnn.errors import InputError
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of the verb."""
+
+    run: tyro.conf.Positional[str]
+    """The run directory."""
+    texts: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Texts; without any, those of --input, of standard input, or of a prompt."""
+    input: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """A file of texts: txt (a text a line), csv, tsv, jsonl, parquet; also .gz."""
+    column: str | None = None
+    """Column of the text in --input; by default the one that the run was trained with."""
+    format: str = "auto"
+    """Format of --input."""
+    output: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Where to write: .jsonl, .csv or .tsv."""
+    json: bool = False
+    """Print a JSON object a line."""
+
+
+def run(task: str | None, arguments: list[str]) -> int:
+    """Predicts for arguments, a file, standard input, or at a prompt."""
+    from nlp_rnn.cli import program
+
+    prog = program(task, "predict")
+    if not {"-h", "--help"} & set(arguments):
+        first_path(arguments, prog)
+    options = parse(PredictOptions, arguments, prog, "Applies a run to texts.")
+    if options.output and Path(options.output).suffix not in (".jsonl", ".csv", ".tsv"):
+        raise InputError(f"The name of --output {options.output} must end in .jsonl, .csv or .tsv.")
+    from nlp_rnn.run import load
+
+    found = load(options.run, task)
+    if not options.texts and not options.input and sys.stdin.isatty():
+        return _prompt(found, options)
+    write = _writer(options)
+    count = 0
+    with open(options.output, "w", encoding="utf-8", newline="") if options.output else nullcontext(sys.stdout) as sink:
+        for prediction in _predictions(found, options):
+            write(sink, prediction, found)
+            count += 1
+    if options.output:
+        print(f"{count:,} predictions written to {options.output}", file=sys.stderr)
+    return 0
+
+
+def _predictions(found: Any, options: PredictOptions) -> Iterator[Any]:
+    if options.texts:
+        yield from found.predict(list(options.texts))
+    elif options.input:
+        columns: dict[str, Any] = {"format": options.format}
+        if options.column:
+            columns[dataclasses.fields(found.task.prediction)[0].name] = options.column
+        yield from found.predict(found.read(options.input, "predict", **columns))
+    else:
+        yield from _from_stdin(found)
+
+
+def _from_stdin(found: Any) -> Iterator[Any]:
+    from nlp_rnn.text.tokenizers import in_chunks
+
+    lines = (line.decode("utf-8", "replace").rstrip("\r\n") for line in sys.stdin.buffer)
+    for chunk in in_chunks(lines, 1000):
+        yield from found.predict(chunk)
+
+
+def _prompt(found: Any, options: PredictOptions) -> int:
+    print("Type a text and press Enter; an empty line ends.", file=sys.stderr)
+    write = _writer(options)
+    while True:
+        try:
+            text = input("> ")
+        except EOFError:
+            return 0
+        if not text.strip():
+            return 0
+        write(sys.stdout, found(text), found)
+
+
+def _writer(options: PredictOptions) -> Any:
+    suffix = Path(options.output).suffix if options.output else ""
+    if suffix in (".csv", ".tsv"):
+        return _TableWriter("," if suffix == ".csv" else "\t")
+    if suffix == ".jsonl" or options.json:
+        return _write_json
+    return _write_shown
+
+
+def _write_json(sink: TextIO, prediction: Any, found: Any) -> None:
+    sink.write(json.dumps(dataclasses.asdict(prediction), ensure_ascii=False) + "\n")
+
+
+def _write_shown(sink: TextIO, prediction: Any, found: Any) -> None:
+    sink.write(found.task.show(prediction) + "\n")
+
+
+@dataclass
+class _TableWriter:
+    """Rows of a table, its header first; nested values become columns of their own."""
+
+    delimiter: str
+    header: list[str] = field(default_factory=list)
+
+    def __call__(self, sink: TextIO, prediction: Any, found: Any) -> None:
+        row: dict[str, Any] = {}
+        for name, value in dataclasses.asdict(prediction).items():
+            row.update({f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value})
+        writer = csv.writer(sink, delimiter=self.delimiter, lineterminator="\n")
+        if not self.header:
+            self.header = list(row)
+            writer.writerow(self.header)
+        writer.writerow(row.values())

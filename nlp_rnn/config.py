@@ -1,0 +1,286 @@
+"""Typed configurations: a recipe, then a YAML file, then dotted options, all of one schema.
+
+The sections below are shared by the tasks; each task composes them into a `Config` dataclass and may extend
+`DataConfig` with the names of its columns. A field's docstring is its help text on the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import tyro
+import yaml
+
+from nlp_rnn.errors import InputError, did_you_mean
+
+RECIPES = Path(__file__).parent / "recipes"
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the records come from."""
+
+    train: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE")] = ("starter",)
+    """Training data, also given as --data: a file, a folder with split files, a hub id, "starter", "-" for stdin."""
+    validation: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE")] = ()
+    """Validation data; where none is given or found beside the training data, a part of that is held out."""
+    test: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE")] = ()
+    """Test data, evaluated once after training."""
+    format: Literal["auto", "csv", "tsv", "jsonl", "txt", "parquet", "conll"] = "auto"
+    """Format of local files; "auto" goes by the suffix (.gz is looked through)."""
+    validation_fraction: float = 0.1
+    """Part of the training data held out for validation where there is no validation data."""
+    test_fraction: float = 0.0
+    """Part of the training data held out for testing where there is no test data."""
+    max_tokens: int = 512
+    """Longer texts are cut to this many tokens (and counted)."""
+    keep: Literal["start", "end", "both"] = "start"
+    """Which part of a text that is too long is kept; "both" keeps the first and the last half."""
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """How text becomes ids."""
+
+    kind: Literal["subword", "word", "character", "byte"] = "subword"
+    """Subword is SentencePiece's unigram model with byte fallback: no text is lost."""
+    size: int = 8000
+    """Vocabulary size, special tokens included (ignored by "byte")."""
+    min_count: int = 1
+    """Words or characters seen less often in training are unknown."""
+    normalization: Literal["none", "nfc", "nfkc"] = "nfkc"
+    """Unicode normalisation form applied first."""
+    lowercase: bool = False
+    """Fold case by Unicode lower-casing."""
+    split: Literal["unicode", "whitespace"] = "unicode"
+    """How "word" finds words: runs of letters and digits, or whatever white space separates."""
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """The vectors of the tokens."""
+
+    size: int = 128
+    """Dimensions; with `vectors`, they must be those of the file."""
+    vectors: str = ""
+    """A text file of pre-trained vectors: GloVe, word2vec or fastText (needs tokenizer.kind word)."""
+    extra_words: int = 0
+    """Words of the vectors file, from its top, that join the vocabulary although training never saw them."""
+    trainable: bool = True
+    """Whether the vectors are trained on, or frozen."""
+    word_dropout: float = 0.0
+    """Probability that a token's whole vector is dropped while training."""
+    dropout: float = 0.0
+    """Dropout of vector components, one mask per sequence."""
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """The recurrent layers."""
+
+    cell: Literal["simple_rnn", "gru", "lstm"] = "lstm"
+    """Kind of recurrent cell."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Activation of the simple RNN."""
+    units: int = 128
+    """State size per direction."""
+    layers: int = 1
+    """Depth."""
+    bidirectional: bool = True
+    """Whether each layer reads in both directions."""
+    residual: bool = False
+    """Add each layer's input to its output, where their sizes agree."""
+    dropout: float = 0.0
+    """Variational dropout on the input of each layer after the first and on the output of the last: one
+    mask per sequence."""
+    weight_drop: float = 0.0
+    """DropConnect on the recurrent kernels: a mask on the weights, drawn once per step of training."""
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """From the sequence to the classes."""
+
+    pooling: Literal["last", "mean", "max", "mean+max", "last+mean+max", "attention"] = "attention"
+    """How a sequence becomes one vector."""
+    attention_units: int = 64
+    """Size of the hidden layer of attention pooling."""
+    dropout: float = 0.0
+    """Dropout before the output layer."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the model is fitted."""
+
+    epochs: int = 10
+    """Passes over the training data, at most."""
+    batch_size: int = 32
+    """Sequences in a batch."""
+    buckets: int = 8
+    """Number of sequence lengths that batches are padded to."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """Optimizer; "sgd" has momentum 0.9."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW) or L2 (SGD)."""
+    warmup: float = 0.05
+    """Part of all steps over which the learning rate rises linearly."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    clip_norm: float = 1.0
+    """Gradients are scaled down to this global norm; 0 turns clipping off."""
+    label_smoothing: float = 0.0
+    """Part of the target's mass spread over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weigh records so that every class counts alike."""
+    patience: int = 3
+    """Stop after this many epochs without a better validation result; 0 never stops."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Keras dtype policy."""
+    jit: Literal["auto", "on", "off"] = "auto"
+    """XLA compilation of the training step."""
+    seed: int = 0
+    """Seed of everything random: a run on the CPU is repeatable."""
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints within an epoch; one is also taken as each epoch begins."""
+
+
+def load_recipe(task: str, name: str) -> dict[str, Any]:
+    """Reads the named recipe of a task as nested dicts.
+
+    A task without recipes, such as one of your own, has an empty "starter".
+
+    Raises:
+        InputError: there is no such recipe.
+    """
+    path = RECIPES / task / f"{name}.yaml"
+    if not path.is_file():
+        known = recipe_names(task)
+        if name == "starter" and not known:
+            return {}
+        raise InputError(f'Task "{task}" has no recipe "{name}".{did_you_mean(name, known)}')
+    return read_yaml(path)
+
+
+def recipe_names(task: str) -> list[str]:
+    """Names of the recipes that come with a task."""
+    return sorted(path.stem for path in (RECIPES / task).glob("*.yaml"))
+
+
+def recipe_header(task: str, name: str) -> str:
+    """The comment at the top of a recipe: its command, result and minutes."""
+    lines = (RECIPES / task / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    header = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        header.append(line.lstrip("# "))
+    return "\n".join(header)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Reads a YAML file of nested mappings.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise InputError(f"Config file {path} does not exist.") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise InputError(f"{path}{line} is not valid YAML: {getattr(error, 'problem', error)}.") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold sections such as `train:` with settings below them.")
+    return values
+
+
+def override(config: C, values: dict[str, Any], where: str = "") -> C:
+    """Returns a copy of a config dataclass with the nested `values` put in, each checked against its type.
+
+    Raises:
+        InputError: a key is unknown, or a value has the wrong type.
+
+    Example:
+
+    >>> override(TrainConfig(), {"epochs": 3}).epochs
+    3
+    """
+    hints = get_type_hints(type(config))
+    names = [f.name for f in dataclasses.fields(config)]  # type: ignore[arg-type]
+    changes = {}
+    for key, value in values.items():
+        dotted = f"{where}{key}"
+        if key not in names:
+            raise InputError(f'There is no setting "{dotted}".{did_you_mean(str(key), names)}')
+        current = getattr(config, key)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, dict):
+                raise InputError(f'"{dotted}" is a section: give its settings below it.')
+            changes[key] = override(current, value, f"{dotted}.")
+        else:
+            changes[key] = _checked(value, hints[key], dotted)
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+
+
+def _checked(value: Any, hint: Any, dotted: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        if value not in arguments:
+            raise InputError(f'"{dotted}" is {value!r}; it must be one of: {", ".join(map(str, arguments))}.')
+        return value
+    if origin is tuple:
+        items = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_checked(item, arguments[0], dotted) for item in items)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise InputError(f'"{dotted}" must be a mapping, such as {{0: negative, 1: positive}}.')
+        return {str(k): str(v) for k, v in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML reads 1e-3 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise InputError(f'"{dotted}" is {value!r}; it must be of type {hint.__name__}.')
+    return value
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config as nested dicts of plain values, as written to `config.yaml`."""
+    return _plain(dataclasses.asdict(config))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+__all__ = [
+    "RECIPES",
+    "DataConfig",
+    "EmbeddingConfig",
+    "HeadConfig",
+    "StackConfig",
+    "TokenizerConfig",
+    "TrainConfig",
+    "load_recipe",
+    "override",
+    "read_yaml",
+    "recipe_header",
+    "recipe_names",
+    "to_dict",
+]

@@ -1,0 +1,1 @@
+"""From any source to records, and from token ids to batches."""

@@ -1,0 +1,209 @@
+"""Token ids → padded batches, in an order that is a function of (seed, epoch) alone.
+
+Rows of similar length share a bucket, and each bucket has one shape. A resumed run starts at its saved batch
+and sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Batch = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
+
+
+class Rows:
+    """Integer rows of different lengths: flat values and the places where rows begin.
+
+    The values lie in a temporary file that is mapped into memory, so that a corpus may be larger than it.
+    """
+
+    def __init__(self, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Takes (flat values, row lengths) of consecutive chunks of rows."""
+        self._file = tempfile.TemporaryFile()
+        lengths = [np.zeros(0, np.int64)]
+        for values, length in parts:
+            self._file.write(np.ascontiguousarray(values, np.int32).tobytes())
+            lengths.append(np.asarray(length, np.int64))
+        self._file.flush()
+        self.lengths = np.concatenate(lengths)
+        self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
+        total = int(self.starts[-1])
+        self.values: np.ndarray = (
+            np.memmap(self._file, np.int32, "r", shape=(total,)) if total else np.zeros(0, np.int32)
+        )
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def padded(self, indices: np.ndarray, length: int) -> np.ndarray:
+        """The rows `indices`, padded with 0 on the right: `[len(indices), length]`."""
+        out = np.zeros((len(indices), length), np.int32)
+        for place, index in enumerate(indices):
+            start = self.starts[index]
+            row = self.values[start : start + min(self.lengths[index], length)]
+            out[place, : len(row)] = row
+        return out
+
+
+class Batches:
+    """Padded batches `(features, targets, sample_weight)`.
+
+    Features are int32 `[batch, time]`, right-padded with 0, no row all padding. Each bucket has one shape; a
+    short batch is filled with repeated rows of weight 0.
+
+    Args:
+        features: rows of ids by feature name; the first one's lengths decide on the buckets.
+        targets: `[rows, …]`.
+        batch_size: rows in a batch.
+        weights: `[rows]`, 1 where None.
+        seed: seed of the order; None keeps buckets in order of length.
+        buckets: at most so many different lengths.
+        cut: how many rows were shortened, for reports.
+
+    Example:
+
+    >>> rows = Rows([(np.array([5, 6, 7]), np.array([1, 2]))])
+    >>> batches = Batches({"tokens": rows}, np.array([0, 1]), batch_size=2, buckets=1)
+    >>> features, targets, weights = next(batches.epoch(0))
+    >>> features["tokens"].tolist()
+    [[5, 0], [6, 7]]
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, Rows],
+        targets: np.ndarray,
+        batch_size: int,
+        weights: np.ndarray | None = None,
+        seed: int | None = None,
+        buckets: int = 8,
+        cut: int = 0,
+    ) -> None:
+        self.cut = cut
+        self.features = dict(features)
+        self.targets = targets
+        self.batch_size = batch_size
+        self.weights = np.ones(len(targets), np.float32) if weights is None else weights.astype(np.float32)
+        self.seed = seed
+        lengths = next(iter(self.features.values())).lengths
+        self.bounds = bucket_bounds(lengths, buckets)
+        self._bucket_of = np.searchsorted(self.bounds, lengths)
+        self._members = [np.flatnonzero(self._bucket_of == b) for b in range(len(self.bounds))]
+        self.lengths = lengths
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch: the same for every epoch."""
+        return sum(-(-len(members) // self.batch_size) for members in self._members)
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Number of ids in an epoch, padding not counted."""
+        return int(self.lengths.sum())
+
+    @property
+    def padding(self) -> float:
+        """Part of the ids in the batches that is padding."""
+        shape = sum(
+            -(-len(m) // self.batch_size) * self.batch_size * int(bound)
+            for m, bound in zip(self._members, self.bounds, strict=True)
+        )
+        return 1.0 - self.tokens_per_epoch / max(shape, 1)
+
+    def plan(self, epoch: int) -> list[tuple[np.ndarray, int, int]]:
+        """The batches of an epoch as (row indices, how many of them count, length)."""
+        order = None if self.seed is None else np.random.default_rng((self.seed, epoch))
+        batches = []
+        for members, bound in zip(self._members, self.bounds, strict=True):
+            rows = members if order is None else order.permutation(members)
+            for start in range(0, len(rows), self.batch_size):
+                chunk = rows[start : start + self.batch_size]
+                filled = np.resize(chunk, self.batch_size)
+                batches.append((filled, len(chunk), int(bound)))
+        if order is not None:
+            batches = [batches[i] for i in order.permutation(len(batches))]
+        return batches
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from the batch `start` on."""
+        for indices, count, length in self.plan(epoch)[start:]:
+            weights = self.weights[indices].copy()
+            weights[count:] = 0.0
+            yield self._features(indices, length), self.targets[indices], weights
+
+    def indexed(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """(row indices, features) of every batch; with short batches left short, for prediction."""
+        for indices, count, length in self.plan(0):
+            yield indices[:count], self._features(indices, length)
+
+    def dataset(self, position: Any = None) -> Any:
+        """A `tf.data.Dataset` of one epoch; each pass over it is the next epoch.
+
+        Args:
+            position: where passes begin, an object with the attributes `epoch` and `batch`, read at the
+                beginning of each; by default passes count their own epochs.
+        """
+        import tensorflow as tf
+
+        passes = iter(range(1 << 62))
+
+        def generate() -> Iterator[Batch]:
+            if position is None:
+                return self.epoch(next(passes))
+            return self.epoch(position.epoch, position.batch)
+
+        features = {name: tf.TensorSpec([self.batch_size, None], tf.int32) for name in self.features}
+        targets = tf.TensorSpec([self.batch_size, *self.targets.shape[1:]], tf.as_dtype(self.targets.dtype))
+        weights = tf.TensorSpec([self.batch_size], tf.float32)
+        data = tf.data.Dataset.from_generator(generate, output_signature=(features, targets, weights))
+        if position is None:
+            data = data.apply(tf.data.experimental.assert_cardinality(self.steps_per_epoch))
+        return data.prefetch(4)
+
+    def _features(self, indices: np.ndarray, length: int) -> dict[str, np.ndarray]:
+        names = list(self.features)
+        out = {names[0]: self.features[names[0]].padded(indices, length)}
+        for name in names[1:]:
+            rows = self.features[name]
+            out[name] = rows.padded(indices, int(rows.lengths[indices].max()))
+        return out
+
+
+def bucket_bounds(lengths: Sequence[int] | np.ndarray, buckets: int) -> np.ndarray:
+    """The at most `buckets` lengths to pad to that waste least: exact, by dynamic programming.
+
+    Returns:
+        Increasing lengths, the last of them the largest there is.
+
+    Example:
+
+    >>> bucket_bounds([1, 1, 1, 9, 10], buckets=2).tolist()
+    [1, 10]
+    """
+    sizes, counts = np.unique(np.asarray(lengths, np.int64), return_counts=True)
+    if len(sizes) > 256:  # coarser steps keep the programme small
+        edges = np.unique(np.quantile(np.asarray(lengths), np.linspace(0, 1, 257), method="higher"))
+        counts = np.histogram(lengths, np.concatenate([[0], edges + 0.5]))[0]
+        sizes = edges.astype(np.int64)
+    n = len(sizes)
+    before = np.concatenate([[0], np.cumsum(counts)])
+    # cost[i, j]: padded size of one bucket of the sizes i … j - 1.
+    cost = (before[None, :] - before[:, None]) * np.concatenate([[0], sizes])[None, :]
+    cost = np.where(np.arange(n + 1)[:, None] < np.arange(n + 1)[None, :], cost, np.iinfo(np.int64).max // 4)
+    best = np.where(np.arange(n + 1) == 0, 0, np.iinfo(np.int64).max // 4)
+    choices = []
+    for _ in range(min(buckets, n)):
+        total = best[:, None] + cost
+        choices.append(total.argmin(0))
+        best = np.concatenate([[best[0]], total.min(0)[1:]])
+    bounds, end = [], n
+    for choice in reversed(choices):
+        if end == 0:
+            break
+        bounds.append(int(sizes[end - 1]))
+        end = int(choice[end])
+    return np.array(sorted(set(bounds)), np.int64)

@@ -1,0 +1,67 @@
+"""Records: the rows of a corpus as plain dicts, on disk (Arrow) or in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_CHUNK = 2000
+
+
+class Records(Sequence[dict[str, Any]]):
+    """A sequence of records, of which only a chunk at a time need be in memory.
+
+    Args:
+        rows: a `datasets.Dataset`, or a list of dicts.
+        dropped: how many rows were left out, by reason.
+        note: how the records came about, where that is worth saying.
+
+    Example:
+
+    >>> records = Records([{"text": "Fine.", "label": "positive"}])
+    >>> list(records.column("text"))
+    ['Fine.']
+    """
+
+    def __init__(self, rows: Any, dropped: Mapping[str, int] | None = None, note: str = "") -> None:
+        self.rows = rows
+        self.dropped = dict(dropped or {})
+        self.note = note
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.rows[i] for i in range(*index.indices(len(self)))]
+        return dict(self.rows[index])
+
+    def column(self, name: str) -> Iterator[Any]:
+        """The values of one field, in order."""
+        if isinstance(self.rows, list):
+            yield from (row[name] for row in self.rows)
+            return
+        column = self.rows.select_columns([name])
+        for start in range(0, len(column), _CHUNK):
+            yield from column[start : start + _CHUNK][name]
+
+    def chunks(self, size: int = _CHUNK) -> Iterator[Records]:
+        """The records in parts of at most `size`, in order."""
+        for start in range(0, len(self), size):
+            yield self.select(range(start, min(start + size, len(self))))
+
+    def select(self, indices: Sequence[int]) -> Records:
+        """The records with the given indices, in that order."""
+        if isinstance(self.rows, list):
+            return Records([self.rows[i] for i in indices], self.dropped, self.note)
+        return Records(self.rows.select(indices), self.dropped, self.note)
+
+    def fingerprint(self) -> str:
+        """A digest of all values except the line numbers: equal for equal records wherever they lie."""
+        digest = hashlib.blake2b(digest_size=12)
+        for start in range(0, len(self), _CHUNK):
+            for row in self[start : start + _CHUNK]:
+                kept = sorted((k, v) for k, v in row.items() if k != "line")
+                digest.update(repr(kept).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()

@@ -1,0 +1,470 @@
+"""Anything → records: hub data sets, files, folders with split files, standard input, the starter corpora.
+
+The readers of line formats are our own because they can say in which file and line an error is. What they
+yield is stored as Arrow by `datasets`, so that a corpus may be larger than memory; path, size and modification
+time are part of the cache's key, so that an edited file is read anew.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from nlp_rnn.config import DataConfig
+from nlp_rnn.data.records import Records
+from nlp_rnn.errors import InputError, did_you_mean
+
+STARTER = Path(__file__).parent / "starter"
+FORMATS = ("csv", "tsv", "jsonl", "txt", "parquet", "conll")
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test",),
+}
+_SUFFIXES = {".json": "jsonl", ".ndjson": "jsonl", ".text": "txt", ".iob": "conll", ".bio": "conll"}
+_HUB_SECONDS = 8
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Which columns a task reads, and what it calls them.
+
+    Args:
+        columns: field of the record → column of the source.
+        optional: fields that may be missing or null, such as the label at prediction.
+        names: values of the label column → label names.
+        label: the field that holds the label, if any.
+    """
+
+    columns: Mapping[str, str]
+    optional: tuple[str, ...] = ()
+    names: Mapping[str, str] | None = None
+    label: str | None = None
+
+
+def read_split(task: str, data: DataConfig, split: str, fields: Fields, seed: int = 0) -> Records | None:
+    """Reads one split, cutting it off the training data where it is given nowhere.
+
+    Returns:
+        The records, or None where there is no such split.
+
+    Raises:
+        InputError: a source cannot be read; the message says where and what to do.
+    """
+    given = getattr(data, split) if split != "train" else ()
+    if given:
+        return _read_all(task, given, split, data.format, fields)
+    if split != "train" and _has_split(task, data.train, split):
+        return _read_all(task, data.train, split, data.format, fields)
+    train = _read_all(task, data.train, "train", data.format, fields)
+    assert train is not None
+    fractions = {}
+    for name, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction)):
+        if not getattr(data, name) and fraction > 0 and not _has_split(task, data.train, name):
+            fractions[name] = fraction
+    parts = _cut(train, fractions, fields.label, seed)
+    return parts.get(split)
+
+
+def read_source(task: str, source: str, fields: Fields, format: str = "auto", split: str = "test") -> Records:
+    """Reads one source for evaluation or prediction: its `split` if it has several, else all of it."""
+    records = _read_all(task, (source,), split, format, fields)
+    assert records is not None
+    return records
+
+
+def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields: Fields) -> Records | None:
+    parts = []
+    for source in sources:
+        places = _places(task, source, format)
+        if split in places:
+            parts.append(places[split](fields))
+        elif len(places) == 1:
+            parts.append(next(iter(places.values()))(fields))
+        else:
+            raise InputError(f'{source} has no "{split}" split; it has: {", ".join(places)}.')
+    if not parts:
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    datasets = _datasets()
+
+    dropped: dict[str, int] = {}
+    for part in parts:
+        for reason, count in part.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    return Records(datasets.concatenate_datasets([part.rows for part in parts]), dropped)
+
+
+def _datasets() -> Any:
+    """The library, imported where it is first needed (a second), its progress bars off."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    return datasets
+
+
+def _has_split(task: str, sources: Iterable[str], split: str) -> bool:
+    return any(split in _places(task, source, "auto") for source in sources)
+
+
+def _places(task: str, source: str, format: str) -> dict[str, Any]:
+    """What a source offers: split → a function of `Fields` that reads it."""
+    if source == "starter":
+        return _folder_places(STARTER / task, "jsonl", f'The task "{task}" has no starter corpus')
+    if source == "-":
+        return {"train": partial(_read_stdin, format)}
+    path = Path(source)
+    if path.is_dir():
+        return _folder_places(path, format, f"{source} is a folder without data")
+    if path.exists():
+        return {"train": partial(_read_file, path, format)}
+    if _looks_like_a_file(source):
+        near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        near = near if "Did you mean" in near else ""
+        raise InputError(f"{source} does not exist.{near}")
+    return _hub_places(source)
+
+
+def _folder_places(folder: Path, format: str, complaint: str) -> dict[str, Any]:
+    places: dict[str, Any] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        stem = path.name.split(".")[0].lower()
+        for split, names in SPLITS.items():
+            if any(re.fullmatch(rf"(.*[-_])?{name}([-_].*)?", stem) for name in names) and _format_of(path):
+                places.setdefault(split, partial(_read_file, path, format))
+    if not places:
+        raise InputError(
+            f"{complaint}: put files in it named train, validation and test, such as train.csv, "
+            f"in one of the formats {', '.join(FORMATS)}."
+        )
+    return places
+
+
+def _looks_like_a_file(source: str) -> bool:
+    path = Path(source)
+    return bool(_format_of(path)) or path.suffix == ".gz" or source.startswith((".", "/", "~")) or source.count("/") > 1
+
+
+def _format_of(path: Path) -> str | None:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    if not suffixes:
+        return None
+    suffix = suffixes[-1]
+    return _SUFFIXES.get(suffix) or (suffix[1:] if suffix[1:] in FORMATS else None)
+
+
+def _read_file(path: Path, format: str, fields: Fields) -> Records:
+    kind = _format_of(path) if format == "auto" else format
+    if kind is None:
+        raise InputError(f"The format of {path} is unknown: say which with --data.format ({', '.join(FORMATS)}).")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty.")
+    datasets = _datasets()
+    if kind == "parquet":
+        try:
+            rows = datasets.load_dataset("parquet", data_files=str(path), split="train")
+        except Exception as error:
+            raise InputError(f"{path} is not a Parquet file: {_last_line(error)}.") from None
+        return _from_table(rows, fields, str(path))
+    stat = path.stat()
+    key = {"path": str(path.resolve()), "size": stat.st_size, "modified": stat.st_mtime_ns}
+    rows = _stored(key, kind, fields, str(path))
+    return _labelled(rows, fields, str(path))
+
+
+def _stored(key: dict[str, Any], kind: str, fields: Fields, shown: str) -> Any:
+    datasets = _datasets()
+
+    features = {name: datasets.Value("string") for name in fields.columns}
+    if kind == "conll":
+        features = {name: datasets.List(datasets.Value("string")) for name in fields.columns}
+    features["line"] = datasets.Value("int64")
+    try:
+        return datasets.Dataset.from_generator(
+            _generate,
+            features=datasets.Features(features),
+            gen_kwargs={
+                **key,
+                "kind": kind,
+                "columns": dict(fields.columns),
+                "optional": fields.optional,
+                "shown": shown,
+            },
+        )
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, (InputError, OSError)):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from None
+        raise
+
+
+def _generate(
+    path: str,
+    size: int,
+    modified: int,
+    kind: str,
+    columns: dict[str, str],
+    optional: tuple[str, ...],
+    shown: str,
+) -> Iterator[dict[str, Any]]:
+    count = 0
+    for line, row in _rows(path, kind, shown, text=next(iter(columns.values()))):
+        if count == 0:
+            for name, column in columns.items():
+                if column not in row and name not in optional:
+                    raise InputError(
+                        f'{shown} has no column "{column}"; it has: {", ".join(row)}. Name yours with --data.{name}.'
+                    )
+        count += 1
+        record: dict[str, Any] = {"line": line}
+        for name, column in columns.items():
+            value = row.get(column)
+            if value is None and column not in row and name not in optional:
+                raise InputError(f'{shown}, line {line}: the field "{column}" is missing.')
+            record[name] = value if isinstance(value, list) else _as_text(value)
+        yield record
+    if count == 0:
+        raise InputError(f"{shown} holds no rows.")
+
+
+def _rows(path: str, kind: str, shown: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    with _open(path) as stream:
+        lines = _decoded(stream, shown)
+        if kind in ("csv", "tsv"):
+            yield from _delimited(lines, "," if kind == "csv" else "\t", shown)
+        elif kind == "jsonl":
+            yield from _json_lines(lines, shown)
+        elif kind == "txt":
+            yield from ((number, {text: line}) for number, line in enumerate(_stripped(lines), 1))
+        else:
+            yield from _conll(lines)
+
+
+def _open(path: str) -> BinaryIO:
+    return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
+
+
+def _decoded(stream: BinaryIO, shown: str) -> Iterator[str]:
+    number = 0
+    try:
+        for number, line in enumerate(stream, 1):
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{shown}, line {number}: byte {error.start + 1} is not UTF-8; convert the file, "
+            f"for example with `iconv -f latin1 -t utf-8`."
+        ) from None
+    except (gzip.BadGzipFile, EOFError, OSError) as error:
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+            raise
+        raise InputError(f"{shown} is not a complete gzip file ({error}); fetch it again.") from None
+
+
+def _stripped(lines: Iterable[str]) -> Iterator[str]:
+    return (line.rstrip("\r\n") for line in lines)
+
+
+def _delimited(lines: Iterator[str], delimiter: str, shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    csv.field_size_limit(sys.maxsize)
+    if delimiter == ",":
+        reader = csv.reader(lines, strict=True)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    start = 1
+    try:
+        header = next(reader, None)
+        if header is None:
+            return
+        start = reader.line_num + 1
+        for row in reader:
+            if row and len(row) != len(header):
+                raise InputError(
+                    f"{shown}, line {start}: {len(row)} fields where the header has {len(header)}; "
+                    f"quote fields that hold the delimiter."
+                )
+            if row:
+                yield start, dict(zip(header, row, strict=True))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{shown}, line {start}: malformed row ({error}).") from None
+
+
+def _json_lines(lines: Iterator[str], shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise InputError(f"{shown}, line {number}: not valid JSON ({error}).") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{shown}, line {number}: a JSON object with named fields is needed.")
+        yield number, row
+
+
+def _conll(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    tokens: list[str] = []
+    tags: list[str] = []
+    start = number = 0
+    for number, line in enumerate(_stripped(lines), 1):
+        parts = line.split()
+        if parts and parts[0] != "-DOCSTART-":
+            start = start if tokens else number
+            tokens.append(parts[0])
+            tags.append(parts[-1])
+        elif tokens:
+            yield start, {"tokens": tokens, "tags": tags}
+            tokens, tags = [], []
+    if tokens:
+        yield start, {"tokens": tokens, "tags": tags}
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def _read_stdin(format: str, fields: Fields) -> Records:
+    if format == "auto":
+        format = "jsonl"
+    with tempfile.NamedTemporaryFile(suffix=f".{format}") as spool:
+        for block in iter(lambda: sys.stdin.buffer.read(1 << 20), b""):
+            spool.write(block)
+        spool.flush()
+        if os.path.getsize(spool.name) == 0:
+            raise InputError("Standard input is empty.")
+        stat = os.stat(spool.name)
+        key = {"path": spool.name, "size": stat.st_size, "modified": stat.st_mtime_ns}
+        return _labelled(_stored(key, format, fields, "standard input"), fields, "standard input")
+
+
+def _hub_places(source: str) -> dict[str, Any]:
+    datasets = _datasets()
+    import huggingface_hub
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    identifier, _, name = source.partition(":")
+    local = "To use a file of your own, give its path with --data."
+    try:
+        if not huggingface_hub.constants.HF_HUB_OFFLINE:
+            huggingface_hub.HfApi().dataset_info(identifier, timeout=_HUB_SECONDS)
+        splits = datasets.get_dataset_split_names(identifier, name or None)
+    except RepositoryNotFoundError:
+        raise InputError(f'There is no file and no data set of the hub named "{source}". {local}') from None
+    except Exception as error:
+        raise InputError(
+            f'"{source}" is no file here, and the hub of data sets cannot be reached ({type(error).__name__}). {local}'
+        ) from None
+
+    def read(split: str, fields: Fields) -> Records:
+        try:
+            rows = datasets.load_dataset(identifier, name or None, split=split)
+        except Exception as error:
+            raise InputError(f'The data set "{source}" cannot be loaded: {_last_line(error)}. {local}') from None
+        return _from_table(rows, fields, source)
+
+    return {ours: partial(read, theirs) for theirs in splits for ours, names in SPLITS.items() if theirs in names} or {
+        "train": partial(read, splits[0])
+    }
+
+
+def _from_table(rows: Any, fields: Fields, shown: str) -> Records:
+    """A table that `datasets` read itself: columns chosen and renamed, labels as names."""
+    datasets = _datasets()
+
+    for name, column in fields.columns.items():
+        if column not in rows.column_names and name not in fields.optional:
+            raise InputError(
+                f'{shown} has no column "{column}"; it has: {", ".join(rows.column_names)}. '
+                f"Name yours with --data.{name}."
+            )
+    present = {name: column for name, column in fields.columns.items() if column in rows.column_names}
+    decode = {
+        name: rows.features[column].int2str
+        for name, column in present.items()
+        if isinstance(rows.features[column], datasets.ClassLabel)
+    }
+
+    def convert(row: dict[str, Any], index: int) -> dict[str, Any]:
+        record: dict[str, Any] = {"line": index + 1}
+        for name in fields.columns:
+            value = row[present[name]] if name in present else None
+            if name in decode and value is not None:
+                value = decode[name](value) if value >= 0 else None
+            record[name] = value if isinstance(value, list) else _as_text(value)
+        return record
+
+    rows = rows.map(convert, with_indices=True, remove_columns=rows.column_names)
+    return _labelled(rows, fields, shown)
+
+
+def _labelled(rows: Any, fields: Fields, shown: str) -> Records:
+    """Renames labels, and drops the rows that have none, counting them."""
+    if fields.label is None:
+        return Records(rows)
+    label = fields.label
+    values = rows[label][:]
+    keep = [i for i, value in enumerate(values) if value not in (None, "")]
+    missing = len(values) - len(keep)
+    if label in fields.optional and not keep:
+        return Records(rows)
+    if not keep:
+        raise InputError(f'{shown}: every row is without a label in the column "{fields.columns[label]}".')
+    if missing:
+        rows = rows.select(keep)
+    if fields.names:
+        rows = rows.map(partial(_rename, label=label, names=dict(fields.names)))
+    return Records(rows, {"no label": missing} if missing else {})
+
+
+def _rename(row: dict[str, Any], label: str, names: dict[str, str]) -> dict[str, Any]:
+    return {label: names.get(row[label], row[label])}
+
+
+def _cut(train: Records, fractions: Mapping[str, float], label: str | None, seed: int) -> dict[str, Records]:
+    """Cuts parts off the training records: at random, of every label alike, the same ones every time."""
+    if not fractions:
+        return {"train": train}
+    generator = np.random.default_rng(seed)
+    labels = np.array(list(train.column(label))) if label else np.zeros(len(train))
+    taken: dict[str, list[int]] = {name: [] for name in fractions}
+    kept: list[int] = []
+    for value in np.unique(labels):
+        indices = generator.permutation(np.flatnonzero(labels == value))
+        total = len(indices)
+        for name, fraction in fractions.items():
+            count = round(total * fraction)
+            taken[name].extend(indices[:count].tolist())
+            indices = indices[count:]
+        kept.extend(indices.tolist())
+    parts = {"train": train.select(sorted(kept))}
+    for name, part in taken.items():
+        if part:
+            note = f"cut off the training data ({fractions[name]:.0%}, of every label alike, seed {seed})"
+            parts[name] = Records(train.select(sorted(part)).rows, note=note)
+    return parts
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].rstrip(".")

@@ -1,0 +1,71 @@
+"""A SavedModel that takes raw strings: tokenizer, model and decoding in one graph."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from nlp_rnn.errors import InputError
+
+if TYPE_CHECKING:
+    from nlp_rnn.run import Run
+
+
+class Served(tf.Module):
+    """What a SavedModel keeps alive: the weights and the tokenizers' tables.
+
+    The signatures hold no Python code; loading needs `tensorflow` and, for its ops, `tensorflow_text`.
+    """
+
+    def __init__(self, model: Any, tokenizers: dict[str, Any]) -> None:
+        super().__init__()
+        self.variables_ = [variable.value for variable in model.variables]
+        self.tables = [t for tokenizer in tokenizers.values() for t in vars(tokenizer).values() if _is_table(t)]
+
+
+def export_saved_model(run: Run, path: Path) -> Path:
+    """Writes the SavedModel and, beside it, the labels in `assets.extra/labels.json`.
+
+    The graph is built for any device: a model trained with cuDNN is exported with the plain loop.
+
+    Raises:
+        InputError: the folder exists and holds something else.
+    """
+    if path.exists() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
+        raise InputError(f"{path} holds other files; choose another folder with --out.")
+    model = _without_cudnn(run.model)
+    served = Served(model, dict(run.assets.tokenizers))
+    signatures = run.task.signatures(run.config, model, run.assets)
+    temporary = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    tf.saved_model.save(
+        served, str(temporary), signatures={k: f.get_concrete_function() for k, f in signatures.items()}
+    )
+    extra = temporary / "assets.extra"
+    extra.mkdir()
+    labels = json.dumps({"task": run.task.name, "labels": list(run.assets.labels)}, ensure_ascii=False)
+    (extra / "labels.json").write_text(labels + "\n", encoding="utf-8")
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+    return path
+
+
+def _without_cudnn(model: keras.Model) -> keras.Model:
+    if not tf.config.list_physical_devices("GPU"):
+        return model
+    copy = keras.models.clone_model(model)
+    for layer in copy._flatten_layers(include_self=False):
+        if isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)):
+            layer.use_cudnn = False
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, tf.lookup.StaticHashTable)

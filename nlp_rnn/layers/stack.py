@@ -1,0 +1,165 @@
+"""Recurrent layers on top of each other, in one or both directions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from nlp_rnn.layers.recurrent import CELLS
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class RecurrentStack(keras.layers.Layer):
+    """A stack of recurrent layers, with residuals and the dropout family that suits them.
+
+    Rows are right-padded. The backward direction reads each row reversed within its length, so that padding
+    stays on the right and cuDNN can serve it.
+
+    Args:
+        cell: "simple_rnn", "gru" or "lstm".
+        units: state size per direction.
+        layers: depth.
+        bidirectional: whether each layer reads in both directions, its outputs side by side.
+        residual: add a layer's input to its output where their sizes agree.
+        dropout: variational dropout (Gal and Ghahramani 2016, arXiv:1512.05287), one mask per sequence, on
+            what each layer passes on.
+        weight_drop: DropConnect on the recurrent kernels (Merity et al. 2018, arXiv:1708.02182).
+        activation: activation of the simple RNN, "tanh" or "relu".
+
+    Call arguments:
+        sequence: `[batch, time, features]`.
+        mask: boolean `[batch, time]`, True for tokens.
+        initial_state: as returned, or None for zeros.
+        training: whether to drop.
+
+    Returns:
+        The sequence `[batch, time, units × directions]`, in which padded steps are 0, and the final state: for
+        each layer a list of `[batch, units]`, first the forward layer's states, then the backward layer's.
+
+    Example:
+
+    >>> stack = RecurrentStack("gru", 8, layers=2)
+    >>> sequence, state = stack(keras.ops.ones((2, 5, 3)))
+    >>> sequence.shape, len(state), len(state[0])
+    (TensorShape([2, 5, 16]), 2, 2)
+    """
+
+    def __init__(
+        self,
+        cell: str = "lstm",
+        units: int = 128,
+        layers: int = 1,
+        bidirectional: bool = True,
+        residual: bool = False,
+        dropout: float = 0.0,
+        weight_drop: float = 0.0,
+        activation: str = "tanh",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        if cell not in CELLS:
+            raise ValueError(f'cell is "{cell}"; it must be one of {", ".join(CELLS)}.')
+        self.cell, self.units, self.layers, self.bidirectional = cell, units, layers, bidirectional
+        self.residual, self.dropout, self.weight_drop, self.activation = (
+            residual,
+            dropout,
+            weight_drop,
+            activation,
+        )
+        self.forward_layers = [self._layer(f"forward_{i}") for i in range(layers)]
+        self.backward_layers = [self._layer(f"backward_{i}") for i in range(layers if bidirectional else 0)]
+        self.dropouts = [
+            keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy, name=f"dropout_{i}") for i in range(layers)
+        ]
+
+    def _layer(self, name: str) -> keras.layers.RNN:
+        options: dict[str, Any] = {"activation": self.activation} if self.cell == "simple_rnn" else {}
+        return CELLS[self.cell](
+            self.units,
+            weight_drop=self.weight_drop,
+            return_sequences=True,
+            return_state=True,
+            dtype=self.dtype_policy,
+            name=name,
+            **options,
+        )
+
+    @property
+    def output_size(self) -> int:
+        """Features of the output sequence."""
+        return self.units * (2 if self.bidirectional else 1)
+
+    def build(self, sequence_shape: Any) -> None:
+        features = sequence_shape[-1]
+        for index, layer in enumerate(self.forward_layers):
+            layer.build((None, None, features))
+            if self.bidirectional:
+                self.backward_layers[index].build((None, None, features))
+            features = self.output_size
+        self.built = True
+
+    def call(
+        self, sequence: Any, mask: Any = None, initial_state: Any = None, training: bool = False
+    ) -> tuple[Any, list[list[Any]]]:
+        lengths = None if mask is None else ops.sum(ops.cast(mask, "int32"), axis=1)
+        final_state = []
+        for index in range(self.layers):
+            given = initial_state[index] if initial_state is not None else None
+            outputs, states = self._both_ways(index, sequence, mask, lengths, given, training)
+            if self.residual and outputs.shape[-1] == sequence.shape[-1]:
+                outputs = outputs + sequence
+            sequence = self.dropouts[index](outputs, training=training)
+            final_state.append(states)
+        if mask is not None:
+            sequence = sequence * ops.cast(ops.expand_dims(mask, -1), sequence.dtype)
+        return sequence, final_state
+
+    def _both_ways(
+        self, index: int, sequence: Any, mask: Any, lengths: Any, given: Any, training: bool
+    ) -> tuple[Any, list[Any]]:
+        per_direction = 2 if self.cell == "lstm" else 1
+        arguments = {"mask": mask, "training": training}
+        forward, *states = self.forward_layers[index](
+            sequence, initial_state=given[:per_direction] if given is not None else None, **arguments
+        )
+        if not self.bidirectional:
+            return forward, states
+        backward, *backward_states = self.backward_layers[index](
+            _reversed(sequence, lengths),
+            initial_state=given[per_direction:] if given is not None else None,
+            **arguments,
+        )
+        return ops.concatenate([forward, _reversed(backward, lengths)], axis=-1), states + backward_states
+
+    def last_output(self, final_state: list[list[Any]]) -> Any:
+        """The last layer's final outputs h of its directions side by side: `[batch, output_size]`."""
+        top = final_state[-1]
+        outputs = top[::2] if self.cell == "lstm" else top
+        return ops.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
+
+    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
+        """Masks are passed as arguments; none is attached to what comes out."""
+
+    def get_config(self) -> dict[str, Any]:
+        names = (
+            "cell",
+            "units",
+            "layers",
+            "bidirectional",
+            "residual",
+            "dropout",
+            "weight_drop",
+            "activation",
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _reversed(sequence: Any, lengths: Any) -> Any:
+    """Each row reversed within its length, padding left where it is."""
+    if lengths is None:
+        return ops.flip(sequence, axis=1)
+    return tf.reverse_sequence(sequence, lengths, seq_axis=1, batch_axis=0)

@@ -1,0 +1,89 @@
+"""Metrics of classification: accuracy, F1, confusion, calibration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Logits `[…, classes]` → probabilities, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def confusion_matrix(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts `[classes, classes]`: rows are the true classes, columns the predicted ones.
+
+    Example:
+
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    return np.bincount(targets * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def precision_recall_f1(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per class; what is divided by zero is zero."""
+    correct = np.diag(confusion).astype(np.float64)
+    precision = correct / np.maximum(confusion.sum(0), 1)
+    recall = correct / np.maximum(confusion.sum(1), 1)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return precision, recall, f1
+
+
+def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over equally wide bins of confidence (Guo et al. 2017).
+
+    Example:
+
+    >>> expected_calibration_error(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]))
+    0.5
+    """
+    confidence, predicted = probabilities.max(-1), probabilities.argmax(-1)
+    bin_of = np.clip((confidence * bins).astype(int), 0, bins - 1)
+    gaps = np.bincount(bin_of, (predicted == targets) - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / max(len(targets), 1))
+
+
+def cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Mean negative log-probability of the true class, in nats."""
+    chosen = softmax(logits)[np.arange(len(targets)), targets]
+    return float(-np.log(np.maximum(chosen, 1e-300)).mean())
+
+
+def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
+    """The temperature in [0.05, 20] that minimises the cross-entropy of `logits / temperature`.
+
+    The loss has one minimum in the inverse temperature; it is found by golden-section search.
+    """
+    low, high = np.log(0.05), np.log(20.0)
+    golden = (np.sqrt(5) - 1) / 2
+    for _ in range(60):
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        if cross_entropy(logits / np.exp(left), targets) < cross_entropy(logits / np.exp(right), targets):
+            high = right
+        else:
+            low = left
+    return float(np.exp((low + high) / 2))
+
+
+def classification_report(logits: np.ndarray, targets: np.ndarray, labels: tuple[str, ...]) -> dict[str, Any]:
+    """All of them: the first key, accuracy, is the one to maximise."""
+    probabilities = softmax(logits)
+    confusion = confusion_matrix(targets, probabilities.argmax(-1), len(labels))
+    precision, recall, f1 = precision_recall_f1(confusion)
+    return {
+        "accuracy": float(np.diag(confusion).sum() / max(len(targets), 1)),
+        "macro_f1": float(f1.mean()),
+        "ece": expected_calibration_error(probabilities, targets),
+        "cross_entropy": cross_entropy(logits, targets),
+        "majority": float(confusion.sum(1).max() / max(len(targets), 1)),
+        "records": len(targets),
+        "precision": {label: float(v) for label, v in zip(labels, precision, strict=True)},
+        "recall": {label: float(v) for label, v in zip(labels, recall, strict=True)},
+        "f1": {label: float(v) for label, v in zip(labels, f1, strict=True)},
+        "confusion": confusion.tolist(),
+    }

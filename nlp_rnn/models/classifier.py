@@ -1,0 +1,163 @@
+"""Sequence classification: embedding → recurrent stack → pooling → classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from nlp_rnn.layers.pooling import SequencePooling
+from nlp_rnn.metrics.classification import fit_temperature
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class ClassifierHead(keras.layers.Layer):
+    """Pools a sequence and classifies the vector, with a temperature that calibrates its confidence.
+
+    The logits are divided by `temperature` (Guo et al. 2017, arXiv:1706.04599), a weight that training leaves
+    at 1 and that is fitted afterwards on validation data: classes stay as they are, probabilities become honest.
+
+    Args:
+        classes: number of classes.
+        pooling: as `SequencePooling`'s kind.
+        attention_units: size of the hidden layer of attention pooling.
+        dropout: dropout on the pooled vector.
+
+    Call arguments:
+        sequence: `[batch, time, features]`.
+        mask: boolean `[batch, time]`.
+        last: `[batch, features]`, for the pooling "last".
+        training: whether to drop.
+
+    Returns:
+        float32 logits `[batch, classes]`.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        pooling: str = "attention",
+        attention_units: int = 64,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.classes, self.dropout = classes, dropout
+        self.pooling = SequencePooling(pooling, attention_units, dtype=self.dtype_policy, name="pooling")
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
+        self.output_layer = keras.layers.Dense(classes, dtype="float32", name="output")
+
+    def build(self, sequence_shape: Any) -> None:
+        self.pooling.build(sequence_shape)
+        self.output_layer.build((None, sequence_shape[-1] * len(self.pooling.parts)))
+        self.temperature = self.add_weight(
+            name="temperature", shape=(), initializer="ones", trainable=False, dtype="float32", autocast=False
+        )
+        self.built = True
+
+    def call(self, sequence: Any, mask: Any = None, last: Any = None, training: bool = False) -> Any:
+        vector, _ = self.pooling(sequence, mask=mask, last=last)
+        return self.classify(vector, training=training)
+
+    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
+        """Masks are passed as arguments; none is attached to the logits."""
+
+    def classify(self, vector: Any, training: bool = False) -> Any:
+        """Pooled vectors → logits."""
+        logits = self.output_layer(self.drop(vector, training=training))
+        return ops.cast(logits, "float32") / self.temperature
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "classes": self.classes,
+            "pooling": self.pooling.kind,
+            "attention_units": self.pooling.attention_units,
+            "dropout": self.dropout,
+        }
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class TextClassifier(keras.Model):
+    """Classifies sequences of tokens.
+
+    Args:
+        embedding: ids `[batch, time]` → vectors `[batch, time, features]`.
+        stack: `(vectors, mask, initial_state)` → (sequence, final state), such as `RecurrentStack`.
+        head: such as `ClassifierHead`.
+
+    Call arguments:
+        features: `{"tokens": int32 [batch, time]}`, right-padded with 0.
+        training: whether to drop.
+
+    Returns:
+        float32 logits `[batch, classes]`.
+
+    Example:
+
+    >>> from nlp_rnn.layers import RecurrentStack, TokenEmbedding
+    >>> model = TextClassifier(TokenEmbedding(100, 16), RecurrentStack("gru", 8), ClassifierHead(3))
+    >>> model({"tokens": keras.ops.ones((2, 5), "int32")}).shape
+    TensorShape([2, 3])
+    """
+
+    def __init__(
+        self,
+        embedding: keras.layers.Layer,
+        stack: keras.layers.Layer,
+        head: keras.layers.Layer,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.embedding, self.stack, self.head = embedding, stack, head
+
+    def build(self, features_shape: Any = None) -> None:
+        shapes = {
+            self.embedding: (None, None),
+            self.stack: (None, None, self.embedding.output_dim),
+            self.head: (None, None, self.stack.output_size),
+        }
+        for part, shape in shapes.items():
+            if not part.built:  # parts that were loaded come built
+                part.build(shape)
+        self.built = True
+
+    def call(self, features: dict[str, Any], training: bool = False) -> Any:
+        sequence, mask, last = self._encode(features, training)
+        return self.head(sequence, mask=mask, last=last, training=training)
+
+    def infer(self, features: dict[str, Any]) -> dict[str, Any]:
+        """What a prediction is made from: "logits" `[batch, classes]` and the "weights" of the tokens
+        `[batch, time]` in the pooling."""
+        sequence, mask, last = self._encode(features, False)
+        vector, weights = self.head.pooling(sequence, mask=mask, last=last)
+        return {"logits": self.head.classify(vector), "weights": weights}
+
+    def calibrate(self, logits: np.ndarray, targets: np.ndarray) -> None:
+        """Fits the head's temperature to logits `[records, classes]` of this model and one-hot targets."""
+        uncalibrated = logits * float(self.head.temperature.numpy())
+        self.head.temperature.assign(fit_temperature(uncalibrated, targets.argmax(-1)))
+
+    def _encode(self, features: dict[str, Any], training: bool) -> tuple[Any, Any, Any]:
+        tokens = features["tokens"]
+        mask = ops.not_equal(tokens, 0)
+        vectors = self.embedding(tokens, training=training)
+        sequence, final_state = self.stack(vectors, mask=mask, training=training)
+        return sequence, mask, self.stack.last_output(final_state)
+
+    def get_config(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name) for name in ("embedding", "stack", "head")}
+        serialized = {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
+        return {**super().get_config(), **serialized}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TextClassifier:
+        config = dict(config)
+        for name in ("embedding", "stack", "head"):
+            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+        model = cls(**config)
+        model.build()
+        return model

@@ -1,0 +1,69 @@
+"""Learning curves and the confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def plot_curves(history: Sequence[dict[str, Any]]) -> Figure:
+    """Loss and the validation metrics by epoch.
+
+    Args:
+        history: the rows of `metrics.jsonl`.
+    """
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    losses = [("loss", "training"), ("val_cross_entropy", "validation")]
+    for name, label in losses:
+        if history and name in history[0]:
+            left.plot(epochs, [row[name] for row in history], marker="o", markersize=3, label=label)
+    left.set(xlabel="epoch", ylabel="loss (nats)")
+    shown = [k for k in (history[0] if history else {}) if k.startswith("val_") and k not in _NO_CURVE]
+    for name in shown:
+        label = name.removeprefix("val_").replace("_", " ")
+        right.plot(epochs, [row[name] for row in history], marker="o", markersize=3, label=label)
+    right.set(xlabel="epoch", ylabel="validation")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(frameon=False)
+    return figure
+
+
+def plot_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
+    """Counts of true (rows) against predicted (columns) labels."""
+    counts = np.asarray(confusion)
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = 1.6 + 0.7 * len(labels)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(labels))
+    axes.set(xticks=ticks, yticks=ticks, xlabel="predicted", ylabel="true")
+    axes.set_xticklabels(labels, rotation=45 if len(labels) > 4 else 0)
+    axes.set_yticklabels(labels)
+    if len(labels) <= 20:
+        for row in ticks:
+            for column in ticks:
+                colour = "white" if share[row, column] > 0.6 else "black"
+                axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour)
+    return figure
+
+
+def save_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
+    """Writes `plot_curves` as PNG."""
+    plot_curves(history).savefig(path, dpi=120)
+
+
+def save_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str], path: Path) -> None:
+    """Writes `plot_confusion` as PNG."""
+    plot_confusion(confusion, labels).savefig(path, dpi=120)
+
+
+_NO_CURVE = {"val_cross_entropy", "val_records", "val_majority"}

@@ -1,0 +1,1 @@
+"""The tasks: what they read, build, predict and measure."""

@@ -1,0 +1,93 @@
+"""What a task is: a name, a configuration, and plain functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nlp_rnn.errors import InputError
+
+
+@dataclass(frozen=True)
+class Assets:
+    """What stands between text and tensors, saved with a run.
+
+    Args:
+        tokenizers: by name; a task with one calls it "tokenizer".
+        labels: names of the classes, in the order of the outputs.
+        vectors: initial embedding table `[vocabulary, dimensions]`; used at the start of training, not saved.
+        notes: what is worth saying about how they came about.
+    """
+
+    tokenizers: Mapping[str, Any]
+    labels: tuple[str, ...] = ()
+    vectors: Any = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of a task that has one."""
+        return self.tokenizers["tokenizer"]
+
+    def save(self, folder: Path) -> None:
+        """Writes `labels.json` and a folder per tokenizer."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, tokenizer in self.tokenizers.items():
+            tokenizer.save(folder / name)
+        labels = json.dumps(list(self.labels), ensure_ascii=False)
+        (folder / "labels.json").write_text(labels + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Assets:
+        """Reads what `save` wrote.
+
+        Raises:
+            InputError: the folder is not complete.
+        """
+        from nlp_rnn.text.tokenizers import load_tokenizer
+
+        try:
+            labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise InputError(f"{folder} is not complete; train again or copy the run anew.") from None
+        tokenizers = {path.parent.name: load_tokenizer(path.parent) for path in folder.glob("*/tokenizer.json")}
+        return cls(tokenizers, tuple(labels))
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, in the order in which data flows through it. All fields are plain functions and classes.
+
+    Args:
+        name: as on the command line.
+        Config: dataclass of its settings; sections of `nlp_rnn.config`.
+        prediction: dataclass of one result; its first field is the input text, its field names are the keys of
+            `--json` and the outputs of the SavedModel.
+        read: (config, split) → `Records` or None.
+        assets: (config, training records) → `Assets`.
+        batches: (config, assets, records, seed) → `Batches`; a seed of None keeps an order fit for prediction.
+        build: (config, assets) → `keras.Model`.
+        loss: config → `keras.losses.Loss`, or None where the model's own `compute_loss` knows.
+        decode: (outputs of `model.infer` by record, records, assets) → predictions.
+        metrics: (records, predictions, outputs) → flat dict; the first key drives early stopping.
+        signatures: (config, model, assets) → `tf.function`s of the SavedModel by name.
+        show: (prediction, record or None) → one line for a person; with a record, whether it was right.
+        commands: extra verbs: name → function (run, arguments) → exit code.
+    """
+
+    name: str
+    Config: type
+    prediction: type
+    read: Callable[..., Any]
+    assets: Callable[..., Assets]
+    batches: Callable[..., Any]
+    build: Callable[..., Any]
+    loss: Callable[..., Any]
+    decode: Callable[..., list[Any]]
+    metrics: Callable[..., dict[str, Any]]
+    signatures: Callable[..., dict[str, Any]]
+    show: Callable[..., str] = str
+    commands: Mapping[str, Callable[..., int]] = field(default_factory=dict)

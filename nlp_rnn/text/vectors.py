@@ -1,0 +1,123 @@
+"""Pre-trained word vectors from text files: GloVe, word2vec, fastText."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nlp_rnn.config import EmbeddingConfig, TokenizerConfig
+from nlp_rnn.errors import InputError
+
+if TYPE_CHECKING:
+    from nlp_rnn.text.tokenizers import WordTokenizer
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """Vectors of the words that were asked for.
+
+    Args:
+        words: those of them that the file has, in its order.
+        matrix: float32 `[words, dimensions]`.
+    """
+
+    words: list[str]
+    matrix: np.ndarray
+
+    def table(self, vocabulary: list[str], seed: int = 0) -> tuple[np.ndarray, float]:
+        """A matrix `[vocabulary, dimensions]`, and the part of the vocabulary that the file covers.
+
+        Words without a vector are drawn from a normal distribution with the mean and spread of the others.
+        """
+        generator = np.random.default_rng(seed)
+        mean, spread = self.matrix.mean(), self.matrix.std()
+        table = generator.normal(mean, spread, (len(vocabulary), self.matrix.shape[1])).astype(np.float32)
+        place = {word: i for i, word in enumerate(self.words)}
+        found = [(i, place[word]) for i, word in enumerate(vocabulary) if word in place]
+        if found:
+            rows, sources = np.array(found).T
+            table[rows] = self.matrix[sources]
+        return table, len(found) / max(len(vocabulary), 1)
+
+
+def read_vectors(path: str | Path, wanted: Iterable[str]) -> WordVectors:
+    """Reads the vectors of the `wanted` words; others are passed over without being parsed.
+
+    Raises:
+        InputError: the file is missing, has no vectors, or a line has another number of dimensions.
+    """
+    needed = set(wanted)
+    words: list[str] = []
+    rows: list[np.ndarray] = []
+    dimensions = 0
+    for number, word, values in _entries(Path(path)):
+        dimensions = dimensions or values.count(" ") + 1
+        if word not in needed:
+            continue
+        needed.discard(word)
+        try:
+            row = np.array(values.split(" "), np.float32)
+        except ValueError:
+            raise InputError(f"{path}, line {number}: a vector of numbers is needed after the word.") from None
+        if len(row) != dimensions:
+            raise InputError(
+                f"{path}, line {number}: {len(row)} dimensions where the lines before have {dimensions}; "
+                f"the file is cut off or damaged."
+            )
+        words.append(word)
+        rows.append(row)
+    if not dimensions:
+        raise InputError(f"{path} holds no vectors.")
+    matrix = np.stack(rows) if rows else np.zeros((0, dimensions), np.float32)
+    return WordVectors(words, matrix)
+
+
+def vectors_for(
+    embedding: EmbeddingConfig, tokenizer: TokenizerConfig, texts: Iterable[str], seed: int
+) -> tuple[WordTokenizer, np.ndarray, str]:
+    """A word tokenizer of the texts, the table of its vectors, and a sentence on how many were found.
+
+    Raises:
+        InputError: the tokenizer is not of words, or the dimensions are not those of the configuration.
+    """
+    from nlp_rnn.text.tokenizers import SPECIAL, train_tokenizer
+
+    if tokenizer.kind != "word":
+        raise InputError(f"embedding.vectors needs words: give --tokenizer.kind word (it is {tokenizer.kind}).")
+    extra = first_words(embedding.vectors, embedding.extra_words)
+    words = train_tokenizer(tokenizer, texts, extra)
+    vectors = read_vectors(embedding.vectors, words.vocabulary)
+    if vectors.matrix.shape[1] != embedding.size:
+        found = vectors.matrix.shape[1]
+        raise InputError(f"{embedding.vectors} has {found} dimensions: give --embedding.size {found}.")
+    if not vectors.words:
+        raise InputError(f"{embedding.vectors} has none of the {len(words.vocabulary)} words of the training data.")
+    table, coverage = vectors.table(words.vocabulary, seed)
+    padded = np.concatenate([np.zeros((SPECIAL, embedding.size), np.float32), table])
+    note = f"{embedding.vectors}: vectors for {coverage:.1%} of the {len(words.vocabulary):,} words"
+    return words, padded, note
+
+
+def first_words(path: str | Path, count: int) -> list[str]:
+    """The first `count` words of a vectors file: GloVe and fastText sort theirs by frequency."""
+    return [word for _, word, _ in itertools.islice(_entries(Path(path)), count)]
+
+
+def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
+    """(line, word, its numbers as text); a word2vec header is passed over."""
+    if not path.is_file():
+        raise InputError(f"The vectors file {path} does not exist; give a GloVe, word2vec or fastText text file.")
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", errors="replace", newline="\n") as lines:
+        for number, line in enumerate(lines, 1):
+            word, _, values = line.rstrip(" \r\n").partition(" ")
+            if number == 1 and values.isdigit():
+                continue
+            if values:
+                yield number, word, values

@@ -1,0 +1,1 @@
+"""Fitting: the loop, what is called during it, checkpoints, devices."""

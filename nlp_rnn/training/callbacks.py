@@ -1,0 +1,283 @@
+"""What happens during `fit` besides the steps themselves, one callback per concern.
+
+Order matters: the validation result is computed first, then written down, then checkpointed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from nlp_rnn.errors import Interrupted
+from nlp_rnn.training import checkpoints
+
+
+class Diverged(Exception):
+    """The loss is no longer a number, or exploded."""
+
+
+class Position:
+    """Where training stands: the epoch, and the batch in it that comes next."""
+
+    def __init__(self, epoch: int = 0, batch: int = 0) -> None:
+        self.epoch, self.batch = epoch, batch
+
+
+class LossGuard(keras.callbacks.Callback):
+    """Stops at a loss that is not finite or has exploded.
+
+    Raises:
+        Diverged: with where, and what to try.
+    """
+
+    def __init__(self, position: Position) -> None:
+        super().__init__()
+        self.position = position
+        self.limit = math.inf
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        loss = float((logs or {}).get("loss", 0.0))
+        if math.isfinite(loss) and loss <= self.limit:
+            if math.isinf(self.limit):
+                self.limit = 100.0 * max(loss, 10.0)
+            return
+        what = "exploded" if math.isfinite(loss) else "is not a number any more"
+        raise Diverged(
+            f"The loss {what} ({loss:.4g}) in epoch {self.position.epoch + 1}, batch {self.position.batch + 1}: "
+            f"try a lower --train.learning_rate, a smaller --train.clip_norm, or --train.precision float32."
+        )
+
+
+class Validation(keras.callbacks.Callback):
+    """After each epoch: the task's metrics on validation data, early stopping, the best weights kept.
+
+    Args:
+        measure: () → metrics of the model as it is; the first decides, more is better.
+        folder: where the best weights are kept.
+        patience: epochs without a better result before training stops; 0 for never.
+        lower_is_better: whether less of the first metric is better.
+    """
+
+    def __init__(
+        self, measure: Callable[[], dict[str, Any]], folder: Path, patience: int, lower_is_better: bool = False
+    ) -> None:
+        super().__init__()
+        self.measure, self.folder, self.patience, self.sign = measure, folder, patience, -1 if lower_is_better else 1
+        self.best: float | None = None
+        self.best_epoch = 0
+        self.best_file: str | None = None
+        self.best_checksum = ""
+        self.waited = 0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        metrics = self.measure()
+        if logs is not None:
+            logs.update({f"val_{k}": v for k, v in metrics.items() if isinstance(v, (int, float))})
+        value = self.sign * next(iter(metrics.values()))
+        if self.best is None or value > self.best:
+            self.best, self.best_epoch, self.waited = value, epoch, 0
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.best_file = f"best-{epoch:05d}.npz"
+            arrays = variable_arrays("model", self.model.variables)
+            self.best_checksum = checkpoints.save_arrays(self.folder / self.best_file, arrays)
+        else:
+            self.waited += 1
+            if self.exhausted:
+                self.model.stop_training = True
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return bool(self.patience) and self.waited >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        names = ("best", "best_epoch", "best_file", "best_checksum", "waited")
+        return {name: getattr(self, name) for name in names}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for name in self.state():
+            setattr(self, name, state[name])
+
+    def load_best(self) -> None:
+        """Puts the best weights into the model."""
+        if self.best_file is None:
+            return
+        arrays = checkpoints.load_arrays(self.folder / self.best_file, self.best_checksum)
+        if arrays is None:
+            raise OSError(f"{self.folder / self.best_file} is missing or damaged; the best weights are lost.")
+        assign_arrays("model", self.model.variables, arrays)
+
+
+class History(keras.callbacks.Callback):
+    """Writes `metrics.jsonl`, one line an epoch, and TensorBoard's logs."""
+
+    def __init__(self, folder: Path, tokens_per_epoch: int) -> None:
+        super().__init__()
+        self.path, self.logs, self.tokens = folder / "metrics.jsonl", folder / "logs", tokens_per_epoch
+        self.rows: list[dict[str, Any]] = []
+        self.writer: Any = None
+        self.started = self.spent = 0.0
+
+    def restore(self, epochs: int) -> None:
+        """Cuts what was written back to the first `epochs` epochs."""
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        self.rows = [json.loads(line) for line in lines[:epochs]]
+        content = "".join(json.dumps(row) + "\n" for row in self.rows)
+        checkpoints.write_bytes(self.path, content.encode())
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.spent = time.perf_counter() - self.started
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        import tensorflow as tf
+
+        row = {"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
+        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row["seconds"] = round(self.spent, 3)
+        row["tokens_per_second"] = round(self.tokens / max(self.spent, 1e-9), 1)
+        self.rows.append(row)
+        with self.path.open("a", encoding="utf-8") as sink:
+            sink.write(json.dumps(row) + "\n")
+        if self.writer is None:
+            self.writer = tf.summary.create_file_writer(str(self.logs))
+        with self.writer.as_default(step=epoch):
+            for name, value in row.items():
+                if name != "epoch":
+                    tf.summary.scalar(name, value)
+        self.writer.flush()
+
+
+class Checkpointer(keras.callbacks.Callback):
+    """Saves everything that training depends on, and restores it bit for bit.
+
+    A checkpoint is taken as each epoch begins and, within an epoch, when `seconds` have passed. Ctrl-C and
+    SIGTERM finish the batch, save and stop.
+
+    Args:
+        folder: where checkpoints go.
+        position: moved on here; the data read it.
+        validation, history: whose state is part of the checkpoint.
+        fingerprint: of the training data, compared on resume.
+        steps_per_epoch: batches in an epoch.
+        seconds: time between checkpoints within an epoch.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        position: Position,
+        validation: Validation,
+        history: History,
+        fingerprint: str,
+        steps_per_epoch: int,
+        seconds: float,
+    ) -> None:
+        super().__init__()
+        self.folder, self.position, self.validation, self.history = folder, position, validation, history
+        self.fingerprint, self.steps_per_epoch, self.seconds = fingerprint, steps_per_epoch, seconds
+        self.metric_arrays: dict[str, np.ndarray] | None = None
+        self.last_saved = time.monotonic()
+        self.interrupted = False
+        self._handlers: dict[int, Any] = {}
+
+    def restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        """Puts a checkpoint's state everywhere but into the metrics, which `fit` resets as it begins."""
+        assign_arrays("model", self.model.variables, arrays)
+        assign_arrays("optimizer", self.model.optimizer.variables, arrays)
+        self.position.epoch, self.position.batch = state["epoch"], state["batch"]
+        self.metric_arrays = arrays
+        self.validation.restore(state["validation"])
+        self.history.restore(state["epoch"])
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        def interrupt(number: int, frame: Any) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._handlers[number] = signal.signal(number, interrupt)
+            except ValueError:  # not in the main thread
+                break
+
+    def release(self) -> None:
+        """Gives the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.metric_arrays is not None:
+            assign_arrays("metrics", self.model.metrics_variables, self.metric_arrays)
+            self.metric_arrays = None
+            return
+        self.position.epoch, self.position.batch = epoch, 0
+        self._save()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.position.batch += 1
+        if self.position.batch >= self.steps_per_epoch:
+            return  # the epoch's validation comes first; the checkpoint as the next epoch begins holds it
+        if self.interrupted or time.monotonic() - self.last_saved >= self.seconds:
+            self._save()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        last = self.validation.exhausted or epoch + 1 >= self.params["epochs"]
+        if self.interrupted and not last:
+            self.position.epoch, self.position.batch = epoch + 1, 0
+            self._save()
+
+    def _save(self) -> None:
+        arrays = {
+            **variable_arrays("model", self.model.variables),
+            **variable_arrays("optimizer", self.model.optimizer.variables),
+            **variable_arrays("metrics", self.model.metrics_variables),
+        }
+        if not all(np.isfinite(a).all() for a in arrays.values() if a.dtype.kind == "f"):
+            raise Diverged(
+                f"A weight is not a number any more in epoch {self.position.epoch + 1}, batch "
+                f"{self.position.batch}: try a lower --train.learning_rate or --train.precision float32."
+            )
+        step = self.position.epoch * self.steps_per_epoch + self.position.batch
+        state = {
+            "epoch": self.position.epoch,
+            "batch": self.position.batch,
+            "fingerprint": self.fingerprint,
+            "validation": self.validation.state(),
+            "best_file": self.validation.best_file,
+        }
+        checkpoints.save_checkpoint(self.folder, step, arrays, state)
+        self.last_saved = time.monotonic()
+        if self.interrupted:
+            raise Interrupted(str(self.folder.parent))
+
+
+def variable_arrays(kind: str, variables: list[Any]) -> dict[str, np.ndarray]:
+    """The values of variables, named by kind and place."""
+    return {f"{kind}/{i:05d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
+
+
+def assign_arrays(kind: str, variables: list[Any], arrays: dict[str, np.ndarray]) -> None:
+    """Puts values back.
+
+    Raises:
+        ValueError: their number or shapes differ: they are of another model.
+    """
+    names = sorted(name for name in arrays if name.startswith(f"{kind}/"))
+    shapes = [tuple(arrays[name].shape) for name in names]
+    if shapes != [tuple(v.shape) for v in variables]:
+        raise ValueError(f"The checkpoint's {kind} variables are those of another model.")
+    for name, variable in zip(names, variables, strict=True):
+        variable.assign(arrays[name])

@@ -1,0 +1,41 @@
+"""Optimizer, schedule and loss, from the settings of `train`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from nlp_rnn.config import TrainConfig
+from nlp_rnn.training.schedules import WarmupSchedule
+
+
+def compile_model(
+    model: keras.Model,
+    loss: Any,
+    train: TrainConfig,
+    steps_per_epoch: int | None = None,
+    learning_rate: float | None = None,
+) -> None:
+    """Compiles a model for training.
+
+    Args:
+        loss: a Keras loss, or None where the model computes its own.
+        steps_per_epoch: with it the learning rate follows `train.schedule`; without, it is constant.
+        learning_rate: instead of `train.learning_rate`.
+    """
+    rate: Any = learning_rate or train.learning_rate
+    if steps_per_epoch:
+        total = steps_per_epoch * train.epochs
+        rate = WarmupSchedule(rate, round(total * train.warmup), total, train.schedule)
+    clip = train.clip_norm or None
+    if train.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=train.weight_decay, global_clipnorm=clip)
+    else:
+        decay = train.weight_decay or None
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay, global_clipnorm=clip)
+    if train.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+    jit = {"auto": "auto", "on": True, "off": False}[train.jit]
+    metrics = ["accuracy"] if loss is not None else None
+    model.compile(optimizer, loss, weighted_metrics=metrics, jit_compile=jit)

@@ -1,0 +1,108 @@
+"""The fitting of a model: what surrounds Keras's `fit`."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from nlp_rnn.config import TrainConfig
+from nlp_rnn.data.batching import Batches
+from nlp_rnn.errors import InputError
+from nlp_rnn.training import checkpoints
+from nlp_rnn.training.callbacks import Checkpointer, History, LossGuard, Position, Validation
+from nlp_rnn.training.compiling import compile_model
+from nlp_rnn.training.progress import ProgressDisplay, console
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How it went.
+
+    Args:
+        history: the rows of `metrics.jsonl`.
+        best_epoch: the epoch, from 1, whose weights the model has.
+        seconds: spent since this process began to fit.
+    """
+
+    history: list[dict[str, Any]]
+    best_epoch: int
+    seconds: float
+
+
+def fit(
+    model: keras.Model,
+    loss: Any,
+    train: TrainConfig,
+    batches: Batches,
+    measure: Callable[[], dict[str, Any]],
+    out: Path,
+    fingerprint: str,
+    resume: bool = False,
+) -> Fitted:
+    """Fits a model and leaves it with its best weights.
+
+    Args:
+        loss: a Keras loss, or None where the model computes its own.
+        train: the settings.
+        batches: of the training data.
+        measure: () → metrics on validation data; the first decides which weights are best.
+        out: the run directory, for `checkpoints/`, `metrics.jsonl` and `logs/`.
+        fingerprint: of the training data.
+        resume: whether to continue from the newest checkpoint.
+
+    Raises:
+        InputError: there is nothing to resume, or the data have changed.
+        Interrupted: by Ctrl-C, after a checkpoint.
+        Diverged: the loss is not a number any more; the last good checkpoint is kept.
+    """
+    steps = batches.steps_per_epoch
+    compile_model(model, loss, train, steps)
+    position, folder = Position(), out / "checkpoints"
+    validation = Validation(measure, folder, train.patience)
+    history = History(out, batches.tokens_per_epoch)
+    progress = ProgressDisplay(position, train.epochs, steps, batches.tokens_per_epoch / steps)
+    checkpointer = Checkpointer(folder, position, validation, history, fingerprint, steps, train.checkpoint_seconds)
+    if resume:
+        _restore(model, folder, checkpointer)
+    else:
+        history.restore(0)
+    began = time.perf_counter()
+    try:
+        if position.epoch < train.epochs and not validation.exhausted:
+            with warnings.catch_warnings():
+                # A resumed epoch is shorter than the others, so Keras is left to find each epoch's end.
+                warnings.filterwarnings("ignore", message="Your input ran out of data")
+                model.fit(
+                    batches.dataset(position),
+                    initial_epoch=position.epoch,
+                    epochs=train.epochs,
+                    callbacks=[LossGuard(position), validation, history, progress, checkpointer],
+                    shuffle=False,
+                    verbose=0,
+                )
+    finally:
+        progress.stop()
+        checkpointer.release()
+    validation.load_best()
+    return Fitted(history.rows, validation.best_epoch + 1, time.perf_counter() - began)
+
+
+def _restore(model: keras.Model, folder: Path, checkpointer: Checkpointer) -> None:
+    found = checkpoints.load_checkpoint(folder)
+    if found is None:
+        raise InputError(f"{folder.parent} has no whole checkpoint to resume from; train anew.")
+    arrays, state, damaged = found
+    for path in damaged:
+        console.print(f"[yellow]{path} is damaged; the checkpoint before it is used.[/]")
+    if state["fingerprint"] != checkpointer.fingerprint:
+        raise InputError("The training data are not those that this run began with; train anew in another --out.")
+    checkpointer.set_model(model)
+    model.optimizer.build(model.trainable_variables)
+    checkpointer.restore(arrays, state)
+    console.print(f"Resuming in epoch {state['epoch'] + 1} at batch {state['batch'] + 1}.")
