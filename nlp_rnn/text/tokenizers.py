@@ -386,7 +386,7 @@ class ByteTokenizer(Tokenizer):
 
     def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
         characters = tf.strings.bytes_split(texts)
-        values = tf.cast(tf.io.decode_raw(characters.values, tf.uint8)[:, 0], tf.int32)
+        values = tf.cast(tf.reshape(tf.io.decode_raw(characters.values, tf.uint8), [-1]), tf.int32)
         return characters.with_values(values + SPECIAL)
 
     def _encode_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:

@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from nlp_rnn.config import TrainConfig
 from nlp_rnn.errors import Interrupted
 from nlp_rnn.training import checkpoints
 
@@ -161,7 +162,7 @@ class History(keras.callbacks.Callback):
 class Checkpointer(keras.callbacks.Callback):
     """Saves everything that training depends on, and restores it bit for bit.
 
-    A checkpoint is taken as each epoch begins and, within an epoch, when `seconds` have passed. Ctrl-C and
+    A checkpoint is taken as each epoch begins and, within one, when `train.checkpoint_seconds` have passed. Ctrl-C and
     SIGTERM finish the batch, save and stop.
 
     Args:
@@ -170,7 +171,7 @@ class Checkpointer(keras.callbacks.Callback):
         validation, history: whose state is part of the checkpoint.
         fingerprint: of the training data, compared on resume.
         steps_per_epoch: batches in an epoch.
-        seconds: time between checkpoints within an epoch.
+        train: the settings of training.
     """
 
     def __init__(
@@ -181,11 +182,11 @@ class Checkpointer(keras.callbacks.Callback):
         history: History,
         fingerprint: str,
         steps_per_epoch: int,
-        seconds: float,
+        train: TrainConfig,
     ) -> None:
         super().__init__()
         self.folder, self.position, self.validation, self.history = folder, position, validation, history
-        self.fingerprint, self.steps_per_epoch, self.seconds = fingerprint, steps_per_epoch, seconds
+        self.fingerprint, self.steps_per_epoch, self.train = fingerprint, steps_per_epoch, train
         self.metric_arrays: dict[str, np.ndarray] | None = None
         self.last_saved = time.monotonic()
         self.interrupted = False
@@ -208,7 +209,7 @@ class Checkpointer(keras.callbacks.Callback):
 
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
-                self._handlers[number] = signal.signal(number, interrupt)
+                self._handlers.setdefault(number, signal.signal(number, interrupt))
             except ValueError:  # not in the main thread
                 break
 
@@ -223,20 +224,19 @@ class Checkpointer(keras.callbacks.Callback):
             assign_arrays("metrics", self.model.metrics_variables, self.metric_arrays)
             self.metric_arrays = None
             return
-        self.position.epoch, self.position.batch = epoch, 0
         self._save()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.position.batch += 1
         if self.position.batch >= self.steps_per_epoch:
             return  # the epoch's validation comes first; the checkpoint as the next epoch begins holds it
-        if self.interrupted or time.monotonic() - self.last_saved >= self.seconds:
+        if self.interrupted or time.monotonic() - self.last_saved >= self.train.checkpoint_seconds:
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        last = self.validation.exhausted or epoch + 1 >= self.params["epochs"]
+        self.position.epoch, self.position.batch = epoch + 1, 0
+        last = self.validation.exhausted or epoch + 1 >= self.train.epochs
         if self.interrupted and not last:
-            self.position.epoch, self.position.batch = epoch + 1, 0
             self._save()
 
     def _save(self) -> None:

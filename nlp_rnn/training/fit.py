@@ -63,34 +63,53 @@ def fit(
     """
     steps = batches.steps_per_epoch
     compile_model(model, loss, train, steps)
+    _build_metrics(model, batches)
     position, folder = Position(), out / "checkpoints"
     validation = Validation(measure, folder, train.patience)
     history = History(out, batches.tokens_per_epoch)
     progress = ProgressDisplay(position, train.epochs, steps, batches.tokens_per_epoch / steps)
-    checkpointer = Checkpointer(folder, position, validation, history, fingerprint, steps, train.checkpoint_seconds)
+    checkpointer = Checkpointer(folder, position, validation, history, fingerprint, steps, train)
     if resume:
         _restore(model, folder, checkpointer)
     else:
         history.restore(0)
     began = time.perf_counter()
     try:
-        if position.epoch < train.epochs and not validation.exhausted:
-            with warnings.catch_warnings():
-                # A resumed epoch is shorter than the others, so Keras is left to find each epoch's end.
-                warnings.filterwarnings("ignore", message="Your input ran out of data")
-                model.fit(
-                    batches.dataset(position),
-                    initial_epoch=position.epoch,
-                    epochs=train.epochs,
-                    callbacks=[LossGuard(position), validation, history, progress, checkpointer],
-                    shuffle=False,
-                    verbose=0,
-                )
+        callbacks = [LossGuard(position), validation, history, progress, checkpointer]
+        # Keras takes an epoch to be as long as the first it sees, so what is left of a resumed one is a fit of
+        # its own.
+        ends = [position.epoch + 1, train.epochs] if position.batch else [train.epochs]
+        for end in ends:
+            if position.epoch < end and not validation.exhausted:
+                _run_epochs(model, batches, position, end, callbacks)
     finally:
         progress.stop()
         checkpointer.release()
     validation.load_best()
     return Fitted(history.rows, validation.best_epoch + 1, time.perf_counter() - began)
+
+
+def _run_epochs(
+    model: keras.Model, batches: Batches, position: Position, end: int, callbacks: list[keras.callbacks.Callback]
+) -> None:
+    """Keras's `fit` from where training stands to the epoch `end`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Your input ran out of data")  # as each epoch's data do
+        model.fit(
+            batches.dataset(position),
+            initial_epoch=position.epoch,
+            epochs=end,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=0,
+        )
+
+
+def _build_metrics(model: keras.Model, batches: Batches) -> None:
+    """Keras creates the variables of metrics when they are first used; a checkpoint needs them from the start."""
+    features, targets, weights = next(batches.epoch(0))
+    model.compute_metrics(features, targets, model(features, training=False), weights)
+    model.reset_metrics()
 
 
 def _restore(model: keras.Model, folder: Path, checkpointer: Checkpointer) -> None:

@@ -1,0 +1,216 @@
+"""Tokenizers on real and on hostile text."""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+
+import pytest
+import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nlp_rnn.errors import InputError
+from nlp_rnn.text.normalization import Normalizer
+from nlp_rnn.text.ragged import truncate
+from nlp_rnn.text.tokenizers import (
+    ByteTokenizer,
+    CharacterTokenizer,
+    SubwordTokenizer,
+    WordTokenizer,
+    load_tokenizer,
+)
+
+CORPUS = [
+    "The quick brown fox jumps over the lazy dog, doesn't it?",
+    "Sphinx of black quartz, judge my vow! E\u0301t\u00e9 naïve façade.",
+    "日本語のテキストと русский текст и ελληνικά",
+    "Prices: £3.50, 20 % off — “quoted”, it's ‘fine’.",
+] * 20
+
+HOSTILE = [
+    "",
+    " ",
+    "\t\n",
+    "e\u0301e\u0323\u0307 q\u0307\u0323",  # combining marks, in both orders
+    "👩‍👩‍👧‍👦 👍🏽 🇩🇪 ❤️",  # joiners, skin tones, flags, variation selectors
+    "שלום עולם مرحبا \u202eabc\u202c",  # right to left
+    "ﬁ ﬀ ½ ㍿ ﷺ Ⅷ Å",  # one code point that becomes several, and the reverse
+    "İstanbul ΣΑΣ ẞ ǅ",  # lower-casing that changes length or depends on its place
+    "a\x00b\x00",
+    "\ud800 lone \udfff",
+    "\ufffe\uffff\U0010ffff",
+    "x" * 50_000,
+    " lead  and   trail  ",
+    "line\r\nbreak\u2028other\u0085",
+    "\u1100\u1161\u11a8 각",  # Hangul that composes
+]
+
+texts = st.lists(st.text(st.characters() | st.sampled_from("e\u0301İﬁ👩\u200dΣ \t▁"), max_size=40), min_size=1, max_size=4)
+
+
+def build(kind: str, normalizer: Normalizer):
+    if kind == "subword":
+        return SubwordTokenizer.train(CORPUS, 400, normalizer)
+    if kind == "word":
+        return WordTokenizer.train(CORPUS, 60, normalizer)
+    if kind == "character":
+        return CharacterTokenizer.train(CORPUS, 60, normalizer)
+    return ByteTokenizer(normalizer)
+
+
+KINDS = ("subword", "word", "character", "byte")
+FORMS = (Normalizer("none"), Normalizer("nfc"), Normalizer("nfkc", lowercase=True))
+
+
+@pytest.fixture(scope="module", params=[(k, f) for k in KINDS for f in FORMS], ids=lambda p: f"{p[0]}-{p[1].form}")
+def tokenizer(request):
+    return build(*request.param)
+
+
+def check_contract(tokenizer, strings):
+    ids = tokenizer.encode(strings).to_list()
+    same, starts, ends = (part.to_list() for part in tokenizer.encode_with_offsets(strings))
+    assert ids == same
+    for text, row, start, end in zip(strings, ids, starts, ends, strict=True):
+        assert row, "a text may not encode to nothing"
+        assert all(0 < i < tokenizer.size for i in row)
+        assert len(row) == len(start) == len(end)
+        assert all(0 <= s <= e <= len(text) for s, e in zip(start, end, strict=True))
+        assert start == sorted(start)
+        assert end == sorted(end)
+
+
+def test_hostile_text(tokenizer):
+    check_contract(tokenizer, HOSTILE)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts)
+def test_any_text(tokenizer, strings):
+    check_contract(tokenizer, strings)
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts)
+def test_bytes_and_subwords_lose_nothing(strings):
+    clean = ["".join("\ufffd" if c == "\x00" or "\ud800" <= c <= "\udfff" else c for c in s) for s in strings]
+    for tokenizer in (ByteTokenizer(Normalizer("none")), _plain_subwords()):
+        decoded = tokenizer.decode(tokenizer.encode(strings))
+        shown = clean if tokenizer.kind == "byte" else [s.replace("▁", " ").replace("\ufffe", "\ufffd") for s in clean]
+        empty = "\ufffd" if tokenizer.kind == "byte" else " ⁇ "
+        assert decoded == [s or empty for s in shown]
+
+
+_cache: dict[str, SubwordTokenizer] = {}
+
+
+def _plain_subwords() -> SubwordTokenizer:
+    if not _cache:
+        _cache["it"] = SubwordTokenizer.train(CORPUS, 400, Normalizer("none"))
+    return _cache["it"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=30))
+def test_normalized_characters_come_from_where_their_offsets_say(text):
+    """Each normalised code point must be made of the source span that it is said to come from."""
+    if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        return
+    normalized, starts, ends = Normalizer("nfkc").with_offsets(tf.constant([text.encode()]))
+    found = normalized.numpy()[0].decode()
+    assert len(found) == len(starts.to_list()[0])
+    for character, start, end in zip(found, starts.to_list()[0], ends.to_list()[0], strict=True):
+        assert start < end
+        assert character in unicodedata.normalize("NFKC", text[start:end])
+
+
+def test_lowercase_offsets_survive_a_character_that_grows():
+    tokenizer = WordTokenizer(["i̇stanbul", "x"], Normalizer("nfc", lowercase=True))
+    assert tokenizer.tokens(["İstanbul X"]) == [["İstanbul", "X"]]
+    assert tokenizer.encode(["İstanbul X"]).to_list() == [[4, 5]]
+
+
+def test_invalid_bytes_count_as_one_each():
+    tokenizer = CharacterTokenizer(["a", "\ufffd"], Normalizer("none"))
+    ids, starts, ends = tokenizer.encode_with_offsets([b"a\xff\xfea"])
+    assert ids.to_list() == [[4, 5, 5, 4]]
+    assert starts.to_list() == [[0, 1, 2, 3]]
+    assert ends.to_list() == [[1, 2, 3, 4]]
+
+
+def test_words_keep_apostrophes_and_split_signs():
+    tokenizer = WordTokenizer([], Normalizer("nfc"))
+    text = "Don't stop—it's 3.50 £, naïve! 日本 rock'n'roll'"
+    expected = "Don't stop — it's 3 . 50 £ , naïve ! 日本 rock'n'roll '".split()
+    assert tokenizer.tokens([text]) == [expected]
+    assert WordTokenizer([], Normalizer("nfc"), "whitespace").tokens(["it 's  n't\t."]) == [["it", "'s", "n't", "."]]
+
+
+def test_subword_pieces_are_the_text():
+    tokenizer = SubwordTokenizer.train(CORPUS, 400)
+    for text, pieces in zip(CORPUS[:4], tokenizer.tokens(CORPUS[:4]), strict=True):
+        assert unicodedata.normalize("NFC", "".join(pieces)).startswith(unicodedata.normalize("NFC", text[:20]))
+
+
+def test_the_most_frequent_words_make_the_vocabulary():
+    tokenizer = WordTokenizer.train(["b a a", "c a b"], 6, Normalizer("nfc"))
+    assert tokenizer.vocabulary == ["a", "b"]
+    assert tokenizer.size == 6
+    assert WordTokenizer.train(["b a a"], 100, min_count=2).vocabulary == ["a"]
+    assert WordTokenizer.train(["b a a"], 5, extra=["z", "a"]).vocabulary == ["a", "z"]
+
+
+def test_seeding_tensorflow_leaves_tokenizers_alive(tokenizer):
+    before = tokenizer.encode(HOSTILE[:8]).to_list()
+    tf.random.set_seed(3)
+    tf.keras.utils.set_random_seed(4)
+    assert tokenizer.encode(HOSTILE[:8]).to_list() == before
+    assert tokenizer.decode(before)
+
+
+def test_saved_tokenizers_load_equal(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "tokenizer")
+    again = load_tokenizer(tmp_path / "tokenizer")
+    assert again.size == tokenizer.size
+    assert again.encode(HOSTILE + CORPUS).to_list() == tokenizer.encode(HOSTILE + CORPUS).to_list()
+
+
+def test_python_and_graph_agree(tokenizer):
+    graph = tf.function(tokenizer.encode_graph, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    strings = [text for text in HOSTILE if "\ud800" not in text]
+    encoded = tf.constant([text.encode() for text in strings])
+    assert graph(encoded).to_list() == tokenizer.encode(strings).to_list()
+
+
+def test_special_ids_leave_no_trace_when_decoding():
+    tokenizer = ByteTokenizer(Normalizer("none"))
+    assert tokenizer.decode([[2, 108, 109, 3, 0, 0]]) == ["hi"]
+
+
+def test_training_is_repeatable():
+    random.seed(0)
+    one, other = (SubwordTokenizer.train(CORPUS, 350) for _ in range(2))
+    assert one.encode(CORPUS).to_list() == other.encode(CORPUS).to_list()
+
+
+def test_a_very_long_line_is_learned_from():
+    tokenizer = SubwordTokenizer.train(["zebra " * 20_000], 300)
+    assert len(tokenizer.encode(["zebra zebra"]).to_list()[0]) <= 4
+
+
+@pytest.mark.parametrize(
+    ("which", "expected"), [("start", [1, 2, 3, 4, 5]), ("end", [6, 7, 8, 9, 10]), ("both", [1, 2, 8, 9, 10])]
+)
+def test_truncation_keeps_what_was_asked_for(which, expected):
+    rows = tf.ragged.constant([list(range(1, 11)), [1, 2]], tf.int32)
+    assert truncate(rows, 5, which).to_list() == [expected, [1, 2]]
+
+
+def test_errors_say_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="at least 300"):
+        SubwordTokenizer.train(CORPUS, 100)
+    with pytest.raises(InputError, match="no text"):
+        SubwordTokenizer.train(["", "  "], 400)
+    with pytest.raises(InputError, match="no complete tokenizer"):
+        load_tokenizer(tmp_path)

@@ -1,0 +1,177 @@
+"""An interrupted run, continued, ends bit for bit like one that never stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nlp_rnn
+from nlp_rnn.api import resume
+from nlp_rnn.errors import InputError
+from nlp_rnn.training import checkpoints
+
+SETTINGS = {
+    "--embedding.size": 8,
+    "--embedding.word_dropout": 0.1,
+    "--embedding.dropout": 0.1,
+    "--stack.units": 6,
+    "--stack.dropout": 0.2,
+    "--stack.weight_drop": 0.2,
+    "--train.epochs": 4,
+    "--train.patience": 2,
+    "--train.batch_size": 64,
+    "--train.checkpoint_seconds": 0,
+}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "nlp_rnn", "train", "sentiment", *map(str, arguments)]
+
+
+def begin(out: Path) -> list[str]:
+    return command("--out", out, *(str(part) for pair in SETTINGS.items() for part in pair))
+
+
+def finish(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def assert_same(one: Path, other: Path) -> None:
+    a, b = nlp_rnn.load(one), nlp_rnn.load(other)
+    for x, y in zip(a.model.variables, b.model.variables, strict=True):
+        if "seed" not in x.path:
+            np.testing.assert_array_equal(x.numpy(), y.numpy(), err_msg=x.path)
+    first, second = (checkpoints.load_checkpoint(path / "checkpoints") for path in (one, other))
+    assert first is not None
+    assert second is not None
+    assert first[1] == second[1]
+    for name, array in first[0].items():
+        np.testing.assert_array_equal(array, second[0][name], err_msg=name)
+    timing = {"seconds", "tokens_per_second"}
+    rows = [
+        [{k: v for k, v in json.loads(line).items() if k not in timing} for line in lines]
+        for lines in ((path / "metrics.jsonl").read_text().splitlines() for path in (one, other))
+    ]
+    assert rows[0] == rows[1]
+
+
+def interrupt(arguments: list[str], folder: Path, number: int, after: int) -> subprocess.Popen[str]:
+    """Starts a command and sends it a signal once `after` batches are done."""
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
+        steps = [int(path.name.split("-")[1]) for path in folder.glob("checkpoints/step-*")]
+        if max(steps, default=-1) >= after:
+            os.kill(process.pid, number)
+            break
+        time.sleep(0.002)
+    process.wait(timeout=300)
+    return process
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("resume") / "whole"
+    finish(begin(out))
+    return out
+
+
+def test_killed_in_the_middle_of_an_epoch(uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    process = interrupt(begin(out), out, signal.SIGKILL, after=30)
+    assert process.returncode == -signal.SIGKILL
+    with pytest.raises(InputError, match="not finished: continue it"):
+        nlp_rnn.load(out)
+    done = finish(command("--resume", out))
+    assert "Resuming in epoch" in done.stderr
+    assert_same(uninterrupted, out)
+    with pytest.raises(InputError, match="is finished"):
+        resume(out)
+
+
+def test_interrupted_by_the_user_says_how_to_go_on(uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    process = interrupt(begin(out), out, signal.SIGINT, after=10)
+    assert process.returncode == 130
+    assert process.stderr is not None
+    message = process.stderr.read()
+    assert f"--resume {out}" in message
+    assert "Traceback" not in message
+    finish(command("--resume", out))
+    assert_same(uninterrupted, out)
+
+
+def test_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    interrupt(begin(out), out, signal.SIGKILL, after=30)
+    newest = max(out.glob("checkpoints/step-*"))
+    content = (newest / "arrays.npz").read_bytes()
+    (newest / "arrays.npz").write_bytes(content[: len(content) // 2])
+    done = finish(command("--resume", out))
+    assert f"{newest.name} is damaged" in done.stderr.replace("\n", "")
+    assert_same(uninterrupted, out)
+
+
+def test_two_live_runs_in_one_directory_are_refused(tmp_path):
+    from nlp_rnn.api import _sole_owner
+
+    with _sole_owner(tmp_path), pytest.raises(InputError, match="Another process is training"), _sole_owner(tmp_path):
+        pass
+
+
+def test_changed_data_are_noticed(tmp_path):
+    data = tmp_path / "data.csv"
+    rows = [f"text number {i},{'good' if i % 2 else 'bad'}" for i in range(200)]
+    data.write_text("text,label\n" + "\n".join(rows) + "\n")
+    out = tmp_path / "run"
+    interrupt([*begin(out), "--data", str(data)], out, signal.SIGKILL, after=2)
+    data.write_text("text,label\n" + "\n".join(rows[::-1]) + "\n")
+    with pytest.raises(InputError, match="not those that this run began with"):
+        resume(out)
+
+
+def test_a_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
+    arrays = {"model/00000": np.arange(5.0)}
+    checkpoints.save_checkpoint(tmp_path, 1, arrays, {"epoch": 0})
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "_sync_folder", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        checkpoints.save_checkpoint(tmp_path, 2, arrays, {"epoch": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
+    found = checkpoints.load_checkpoint(tmp_path)
+    assert found is not None
+    assert found[1]["step"] == 1
+    np.testing.assert_array_equal(found[0]["model/00000"], arrays["model/00000"])
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(uninterrupted, tmp_path):
+    generator = random.Random(7)
+    total = max(int(path.name.split("-")[1]) for path in uninterrupted.glob("checkpoints/step-*"))
+    out, arguments = tmp_path / "run", begin(tmp_path / "run")
+    kills = 0
+    for step in sorted(generator.sample(range(1, total), 20)):
+        process = interrupt(arguments, out, signal.SIGKILL, after=step)
+        if process.returncode == 0:
+            break
+        kills += 1
+        time.sleep(generator.random() * 0.01)
+        arguments = command("--resume", out)
+    if not (out / "report.json").exists():
+        finish(arguments)
+    assert kills >= 15
+    assert_same(uninterrupted, out)
