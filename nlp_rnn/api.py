@@ -87,12 +87,12 @@ def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -
 
     found = {name: task.read(config, name) for name in ("train", "validation", "test")}
     splits: dict[str, Records] = {name: records for name, records in found.items() if records is not None}
-    if "validation" not in splits:
-        raise InputError("There is no validation data: name some, or let data.validation_fraction cut it off.")
     out.mkdir(parents=True, exist_ok=True)
     with _sole_owner(out):
         keras.utils.set_random_seed(config.train.seed)
         assets = Assets.load(out / "assets") if resuming else task.assets(config, splits["train"])
+        if "validation" not in splits:
+            raise InputError("There is no validation data: name some, or let data.validation_fraction cut it off.")
         for note in assets.notes:
             console.print(note)
         batches = {name: task.batches(config, assets, records, config.train.seed) for name, records in splits.items()}

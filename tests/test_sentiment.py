@@ -77,9 +77,11 @@ print(json.dumps([show(out), show(ids)]))
 
 def test_notebook_snippet_of_the_documentation(starter, tmp_path):
     mine = tmp_path / "mine.csv"
-    mine.write_text("review,verdict\nLoved it.,positive\nIt broke.,negative\nFine soup.,positive\nNever again.,negative\n")
+    mine.write_text(
+        "review,verdict\nLoved it.,positive\nIt broke.,negative\nFine soup.,positive\nNever again.,negative\n"
+    )
     run = nlp_rnn.load(starter.path)
-    assert [p.label for p in run(["Loved it.", "It broke."])][0] in run.assets.labels
+    assert {p.label for p in run(["Loved it.", "It broke."])} <= set(run.assets.labels)
     before = run.evaluate(mine, text="review", label="verdict")["cross_entropy"]
     frozen = [v.numpy() for v in run.model.stack.variables]
     run.model.stack.trainable = False

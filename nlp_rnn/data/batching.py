@@ -138,7 +138,7 @@ class Batches:
     def indexed(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """(row indices, features) of every batch; with short batches left short, for prediction."""
         for indices, count, length in self.plan(0):
-            yield indices[:count], self._features(indices, length)
+            yield indices[:count], self._features(indices[:count], length)
 
     def dataset(self, position: Any = None) -> Any:
         """A `tf.data.Dataset` of one epoch; each pass over it is the next epoch.

@@ -453,7 +453,7 @@ def _cut(train: Records, fractions: Mapping[str, float], label: str | None, seed
         indices = generator.permutation(np.flatnonzero(labels == value))
         total = len(indices)
         for name, fraction in fractions.items():
-            count = round(total * fraction)
+            count = max(round(total * fraction), 1) if total > len(fractions) else 0
             taken[name].extend(indices[:count].tolist())
             indices = indices[count:]
         kept.extend(indices.tolist())

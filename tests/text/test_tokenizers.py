@@ -46,7 +46,9 @@ HOSTILE = [
     "\u1100\u1161\u11a8 각",  # Hangul that composes
 ]
 
-texts = st.lists(st.text(st.characters() | st.sampled_from("e\u0301İﬁ👩\u200dΣ \t▁"), max_size=40), min_size=1, max_size=4)
+texts = st.lists(
+    st.text(st.characters() | st.sampled_from("e\u0301İﬁ👩\u200dΣ \t▁"), max_size=40), min_size=1, max_size=4
+)
 
 
 def build(kind: str, normalizer: Normalizer):
@@ -142,7 +144,7 @@ def test_invalid_bytes_count_as_one_each():
 def test_words_keep_apostrophes_and_split_signs():
     tokenizer = WordTokenizer([], Normalizer("nfc"))
     text = "Don't stop—it's 3.50 £, naïve! 日本 rock'n'roll'"
-    expected = "Don't stop — it's 3 . 50 £ , naïve ! 日本 rock'n'roll '".split()
+    expected = ["Don't", "stop", "—", "it's", "3", ".", "50", "£", ",", "naïve", "!", "日本", "rock'n'roll", "'"]
     assert tokenizer.tokens([text]) == [expected]
     assert WordTokenizer([], Normalizer("nfc"), "whitespace").tokens(["it 's  n't\t."]) == [["it", "'s", "n't", "."]]
 

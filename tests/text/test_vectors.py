@@ -66,5 +66,5 @@ def test_training_starts_from_the_vectors(glove, tmp_path):
     (soup,) = run.assets.tokenizer.encode(["soup"]).to_list()[0]
     np.testing.assert_array_equal(run.model.embedding.embeddings.numpy()[soup], [0.5, 0, 0])
     settings["embedding"]["size"] = 4
-    with pytest.raises(InputError, match="embedding.size 3"):
+    with pytest.raises(InputError, match=r"embedding\.size 3"):
         nlp_rnn.train("sentiment", out=tmp_path / "other", **settings)

@@ -1,0 +1,246 @@
+"""Bad input gets one clear sentence that says what to do, and exit code 2."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import time
+
+import pytest
+
+TINY = ("--embedding.size", 4, "--stack.units", 2, "--train.epochs", 1, "--tokenizer.min_count", 1)
+GOOD = "text,label\n" + "".join(
+    f"row {i} is {'fine' if i % 2 else 'bad'},{'pos' if i % 2 else 'neg'}\n" for i in range(40)
+)
+
+
+@pytest.fixture
+def fails(command):
+    """Runs a command that must fail as bad input: → its message."""
+
+    def call(*arguments: object, task: str | None = None, code: int = 2) -> str:
+        found, out, err = command(*arguments, task=task)
+        assert found == code, err
+        assert out == ""
+        assert "Traceback" not in err
+        return " ".join(err.replace("│", " ").split())
+
+    return call
+
+
+@pytest.fixture
+def training_fails(fails, tmp_path):
+    """Trains on a file with the given content: → the message."""
+
+    def call(content: str | bytes, *arguments: object, name: str = "data.csv") -> str:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        message = fails("train", "sentiment", "--data", path, "--out", tmp_path / "run", *TINY, *arguments)
+        assert not (tmp_path / "run" / "model.keras").exists()
+        return message
+
+    return call
+
+
+def test_missing_file(fails, tmp_path):
+    (tmp_path / "reviews.csv").write_text(GOOD)
+    message = fails("train", "sentiment", "--data", tmp_path / "review.csv")
+    assert 'review.csv does not exist. Did you mean "reviews.csv"?' in message
+
+
+def test_empty_file_and_file_without_rows(training_fails):
+    assert "data.csv is empty." in training_fails("")
+    assert "data.csv holds no rows." in training_fails("text,label\n")
+    assert "holds no rows" in training_fails("\n\n", name="data.jsonl")
+
+
+def test_folder_without_data(fails, tmp_path):
+    (tmp_path / "notes.md").write_text("nothing")
+    message = fails("train", "sentiment", "--data", tmp_path)
+    assert "is a folder without data: put files in it named train" in message
+
+
+def test_unknown_format(training_fails):
+    message = training_fails(GOOD, name="data.xyz")
+    assert "say which with --data.format (csv, tsv, jsonl, txt, parquet, conll)" in message
+
+
+def test_wrong_column(training_fails):
+    message = training_fails(GOOD, "--data.text", "review")
+    assert 'no column "review"; it has: text, label. Name yours with --data.text.' in message
+    message = training_fails('{"text": "a", "label": "x"}\n{"label": "y"}\n', name="data.jsonl")
+    assert 'line 2: the field "text" is missing' in message
+
+
+def test_one_label_only(training_fails):
+    message = training_fails("text,label\na,pos\nb,pos\nc,pos\n")
+    assert 'All 2 training records have the label "pos"; at least two labels are needed' in message
+
+
+def test_a_column_that_holds_no_labels(training_fails):
+    rows = "".join(f"same,{i} words of text\n" for i in range(200))
+    assert "it does not hold labels" in training_fails("text,label\n" + rows)
+
+
+def test_label_unseen_in_training(starter, fails, tmp_path):
+    path = tmp_path / "test.csv"
+    path.write_text("text,label\nfine,positive\nso so,neutral\n")
+    message = fails("evaluate", starter.path, "--data", path)
+    assert 'The label "neutral" (line 3) does not occur in the training data. There is: negative, positive.' in message
+
+
+def test_rows_without_label_are_dropped_and_counted(command, tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text(GOOD + "no label here,\nnor here,\n")
+    code, _, err = command("train", "sentiment", "--data", path, "--out", tmp_path / "run", *TINY)
+    assert code == 0, err
+    assert "2 rows dropped" in " ".join(err.replace("│", " ").split())
+
+
+def test_empty_texts_are_counted_and_predicted(command, starter, tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text(GOOD + ",pos\n   ,neg\n")
+    code, _, err = command("train", "sentiment", "--data", path, "--out", tmp_path / "run", *TINY)
+    assert code == 0, err
+    assert "2 empty texts" in " ".join(err.replace("│", " ").split())
+    texts = tmp_path / "texts.txt"
+    texts.write_text("fine\n\n   \nbad\n")
+    code, out, _ = command("predict", starter.path, "--input", texts, "--json")
+    assert code == 0
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["fine", "", "   ", "bad"]
+
+
+def test_invalid_utf8(training_fails):
+    message = training_fails(b"text,label\nfine,pos\ncaf\xe9,neg\n")
+    assert "data.csv, line 3: byte 4 is not UTF-8; convert the file" in message
+
+
+def test_a_line_of_ten_megabytes(command, starter, tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_text("good " * 2_000_000 + "\nbad\n")
+    code, out, err = command("predict", starter.path, "--input", path, "--json")
+    assert code == 0, err
+    assert [len(json.loads(line)["text"]) for line in out.splitlines()] == [10_000_000, 3]
+
+
+def test_malformed_rows(training_fails):
+    assert "data.csv, line 3: 3 fields where the header has 2" in training_fails("text,label\na,pos\nb,c,neg\n")
+    assert "data.csv, line 2: malformed row" in training_fails('text,label\n"a"b,pos\n')
+    assert "data.csv, line 3: malformed row" in training_fails('text,label\na,pos\n"b,neg\nc,pos\n')
+    message = training_fails('{"text": "a", "label": "x"}\n{"text": \n', name="data.jsonl")
+    assert "data.jsonl, line 2: not valid JSON" in message
+    assert "line 1: a JSON object with named fields is needed" in training_fails("[1]\n", name="data.jsonl")
+
+
+def test_damaged_gzip(training_fails):
+    whole = gzip.compress(GOOD.encode() * 50)
+    assert "is not a complete gzip file" in training_fails(whole[: len(whole) // 2], name="data.csv.gz")
+    assert "is not a complete gzip file" in training_fails(b"not gzip", name="data.csv.gz")
+
+
+def test_not_parquet(training_fails):
+    assert "is not a Parquet file" in training_fails(b"PAR1 no", name="data.parquet")
+
+
+def test_unknown_names(fails, tmp_path):
+    assert 'no recipe "startr". Did you mean "starter"?' in fails("train", "sentiment", "--recipe", "startr")
+    assert 'There is no task "sentimnet". Did you mean "sentiment"?' in fails("train", "sentimnet")
+    assert 'There is no command "trian". Did you mean "train"?' in fails("trian", "sentiment")
+    message = fails("train", "sentiment", "--train.epoch", 3)
+    assert "--train.epoch" in message
+    assert "--train.epochs" in message
+    assert "--train.epochs" in fails("train", "sentiment", "--train.epochs", "many")
+    config = tmp_path / "config.yaml"
+    config.write_text("train:\n  epoch: 3\n")
+    assert 'no setting "train.epoch". Did you mean "epochs"?' in fails("train", "sentiment", "--config", config)
+    config.write_text("train:\n  epochs: many\n")
+    assert "\"train.epochs\" is 'many'; it must be of type int" in fails("train", "sentiment", "--config", config)
+    config.write_text("train: [\n")
+    assert "line 2 is not valid YAML" in fails("train", "sentiment", "--config", config)
+    assert "does not exist" in fails("train", "sentiment", "--config", tmp_path / "absent.yaml")
+
+
+def test_run_directories_that_are_none(starter, fails, tmp_path):
+    assert "does not exist" in fails("predict", tmp_path / "absent", "x")
+    assert "holds no run" in fails("predict", tmp_path, "x")
+    assert "Say which run" in fails("predict")
+
+    def copy(name: str, **changes: object):
+        path = tmp_path / name
+        shutil.copytree(starter.path, path)
+        text = (path / "config.yaml").read_text()
+        for key, value in changes.items():
+            text = text.replace(f"{key}: {'sentiment' if key == 'task' else 1}", f"{key}: {value}", 1)
+        (path / "config.yaml").write_text(text)
+        return path
+
+    assert 'is a run of the task "ner", not "sentiment"' in fails(
+        "predict", copy("other", task="ner"), "x", task="sentiment"
+    )
+    assert "was written by a newer version of nlp-rnn; upgrade" in fails("predict", copy("newer", format=2), "x")
+    half = copy("half")
+    (half / "model.keras").unlink()
+    assert "is not finished: continue it with" in fails("predict", half, "x")
+    broken = copy("broken")
+    (broken / "model.keras").write_bytes(b"PK broken")
+    assert "cannot be loaded" in fails("predict", broken, "x")
+    lost = copy("lost")
+    shutil.rmtree(lost / "assets")
+    assert "is not complete" in fails("predict", lost, "x")
+    assert "holds a finished run; choose another --out" in fails("train", "sentiment", "--out", starter.path)
+
+
+def test_no_disk_space(fails, tmp_path, monkeypatch):
+    from nlp_rnn.training import checkpoints
+
+    def full_disk(path: object, content: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoints, "_write_synced", full_disk)
+    data = tmp_path / "data.csv"
+    data.write_text(GOOD)
+    message = fails("train", "sentiment", "--data", data, "--out", tmp_path / "run", *TINY)
+    assert "No space is left on the disk" in message
+    assert "free some, or choose another place" in message
+
+
+def test_hub_out_of_reach(fails, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    started = time.monotonic()
+    message = fails("train", "sentiment", "--data", "somebody/reviews")
+    assert time.monotonic() - started < 10
+    assert '"somebody/reviews" is no file here, and the hub of data sets cannot be reached' in message
+    assert "give its path with --data" in message
+
+
+def test_no_training_without_a_place_for_it(fails, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "is a file; choose another --out" in fails("train", "sentiment", "--out", tmp_path / "file")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("")
+    assert "holds other files; choose another --out" in fails("train", "sentiment", "--out", tmp_path / "full")
+
+
+def test_diverging_training_says_where_and_what_to_try(fails, tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_text(GOOD)
+    settings = (
+        "--train.learning_rate",
+        "1e30",
+        "--train.clip_norm",
+        0,
+        "--train.epochs",
+        5,
+        "--train.optimizer",
+        "sgd",
+    )
+    message = fails("train", "sentiment", "--data", data, "--out", tmp_path / "run", *TINY, *settings, code=1)
+    assert "in epoch 1, batch" in message or "in epoch 2, batch" in message
+    assert "try a lower --train.learning_rate" in message
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+def test_resume_takes_no_other_settings(fails, tmp_path):
+    message = fails("train", "sentiment", "--resume", tmp_path, "--train.epochs", 7)
+    assert "--resume takes no other settings" in message

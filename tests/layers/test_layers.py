@@ -1,0 +1,155 @@
+"""What every layer must do, and what the smaller ones do."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nlp_rnn.layers import GRU, LSTM, AdditivePooling, RecurrentStack, SequencePooling, SimpleRNN, TokenEmbedding
+from nlp_rnn.models import ClassifierHead, TextClassifier
+
+IDS = np.array([[5, 6, 7, 0, 0], [1, 0, 0, 0, 0]], np.int32)
+SEQUENCE = np.random.default_rng(0).normal(size=(2, 5, 6)).astype("float32")
+MASK = IDS != 0
+
+LAYERS = {
+    "embedding": (lambda dtype: TokenEmbedding(10, 4, word_dropout=0.1, dropout=0.1, dtype=dtype), IDS, {}),
+    "simple_rnn": (lambda dtype: SimpleRNN(3, weight_drop=0.1, dtype=dtype), SEQUENCE, {"mask": MASK}),
+    "gru": (lambda dtype: GRU(3, weight_drop=0.1, dtype=dtype), SEQUENCE, {"mask": MASK}),
+    "lstm": (lambda dtype: LSTM(3, weight_drop=0.1, dtype=dtype), SEQUENCE, {"mask": MASK}),
+    "stack": (lambda dtype: RecurrentStack("lstm", 3, 2, dropout=0.1, dtype=dtype), SEQUENCE, {"mask": MASK}),
+    "additive": (lambda dtype: AdditivePooling(4, dtype=dtype), SEQUENCE, {"mask": MASK}),
+    "pooling": (lambda dtype: SequencePooling("last+mean+max", dtype=dtype), SEQUENCE, {"mask": MASK}),
+    "attention": (lambda dtype: SequencePooling("attention", 4, dtype=dtype), SEQUENCE, {"mask": MASK}),
+    "head": (lambda dtype: ClassifierHead(3, "mean", dropout=0.1, dtype=dtype), SEQUENCE, {"mask": MASK}),
+}
+
+
+def arrays(outputs):
+    return [keras.ops.convert_to_numpy(keras.ops.cast(t, "float32")) for t in keras.tree.flatten(outputs)]
+
+
+def float32_sum(tensor):
+    return keras.ops.sum(keras.ops.cast(tensor, "float32"))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer(name, policy):
+    make, inputs, arguments = LAYERS[name]
+    layer = make(policy)
+    outputs = arrays(layer(inputs, **arguments))
+    assert all(np.isfinite(output).all() for output in outputs)
+    assert all(v.dtype == "float32" for v in layer.trainable_variables)
+
+    again = type(layer).from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    again(inputs, **arguments)
+    again.set_weights(layer.get_weights())
+    for one, other in zip(outputs, arrays(again(inputs, **arguments)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+    state = [v.numpy() for v in layer.variables if "seed" in v.path]
+    layer(inputs, **arguments)
+    for before, variable in zip(state, [v for v in layer.variables if "seed" in v.path], strict=True):
+        np.testing.assert_array_equal(before, variable.numpy(), err_msg="inference must draw nothing")
+
+    with tf.GradientTape() as tape:
+        loss = sum(float32_sum(output) for output in keras.tree.flatten(layer(inputs, **arguments)))
+    gradients = tape.gradient(loss, [v.value for v in layer.trainable_variables])
+    assert len([g for g in gradients if g is not None]) >= len(gradients) - 2
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_in_a_functional_model(name, tmp_path):
+    make, inputs, _ = LAYERS[name]
+    entry = keras.Input(inputs.shape[1:], dtype=str(inputs.dtype))
+    model = keras.Model(entry, make("float32")(entry))
+    outputs = arrays(model(inputs))
+    model.save(tmp_path / "model.keras")
+    for one, other in zip(outputs, arrays(keras.saving.load_model(tmp_path / "model.keras")(inputs)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_additive_pooling_follows_its_formula():
+    layer = AdditivePooling(4)
+    vector, weights = layer(SEQUENCE, mask=MASK)
+    kernel, bias, v = (w.numpy() for w in layer.weights)
+    for row in range(2):
+        h = SEQUENCE[row][MASK[row]]
+        scores = np.tanh(h @ kernel + bias) @ v[:, 0]
+        alpha = np.exp(scores) / np.exp(scores).sum()
+        np.testing.assert_allclose(weights[row, : len(h)], alpha, atol=1e-6)
+        np.testing.assert_allclose(vector[row], alpha @ h, atol=1e-6)
+    assert np.all(weights.numpy()[~MASK] == 0)
+
+
+def test_poolings_leave_padding_out():
+    vector, weights = SequencePooling("last+mean+max")(SEQUENCE, mask=MASK)
+    for row, length in enumerate([3, 1]):
+        h = SEQUENCE[row, :length]
+        np.testing.assert_allclose(vector[row], np.concatenate([h[-1], h.mean(0), h.max(0)]), atol=1e-6)
+    np.testing.assert_allclose(weights, [[1 / 3] * 3 + [0] * 2, [1, 0, 0, 0, 0]], atol=1e-6)
+    with pytest.raises(ValueError, match="must be"):
+        SequencePooling("median")
+
+
+def test_word_dropout_drops_whole_vectors():
+    layer = TokenEmbedding(50, 8, word_dropout=0.5)
+    vectors = layer(np.arange(1, 49).reshape(4, 12), training=True).numpy()
+    dropped = vectors == 0
+    assert (dropped.all(-1) == dropped.any(-1)).all()
+    assert 0.2 < dropped.mean() < 0.8
+
+
+def classifier(policy="float32"):
+    model = TextClassifier(
+        TokenEmbedding(30, 8, dtype=policy), RecurrentStack("gru", 6, dtype=policy), ClassifierHead(3, dtype=policy)
+    )
+    model.build()
+    return model
+
+
+def test_classifier_does_not_see_padding():
+    model = classifier()
+    alone = model({"tokens": IDS[:1, :3]})
+    np.testing.assert_allclose(model({"tokens": IDS})[:1], alone, atol=1e-6)
+
+
+def test_classifier_loads_in_a_fresh_process(tmp_path, python):
+    model = classifier()
+    model.save(tmp_path / "model.keras")
+    code = """
+import sys, numpy as np, keras, nlp_rnn.models
+model = keras.saving.load_model(sys.argv[1])
+print(model({"tokens": np.array([[5, 6, 7, 0, 0], [1, 0, 0, 0, 0]])}).numpy().tolist())
+"""
+    found = python(code, tmp_path / "model.keras").splitlines()[-1]
+    np.testing.assert_allclose(eval(found), model({"tokens": IDS}), atol=1e-6)
+
+
+def test_temperature_changes_confidence_and_not_the_class():
+    model = classifier()
+    before = model({"tokens": IDS}).numpy()
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 5, (200, 3))
+    noisy = np.where(generator.random(200) < 0.4, generator.integers(0, 3, 200), logits.argmax(-1))
+    model.calibrate(logits, np.eye(3)[noisy])
+    assert model.head.temperature.numpy() > 1.5
+    after = model({"tokens": IDS}).numpy()
+    np.testing.assert_array_equal(after.argmax(-1), before.argmax(-1))
+    np.testing.assert_allclose(after * model.head.temperature.numpy(), before, rtol=1e-5)
+    assert model.head.temperature.path not in [v.path for v in model.trainable_variables]
+
+
+def test_fit_with_any_callback(tmp_path):
+    model = classifier()
+    model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    tokens = np.tile(IDS, (8, 1))
+    targets = np.eye(3)[tokens[:, 0] % 3]
+    callbacks = [keras.callbacks.ModelCheckpoint(tmp_path / "m.keras"), keras.callbacks.CSVLogger(tmp_path / "log.csv")]
+    history = model.fit({"tokens": tokens}, targets, epochs=25, verbose=0, callbacks=callbacks)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert (tmp_path / "m.keras").exists()

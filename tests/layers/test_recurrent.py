@@ -1,0 +1,258 @@
+"""Recurrent layers against loops written from the formulas, and against Keras's own."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nlp_rnn.layers import GRU, LSTM, RecurrentStack, SimpleRNN, kernel_of
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def simple_rnn_step(x, states, kernel, recurrent, bias, activation):
+    h = activation(x @ kernel + states[0] @ recurrent + bias)
+    return [h]
+
+
+def lstm_step(x, states, kernel, recurrent, bias, _):
+    h, c = states
+    i, f, g, o = np.split(x @ kernel + h @ recurrent + bias, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return [sigmoid(o) * np.tanh(c), c]
+
+
+def gru_step(x, states, kernel, recurrent, bias, _):
+    (h,) = states
+    x_z, x_r, x_n = np.split(x @ kernel + bias[0], 3, axis=-1)
+    h_z, h_r, h_n = np.split(h @ recurrent + bias[1], 3, axis=-1)
+    z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
+    return [z * h + (1 - z) * np.tanh(x_n + r * h_n)]
+
+
+def gru_reset_before_step(x, states, kernel, recurrent, bias, _):
+    (h,) = states
+    units = h.shape[-1]
+    x_z, x_r, x_n = np.split(x @ kernel + bias, 3, axis=-1)
+    z = sigmoid(x_z + h @ recurrent[:, :units])
+    r = sigmoid(x_r + h @ recurrent[:, units : 2 * units])
+    return [z * h + (1 - z) * np.tanh(x_n + (r * h) @ recurrent[:, 2 * units :])]
+
+
+CASES = {
+    "tanh": (lambda **k: SimpleRNN(activation="tanh", **k), simple_rnn_step, np.tanh),
+    "relu": (lambda **k: SimpleRNN(activation="relu", **k), simple_rnn_step, lambda x: np.maximum(x, 0)),
+    "gru": (GRU, gru_step, None),
+    "gru_reset_before": (lambda **k: GRU(reset_after=False, **k), gru_reset_before_step, None),
+    "lstm": (LSTM, lstm_step, None),
+}
+
+
+def reference(step, activation, layer, sequence, mask, go_backwards=False):
+    """The layer's outputs and final states, one row and one step at a time."""
+    kernel, recurrent, bias = (v.numpy() for v in layer.cell.trainable_variables)
+    batch, time, _ = sequence.shape
+    outputs = np.zeros((batch, time, layer.units))
+    finals = []
+    for row in range(batch):
+        states = [np.zeros(layer.units) for _ in layer.state_size]
+        steps = range(time)[::-1] if go_backwards else range(time)
+        for place, t in enumerate(steps):
+            if mask[row, t]:
+                states = step(sequence[row, t], states, kernel, recurrent, bias, activation)
+            outputs[row, place] = states[0]
+        finals.append(states)
+    return outputs, [np.stack([states[i] for states in finals]) for i in range(len(finals[0]))]
+
+
+def random_layer(kind, units, features, **options):
+    make, step, activation = CASES[kind]
+    layer = make(units=units, return_sequences=True, return_state=True, dtype="float64", **options)
+    layer.build((None, None, features))
+    generator = np.random.default_rng(0)
+    for variable in layer.cell.trainable_variables:
+        variable.assign(generator.normal(0, 0.5, variable.shape))
+    return layer, step, activation
+
+
+@pytest.mark.parametrize("kind", CASES)
+@settings(max_examples=15, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    time=st.integers(1, 6),
+    units=st.integers(1, 4),
+    features=st.integers(1, 4),
+    go_backwards=st.booleans(),
+    data=st.data(),
+)
+def test_layers_follow_their_formulas(kind, batch, time, units, features, go_backwards, data):
+    lengths = np.array([data.draw(st.integers(1, time)) for _ in range(batch)])
+    mask = np.arange(time) < lengths[:, None]
+    sequence = np.random.default_rng(1).normal(size=(batch, time, features))
+    layer, step, activation = random_layer(kind, units, features, go_backwards=go_backwards)
+    outputs, *states = layer(sequence, mask=tf.constant(mask))
+    expected, expected_states = reference(step, activation, layer, sequence, mask, go_backwards)
+    counted = mask[:, ::-1] if go_backwards else mask
+    np.testing.assert_allclose(outputs.numpy()[counted], expected[counted], atol=1e-10)
+    for state, wanted in zip(states, expected_states, strict=True):
+        np.testing.assert_allclose(state.numpy(), wanted, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_gradients_are_those_of_finite_differences(kind):
+    layer, _, _ = random_layer(kind, 3, 2)
+    generator = np.random.default_rng(2)
+    sequence = tf.constant(generator.normal(size=(2, 4, 2)))
+    mask = tf.constant([[True] * 4, [True, True, False, False]])
+    weights = generator.normal(size=(2, 4, 3)) * mask.numpy()[..., None]
+
+    def value():
+        return tf.reduce_sum(layer(sequence, mask=mask)[0] * weights)
+
+    with tf.GradientTape() as tape:
+        result = value()
+    variables = layer.trainable_variables
+    for variable, gradient in zip(variables, tape.gradient(result, [v.value for v in variables]), strict=True):
+        original, step = variable.numpy(), 1e-6
+        for index in list(np.ndindex(original.shape))[::5]:
+            changed = original.copy()
+            changed[index] += step
+            variable.assign(changed)
+            up = float(value())
+            changed[index] -= 2 * step
+            variable.assign(changed)
+            down = float(value())
+            variable.assign(original)
+            assert gradient.numpy()[index] == pytest.approx((up - down) / (2 * step), rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(SimpleRNN, "SimpleRNN"), (GRU, "GRU"), (LSTM, "LSTM")])
+def test_weights_and_configuration_are_those_of_keras(ours, theirs):
+    stock = getattr(keras.layers, theirs)(5, return_sequences=True)
+    sequence = np.random.default_rng(0).normal(size=(2, 7, 3)).astype("float32")
+    expected = stock(sequence)
+    config = {**stock.get_config(), "weight_drop": 0.25}
+    layer = ours.from_config(config)
+    layer.build(sequence.shape)
+    layer.set_weights(stock.get_weights())
+    np.testing.assert_array_equal(layer(sequence), expected)
+    assert layer.get_config()["weight_drop"] == 0.25
+
+
+@pytest.mark.parametrize("ours", [SimpleRNN, GRU, LSTM])
+def test_weight_drop_masks_the_kernel_only_while_training(ours):
+    layer = ours(4, weight_drop=0.5, seed=1)
+    sequence = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+    plain = layer(sequence)
+    kernel = layer.cell.recurrent_kernel.numpy()
+    dropped = layer(sequence, training=True)
+    assert np.abs(dropped - plain).max() > 1e-4
+    np.testing.assert_array_equal(layer.cell.recurrent_kernel.numpy(), kernel)
+    np.testing.assert_array_equal(layer(sequence), plain)
+    # Some masked kernel, of entries that are 0 or doubled, gives the same output: the one that seed 1 draws.
+    again = ours(4, weight_drop=0.5, seed=1)
+    again.build(sequence.shape)
+    again.set_weights(layer.get_weights())
+    mask = keras.random.dropout(np.ones_like(kernel), 0.5, seed=again._weight_drop_seed)
+    again.cell.recurrent_kernel.assign(kernel * mask)
+    np.testing.assert_allclose(again(sequence), dropped, atol=1e-6)
+
+
+def test_weight_drop_gradients_reach_only_what_was_kept():
+    layer = LSTM(4, weight_drop=0.5)
+    sequence = tf.random.stateless_normal((2, 5, 3), (1, 2))
+    layer.build(sequence.shape)
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(layer(sequence, training=True))
+    gradient = tape.gradient(value, layer.cell.recurrent_kernel.value).numpy()
+    assert 0.2 < (gradient == 0).mean() < 0.8
+
+
+def test_weight_drop_works_in_bidirectional_and_fit():
+    layer = keras.layers.Bidirectional(LSTM(3, weight_drop=0.3))
+    model = keras.Sequential([keras.Input((None, 2)), layer, keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(np.ones((8, 5, 2)), np.ones((8, 1)), epochs=1, verbose=0)
+    assert np.isfinite(model.predict(np.ones((2, 5, 2)), verbose=0)).all()
+
+
+def test_weight_drop_must_be_a_probability():
+    with pytest.raises(ValueError, match="below 1"):
+        LSTM(3, weight_drop=1.0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (LSTM(2), "no GPU is visible"),
+        (LSTM(2, weight_drop=0.5), "no GPU is visible"),
+        (LSTM(2, activation="relu"), "activation is not tanh"),
+        (LSTM(2, recurrent_dropout=0.1), "recurrent dropout"),
+        (LSTM(2, use_bias=False), "no bias"),
+        (GRU(2, reset_after=False), "resets before"),
+        (GRU(2, use_cudnn=False), "use_cudnn is False"),
+        (SimpleRNN(2), "LSTM and GRU only"),
+    ],
+)
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="says what is missing without a GPU")
+def test_the_kernel_report_says_why(layer, reason):
+    kernel, why = kernel_of(layer)
+    assert kernel == "loop"
+    assert reason in why
+
+
+@pytest.mark.parametrize("cell", ["simple_rnn", "gru", "lstm"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_stack_reads_each_row_as_if_it_were_alone(cell, bidirectional):
+    stack = RecurrentStack(cell, 4, layers=2, bidirectional=bidirectional, residual=True)
+    generator = np.random.default_rng(0)
+    lengths = [1, 3, 6]
+    sequence = generator.normal(size=(3, 6, 5)).astype("float32")
+    mask = np.arange(6) < np.array(lengths)[:, None]
+    together, state = stack(sequence, mask=tf.constant(mask))
+    assert np.all(together.numpy()[~mask] == 0)
+    for row, length in enumerate(lengths):
+        alone, own_state = stack(sequence[row : row + 1, :length])
+        np.testing.assert_allclose(together[row, :length], alone[0], atol=1e-6)
+        for states, own in zip(state, own_state, strict=True):
+            for a, b in zip(states, own, strict=True):
+                np.testing.assert_allclose(a[row], b[0], atol=1e-6)
+
+
+def test_stack_is_what_keras_layers_make_of_it():
+    stack = RecurrentStack("lstm", 4)
+    sequence = np.random.default_rng(0).normal(size=(2, 6, 3)).astype("float32")
+    outputs, state = stack(sequence)
+    stock = keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True))
+    expected = stock(sequence)
+    stock.forward_layer.set_weights(stack.forward_layers[0].get_weights())
+    stock.backward_layer.set_weights(stack.backward_layers[0].get_weights())
+    expected = stock(sequence)
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    np.testing.assert_allclose(stack.last_output(state)[:, :4], outputs[:, -1, :4], atol=1e-6)
+    np.testing.assert_allclose(stack.last_output(state)[:, 4:], outputs[:, 0, 4:], atol=1e-6)
+
+
+def test_stack_goes_on_from_a_state():
+    stack = RecurrentStack("gru", 4, layers=2, bidirectional=False)
+    sequence = np.random.default_rng(0).normal(size=(2, 6, 3)).astype("float32")
+    whole, final = stack(sequence)
+    _, state = stack(sequence[:, :2])
+    rest, end = stack(sequence[:, 2:], initial_state=state)
+    np.testing.assert_allclose(rest, whole[:, 2:], atol=1e-6)
+    np.testing.assert_allclose(end[1][0], final[1][0], atol=1e-6)
+
+
+def test_stack_dropout_is_one_mask_per_sequence():
+    stack = RecurrentStack("gru", 64, bidirectional=False, dropout=0.5)
+    outputs, _ = stack(np.random.default_rng(0).normal(size=(4, 9, 3)).astype("float32"), training=True)
+    dropped = outputs.numpy() == 0
+    assert (dropped.all(axis=1) == dropped.any(axis=1)).all()
+    assert 0.2 < dropped.mean() < 0.8
+    assert (dropped[0] != dropped[1]).any()
