@@ -65,6 +65,12 @@ class Run:
         results = self.report.get("metrics", {})
         return results.get("test") or results.get("validation") or {}
 
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One row per epoch of training: losses, validation metrics, speed."""
+        path = (self.path or Path()) / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
     def __call__(self, inputs: str | Sequence[str]) -> Any:
         """Predicts for a text, or for a list of texts."""
         if isinstance(inputs, str):

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -110,7 +111,9 @@ def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields
 
 def _datasets() -> Any:
     """The library, imported where it is first needed (a second), its progress bars off."""
-    import datasets
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, in a notebook
+        import datasets
 
     datasets.disable_progress_bars()
     return datasets

@@ -1,0 +1,162 @@
+"""Every verb, as typed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def texts(tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text('review,stars\n"Loved it, truly.",5\nIt broke.,1\n,3\n')
+    return path
+
+
+def test_evaluate_prints_one_flat_object(starter, command):
+    code, out, _ = command("evaluate", starter.path, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert list(found)[:3] == ["accuracy", "macro_f1", "ece"]
+    assert found["accuracy"] == starter.metrics["accuracy"]
+    assert not [value for value in found.values() if isinstance(value, (dict, list))]
+
+
+def test_evaluate_shows_a_table_with_every_label(starter, command):
+    code, out, _ = command("evaluate", starter.path, task="sentiment")
+    assert code == 0
+    assert "accuracy" in out
+    assert "recall · negative" in out
+
+
+def test_predict_for_arguments(starter, command):
+    code, out, err = command("predict", starter.path, "Loved it.", "It broke.")
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()] == [p.label for p in starter(["Loved it.", "It broke."])]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv"])
+def test_predict_from_file_to_file(starter, command, texts, tmp_path, suffix):
+    output = tmp_path / f"out.{suffix}"
+    code, out, err = command("predict", starter.path, "--input", texts, "--column", "review", "--output", output)
+    assert (code, out) == (0, "")
+    assert "3 predictions written" in err
+    content = output.read_text()
+    if suffix == "jsonl":
+        rows = [json.loads(line) for line in content.splitlines()]
+    else:
+        rows = list(csv.DictReader(io.StringIO(content), delimiter="," if suffix == "csv" else "\t"))
+    assert [row["text"] for row in rows] == ["Loved it, truly.", "It broke.", ""]
+    expected = [prediction.probability for prediction in starter(["Loved it, truly.", "It broke.", ""])]
+    assert [float(row["probability"]) for row in rows] == pytest.approx(expected, abs=1e-6)
+
+
+def test_predict_from_standard_input(starter, command, monkeypatch):
+    class Stdin:
+        buffer = io.BytesIO(b"Loved it.\ninvalid \xff byte\n")
+
+        def isatty(self):
+            return False
+
+    monkeypatch.setattr(sys, "stdin", Stdin())
+    code, out, _ = command("predict", starter.path, "--json")
+    assert code == 0
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["Loved it.", "invalid \ufffd byte"]
+
+
+def test_predict_at_a_prompt(starter, command, monkeypatch):
+    class Stdin:
+        def isatty(self):
+            return True
+
+    answers = iter(["Loved it.", ""])
+    monkeypatch.setattr(sys, "stdin", Stdin())
+    monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
+    code, out, err = command("predict", starter.path)
+    assert code == 0
+    assert "an empty line ends" in err
+    assert out.split()[0] == starter("Loved it.").label
+
+
+def test_train_prints_results_and_where_they_are(command, tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_text("text,label\n" + "".join(f"fine {i},good\nbad {i},poor\n" for i in range(40)))
+    out = tmp_path / "run"
+    small = ("--embedding.size", 8, "--stack.units", 4, "--train.epochs", 6, "--train.learning_rate", 0.02)
+    code, stdout, err = command("train", "--data", data, "--out", out, "--json", *small, task="sentiment")
+    assert code == 0, err
+    found = json.loads(stdout)
+    assert found["run"] == str(out)
+    assert found["accuracy"] == 1.0
+    assert "cut off the training data" in " ".join(err.replace("│", " ").split())
+    card = (out / "card.md").read_text()
+    assert "| accuracy | 1.0000 |" in card
+    assert "Labels: good, poor." in card
+
+
+def test_train_takes_a_file_of_settings_that_options_override(command, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("task: sentiment\ntrain: {epochs: 1}\nstack: {cell: gru, units: 3}\nembedding: {size: 5}\n")
+    out = tmp_path / "run"
+    code, _, err = command("train", "sentiment", "--config", config, "--stack.units", 2, "--out", out)
+    assert code == 0, err
+    text = (out / "config.yaml").read_text()
+    assert "cell: gru" in text
+    assert "units: 2" in text
+    again = tmp_path / "again"
+    code, _, err = command("train", "sentiment", "--config", out / "config.yaml", "--out", again)
+    assert code == 0, err
+    assert (again / "config.yaml").read_text() == text
+
+
+def test_export_says_how_to_load(starter, command, tmp_path):
+    code, out, _ = command("export", starter.path, "--out", tmp_path / "export")
+    assert code == 0
+    assert "tf.saved_model.load" in out
+    code, out, _ = command("export", starter.path, "--out", tmp_path / "export", "--json")
+    assert json.loads(out)["signatures"] == ["serving_default", "tokens"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("")
+    code, _, err = command("export", starter.path, "--out", tmp_path / "other")
+    assert code == 2
+    assert "holds other files" in err
+
+
+def test_general_verbs(command):
+    code, out, _ = command("tasks")
+    assert code == 0
+    assert out.startswith("sentiment")
+    code, out, _ = command("recipes", "--json")
+    assert {"starter", "imdb", "sst2", "sst2-glove"} <= set(json.loads(out)["sentiment"])
+    code, out, _ = command("doctor", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["versions"]["tensorflow"].startswith("2.")
+    assert report["missing"] == []
+    assert set(report["kernels"]) == {"LSTM", "LSTM, weight_drop", "GRU", "SimpleRNN"}
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "export"])
+def test_help_explains_every_option(command, verb):
+    code, out, _ = command(verb, "--help", task="sentiment")
+    assert code == 0
+    assert "--json" in out
+    assert command("--help")[0] == 0
+    assert "usage" in command()[1]
+
+
+def test_train_help_needs_no_tensorflow(python):
+    code = """
+import sys
+from nlp_rnn.cli import run_command
+try:
+    run_command("sentiment", ["train", "--help"])
+except SystemExit:
+    pass
+print("tensorflow" in sys.modules, "datasets" in sys.modules, "numpy" in sys.modules)
+"""
+    assert python(code).splitlines()[-1] == "False False False"

@@ -1,0 +1,67 @@
+"""The code in the README and in the docstrings runs as it stands."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import sys
+
+import numpy as np
+import pytest
+
+import nlp_rnn
+from tests.conftest import ROOT
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+MODULES = [
+    module.name for module in pkgutil.walk_packages(nlp_rnn.__path__, "nlp_rnn.") if "__main__" not in module.name
+]
+
+
+def test_notebook_block(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.csv").write_text("review,verdict\nLoved it.,positive\nIt broke.,negative\n")
+    (tmp_path / "test.csv").write_text("review,verdict\nLoved it.,positive\nIt broke.,negative\n")
+    (block,) = (block for block in BLOCKS if "nlp_rnn.train(" in block)
+    names: dict[str, object] = {}
+    exec(block.replace('recipe="starter",', 'recipe="starter", train={"epochs": 2},'), names)
+    run = names["run"]
+    assert isinstance(run, nlp_rnn.Run)
+    assert run.metrics["accuracy"] > 0.6
+    assert nlp_rnn.load("runs/mine")("Loved it.").label in run.assets.labels
+    assert (tmp_path / "export" / "mine" / "saved_model.pb").is_file()
+
+
+def test_block_of_a_task_of_your_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = (block for block in BLOCKS if "nlp_rnn.register(" in block)
+    rows = [f"{text} {i},{label}" for i in range(20) for text, label in (("the cat", "en"), ("die Katze", "de"))]
+    (tmp_path / "languages.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    train = ["train", "--data", "languages.csv", "--train.epochs", "8", "--tokenizer.kind", "word", "--out", "runs/x"]
+    for arguments in (train, ["evaluate", "runs/x", "--data", "languages.csv"], ["export", "runs/x"]):
+        monkeypatch.setattr(sys, "argv", ["language_id.py", *arguments])
+        with pytest.raises(SystemExit) as exit:
+            exec(block, {})
+        assert exit.value.code == 0
+    assert nlp_rnn.load("runs/x")("die Katze 3").label == "de"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings(name):
+    module = importlib.import_module(name)
+    found = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, extraglobs={"np": np})
+    assert found.failed == 0
+
+
+def test_importing_the_package_does_not_import_tensorflow(python):
+    code = "import sys, nlp_rnn, nlp_rnn.cli, nlp_rnn.tasks.sentiment; print('tensorflow' in sys.modules)"
+    assert python(code).split()[-1] == "False"
+
+
+def test_every_name_of_the_package_is_there():
+    for name in nlp_rnn.__all__:
+        assert getattr(nlp_rnn, name) is not None
+    with pytest.raises(AttributeError, match="nothing"):
+        nlp_rnn.nothing  # noqa: B018
