@@ -32,6 +32,12 @@ def starter(tmp_path_factory: pytest.TempPathFactory):
     return nlp_rnn.train("sentiment", out=out, train={"epochs": 2}, head={"pooling": "attention"})
 
 
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks that a test registers are gone after it."""
+    monkeypatch.setattr("nlp_rnn.registry._registered", {})
+
+
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]):
     """Runs a command in this process: → exit code, stdout, stderr."""

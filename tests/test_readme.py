@@ -15,9 +15,7 @@ import nlp_rnn
 from tests.conftest import ROOT
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-MODULES = [
-    module.name for module in pkgutil.walk_packages(nlp_rnn.__path__, "nlp_rnn.") if "__main__" not in module.name
-]
+MODULES = [m.name for m in pkgutil.walk_packages(nlp_rnn.__path__, "nlp_rnn.") if "__main__" not in m.name]
 
 
 def test_notebook_block(tmp_path, monkeypatch):

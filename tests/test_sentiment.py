@@ -98,40 +98,6 @@ def test_notebook_snippet_of_the_documentation(starter, tmp_path):
     assert (run.export(tmp_path / "export") / "saved_model.pb").is_file()
 
 
-def test_task_of_your_own(tmp_path, command):
-    from dataclasses import replace
-
-    from nlp_rnn.tasks import sentiment
-
-    def build(config, assets):
-        import keras
-
-        from nlp_rnn.layers import LSTM, TokenEmbedding
-
-        tokens = keras.Input((None,), dtype="int32")
-        x = LSTM(16)(TokenEmbedding(assets.tokenizer.size, 16)(tokens), mask=keras.ops.not_equal(tokens, 0))
-        return keras.Model({"tokens": tokens}, keras.layers.Dense(len(assets.labels))(x))
-
-    nlp_rnn.register(replace(sentiment.TASK, name="language-id", build=build))
-    data = tmp_path / "languages.csv"
-    english = ["the cat sat on the mat", "it is a good day", "where is the house", "she reads the book", "and so on"]
-    german = ["die Katze sitzt hier", "es ist ein guter Tag", "wo ist das Haus", "sie liest das Buch", "und so weiter"]
-    rows = [f"{text},en" for text in english * 4] + [f"{text},de" for text in german * 4]
-    data.write_text("text,label\n" + "\n".join(rows) + "\n")
-    config = tmp_path / "config.yaml"
-    config.write_text("tokenizer: {kind: character}\ntrain: {epochs: 15, batch_size: 8, learning_rate: 0.02}\n")
-    out = tmp_path / "run"
-    code, _, err = command("train", "language-id", "--config", config, "--data", data, "--out", out)
-    assert code == 0, err
-    code, stdout, _ = command("evaluate", "language-id", out, "--data", data, "--json")
-    assert code == 0
-    assert json.loads(stdout)["accuracy"] > 0.9
-    code, stdout, _ = command("predict", out, "wo ist die Katze", "--json")
-    assert code == 0
-    assert json.loads(stdout)["label"] == "de"
-    assert command("export", out, "--out", tmp_path / "export")[0] == 0
-
-
 def test_explain_weighs_every_token_and_points_into_the_text(starter, command):
     text = "A joyless slog — but the café was fine."
     code, out, _ = command("explain", starter.path, text, "--json", task="sentiment")

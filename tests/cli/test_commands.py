@@ -129,7 +129,7 @@ def test_export_says_how_to_load(starter, command, tmp_path):
 def test_general_verbs(command):
     code, out, _ = command("tasks")
     assert code == 0
-    assert out.startswith("sentiment")
+    assert out.startswith("sentiment   ")
     code, out, _ = command("recipes", "--json")
     assert {"starter", "imdb", "sst2", "sst2-glove"} <= set(json.loads(out)["sentiment"])
     code, out, _ = command("doctor", "--json")
