@@ -54,7 +54,7 @@ class TokenizerConfig:
     """Words or characters seen less often in training are unknown."""
     normalization: Literal["none", "nfc", "nfkc"] = "nfkc"
     """Unicode normalisation form applied first."""
-    lowercase: bool = False
+    lowercase: tyro.conf.FlagConversionOff[bool] = False
     """Fold case by Unicode lower-casing."""
     split: Literal["unicode", "whitespace"] = "unicode"
     """How "word" finds words: runs of letters and digits, or whatever white space separates."""
@@ -70,7 +70,7 @@ class EmbeddingConfig:
     """A text file of pre-trained vectors: GloVe, word2vec or fastText (needs tokenizer.kind word)."""
     extra_words: int = 0
     """Words of the vectors file, from its top, that join the vocabulary although training never saw them."""
-    trainable: bool = True
+    trainable: tyro.conf.FlagConversionOff[bool] = True
     """Whether the vectors are trained on, or frozen."""
     word_dropout: float = 0.0
     """Probability that a token's whole vector is dropped while training."""
@@ -90,9 +90,9 @@ class StackConfig:
     """State size per direction."""
     layers: int = 1
     """Depth."""
-    bidirectional: bool = True
+    bidirectional: tyro.conf.FlagConversionOff[bool] = True
     """Whether each layer reads in both directions."""
-    residual: bool = False
+    residual: tyro.conf.FlagConversionOff[bool] = False
     """Add each layer's input to its output, where their sizes agree."""
     dropout: float = 0.0
     """Variational dropout on the input of each layer after the first and on the output of the last: one

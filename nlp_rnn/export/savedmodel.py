@@ -38,7 +38,7 @@ def export_saved_model(run: Run, path: Path) -> Path:
     """
     if path.exists() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
         raise InputError(f"{path} holds other files; choose another folder with --out.")
-    model = _without_cudnn(run.model)
+    model = portable_copy(run.model)
     served = Served(model, dict(run.assets.tokenizers))
     signatures = run.task.signatures(run.config, model, run.assets)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -56,10 +56,9 @@ def export_saved_model(run: Run, path: Path) -> Path:
     return path
 
 
-def _without_cudnn(model: keras.Model) -> keras.Model:
-    if not tf.config.list_physical_devices("GPU"):
-        return model
-    copy = keras.models.clone_model(model)
+def portable_copy(model: keras.Model) -> keras.Model:
+    """A copy with the same weights whose recurrent layers never use cuDNN, so that its graph runs anywhere."""
+    copy = type(model).from_config(model.get_config())
     for layer in copy._flatten_layers(include_self=False):
         if isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)):
             layer.use_cudnn = False

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 def plot_curves(history: Sequence[dict[str, Any]]) -> Figure:
-    """Loss and the validation metrics by epoch.
+    """Loss, and the metric that decides, by epoch: of training and of validation.
 
     Args:
         history: the rows of `metrics.jsonl`.
@@ -24,13 +25,14 @@ def plot_curves(history: Sequence[dict[str, Any]]) -> Figure:
         if history and name in history[0]:
             left.plot(epochs, [row[name] for row in history], marker="o", markersize=3, label=label)
     left.set(xlabel="epoch", ylabel="loss (nats)")
-    shown = [k for k in (history[0] if history else {}) if k.startswith("val_") and k not in _NO_CURVE]
-    for name in shown:
-        label = name.removeprefix("val_").replace("_", " ")
-        right.plot(epochs, [row[name] for row in history], marker="o", markersize=3, label=label)
-    right.set(xlabel="epoch", ylabel="validation")
+    decisive = next((k.removeprefix("val_") for k in (history[0] if history else {}) if k.startswith("val_")), "")
+    for name, label in ((decisive, "training"), (f"val_{decisive}", "validation")):
+        if history and name in history[0]:
+            right.plot(epochs, [row[name] for row in history], marker="o", markersize=3, label=label)
+    right.set(xlabel="epoch", ylabel=decisive.replace("_", " "))
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.lines:
             axes.legend(frameon=False)
     return figure
@@ -64,6 +66,3 @@ def save_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
 def save_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str], path: Path) -> None:
     """Writes `plot_confusion` as PNG."""
     plot_confusion(confusion, labels).savefig(path, dpi=120)
-
-
-_NO_CURVE = {"val_cross_entropy", "val_records", "val_majority"}

@@ -1,0 +1,127 @@
+"""What the settings of `train` do."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import nlp_rnn
+from nlp_rnn.config import TrainConfig, override
+from nlp_rnn.export.savedmodel import portable_copy
+from nlp_rnn.tasks import sentiment
+from nlp_rnn.training.callbacks import Diverged, LossGuard, Position
+from nlp_rnn.training.compiling import compile_model
+from nlp_rnn.training.devices import describe_kernels
+from nlp_rnn.training.schedules import WarmupSchedule
+
+SMALL = {"embedding": {"size": 8}, "stack": {"units": 4}, "tokenizer": {"kind": "word"}}
+
+
+def train(out, **settings):
+    return nlp_rnn.train("sentiment", out=out, **{**SMALL, **settings})
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant"])
+def test_schedule_follows_its_formula(kind):
+    schedule = WarmupSchedule(2.0, warmup_steps=10, total_steps=110, kind=kind)
+    for step in (0, 5, 9, 10, 35, 60, 110, 200):
+        progress = min(max((step - 10) / 100, 0), 1)
+        fall = {"cosine": 0.5 * (1 + math.cos(math.pi * progress)), "linear": 1 - progress, "constant": 1.0}[kind]
+        expected = 2.0 * ((step + 1) / 10 if step < 10 else fall)
+        assert float(schedule(step)) == pytest.approx(expected, abs=1e-5)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert again.get_config() == schedule.get_config()
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+    moved = {}
+    for clip in (0.0, 1.0):
+        layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+        model = keras.Sequential([keras.Input((4,)), layer])
+        settings = TrainConfig(optimizer="sgd", learning_rate=1.0, clip_norm=clip)
+        compile_model(model, keras.losses.MeanSquaredError(), settings)
+        model.train_on_batch(np.full((2, 4), 100.0), np.full((2, 1), 100.0))
+        moved[clip] = float(np.linalg.norm(layer.kernel.numpy()))
+    assert moved[0.0] > 1e4
+    assert moved[1.0] == pytest.approx(1.0, rel=1e-4)
+
+
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path):
+    run = train(tmp_path / "run", train={"epochs": 12, "patience": 2, "learning_rate": 0.02})
+    accuracies = [row["val_accuracy"] for row in run.history]
+    best = int(np.argmax(accuracies))
+    assert run.report["best_epoch"] == best + 1
+    assert len(accuracies) == min(12, best + 3)
+    assert run.report["metrics"]["validation"]["accuracy"] == pytest.approx(accuracies[best])
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_trains_saves_and_exports(tmp_path, precision):
+    run = train(tmp_path / "run", train={"epochs": 2, "precision": precision, "learning_rate": 0.01})
+    assert run.metrics["accuracy"] > 0.55
+    assert all(v.dtype == "float32" for v in run.model.trainable_variables)
+    again = nlp_rnn.load(run.path)
+    assert again("Loved it.").probabilities == pytest.approx(run("Loved it.").probabilities, abs=1e-3)
+    assert (run.export(tmp_path / "export") / "saved_model.pb").is_file()
+
+
+def test_jit_compiled_training_agrees_with_plain(tmp_path):
+    still = {"embedding": {"size": 8, "word_dropout": 0.0}, "head": {"dropout": 0.0}}  # XLA draws other numbers
+    plain, jit = (
+        train(tmp_path / mode, **still, train={"epochs": 1, "buckets": 1, "jit": mode}) for mode in ("off", "on")
+    )
+    for one, other in zip(plain.model.trainable_variables, jit.model.trainable_variables, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=2e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("cell", ["simple_rnn", "gru"])
+def test_other_cells_and_optimizers_learn(tmp_path, optimizer, cell):
+    rate = 0.01 if optimizer == "adamw" else 0.3
+    settings = {"train": {"epochs": 4, "optimizer": optimizer, "learning_rate": rate, "weight_decay": 1e-3}}
+    run = train(tmp_path / "run", **{**settings, "stack": {"cell": cell, "units": 8}, "embedding": {"size": 16}})
+    assert run.history[-1]["loss"] < run.history[0]["loss"] - 0.05
+
+
+def test_balanced_classes_count_alike(tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_text("text,label\n" + "".join(f"text {i},{'rare' if i % 10 == 0 else 'common'}\n" for i in range(100)))
+    settings = {"data": {"train": str(data), "validation_fraction": 0.0}, "train": {"class_weights": "balanced"}}
+    config = override(sentiment.Config(), {**settings, "tokenizer": {"kind": "byte"}})
+    records = sentiment.read(config, "train")
+    assets = sentiment.assets(config, records)
+    batches = sentiment.batches(config, assets, records, seed=0)
+    by_class = batches.targets.T @ batches.weights
+    np.testing.assert_allclose(by_class, [50, 50], rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), 1e9])
+def test_a_loss_that_explodes_stops_training(loss):
+    guard = LossGuard(Position(2, 7))
+    guard.on_train_batch_end(0, {"loss": 0.7})
+    with pytest.raises(Diverged, match="epoch 3, batch 8: try a lower"):
+        guard.on_train_batch_end(1, {"loss": loss})
+
+
+def test_tensorboard_logs_are_written(starter):
+    import tensorflow as tf
+
+    (path,) = (starter.path / "logs").glob("events*")
+    tags = {value.tag for event in tf.compat.v1.train.summary_iterator(str(path)) for value in event.summary.value}
+    assert {"loss", "val_accuracy", "learning_rate", "tokens_per_second"} <= tags
+
+
+def test_every_recurrent_layer_is_reported(starter):
+    assert set(describe_kernels(starter.model)) == {"forward_0", "backward_0"}
+
+
+def test_exported_graph_avoids_cudnn(starter):
+    copy = portable_copy(starter.model)
+    layers = [layer for layer in copy._flatten_layers() if isinstance(layer, keras.layers.LSTM)]
+    assert len(layers) == 2
+    assert all(layer.use_cudnn is False for layer in layers)
+    tokens = {"tokens": np.array([[5, 6, 7, 0], [8, 0, 0, 0]])}
+    np.testing.assert_allclose(copy(tokens), starter.model(tokens), atol=1e-6)
