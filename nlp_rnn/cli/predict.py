@@ -77,7 +77,7 @@ def _predictions(found: Any, options: PredictOptions) -> Iterator[Any]:
 
 
 def _from_stdin(found: Any) -> Iterator[Any]:
-    from nlp_rnn.text.tokenizers import in_chunks
+    from nlp_rnn.text.tokenizer import in_chunks
 
     lines = (line.decode("utf-8", "replace").rstrip("\r\n") for line in sys.stdin.buffer)
     for chunk in in_chunks(lines, 1000):

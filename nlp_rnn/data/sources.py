@@ -1,15 +1,11 @@
 """Anything → records: hub data sets, files, folders with split files, standard input, the starter corpora.
 
-The readers of line formats are our own because they can say in which file and line an error is. What they
-yield is stored as Arrow by `datasets`, so that a corpus may be larger than memory; path, size and modification
-time are part of the cache's key, so that an edited file is read anew.
+What the readers of line formats yield is stored as Arrow by `datasets`, so that a corpus may be larger than memory;
+path, size and modification time are part of the cache's key, so that an edited file is read anew.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import os
 import re
 import sys
@@ -19,11 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from nlp_rnn.config import DataConfig
+from nlp_rnn.data.readers import rows_of
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError, did_you_mean
 
@@ -228,7 +225,7 @@ def _generate(
     shown: str,
 ) -> Iterator[dict[str, Any]]:
     count = 0
-    for line, row in _rows(path, kind, shown, text=next(iter(columns.values()))):
+    for line, row in rows_of(path, kind, shown, text=next(iter(columns.values()))):
         if count == 0:
             for name, column in columns.items():
                 if column not in row and name not in optional:
@@ -245,98 +242,6 @@ def _generate(
         yield record
     if count == 0:
         raise InputError(f"{shown} holds no rows.")
-
-
-def _rows(path: str, kind: str, shown: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    with _open(path) as stream:
-        lines = _decoded(stream, shown)
-        if kind in ("csv", "tsv"):
-            yield from _delimited(lines, "," if kind == "csv" else "\t", shown)
-        elif kind == "jsonl":
-            yield from _json_lines(lines, shown)
-        elif kind == "txt":
-            yield from ((number, {text: line}) for number, line in enumerate(_stripped(lines), 1))
-        else:
-            yield from _conll(lines)
-
-
-def _open(path: str) -> BinaryIO:
-    return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
-
-
-def _decoded(stream: BinaryIO, shown: str) -> Iterator[str]:
-    number = 0
-    try:
-        for number, line in enumerate(stream, 1):
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{shown}, line {number}: byte {error.start + 1} is not UTF-8; convert the file, "
-            f"for example with `iconv -f latin1 -t utf-8`."
-        ) from None
-    except (gzip.BadGzipFile, EOFError, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
-            raise
-        raise InputError(f"{shown} is not a complete gzip file ({error}); fetch it again.") from None
-
-
-def _stripped(lines: Iterable[str]) -> Iterator[str]:
-    return (line.rstrip("\r\n") for line in lines)
-
-
-def _delimited(lines: Iterator[str], delimiter: str, shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    csv.field_size_limit(sys.maxsize)
-    if delimiter == ",":
-        reader = csv.reader(lines, strict=True)
-    else:
-        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    start = 1
-    try:
-        header = next(reader, None)
-        if header is None:
-            return
-        start = reader.line_num + 1
-        for row in reader:
-            if row and len(row) != len(header):
-                raise InputError(
-                    f"{shown}, line {start}: {len(row)} fields where the header has {len(header)}; "
-                    f"quote fields that hold the delimiter."
-                )
-            if row:
-                yield start, dict(zip(header, row, strict=True))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{shown}, line {start}: malformed row ({error}).") from None
-
-
-def _json_lines(lines: Iterator[str], shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise InputError(f"{shown}, line {number}: not valid JSON ({error}).") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{shown}, line {number}: a JSON object with named fields is needed.")
-        yield number, row
-
-
-def _conll(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    tokens: list[str] = []
-    tags: list[str] = []
-    start = number = 0
-    for number, line in enumerate(_stripped(lines), 1):
-        parts = line.split()
-        if parts and parts[0] != "-DOCSTART-":
-            start = start if tokens else number
-            tokens.append(parts[0])
-            tags.append(parts[-1])
-        elif tokens:
-            yield start, {"tokens": tokens, "tags": tags}
-            tokens, tags = [], []
-    if tokens:
-        yield start, {"tokens": tokens, "tags": tags}
 
 
 def _as_text(value: Any) -> str | None:

@@ -295,7 +295,7 @@ def token_rows(config: Config, assets: Assets, records: Records) -> tuple[Any, i
     """Ids of the texts, cut to `data.max_tokens`, and how many were cut."""
     from nlp_rnn.data.batching import Rows
     from nlp_rnn.text.ragged import truncate
-    from nlp_rnn.text.tokenizers import in_chunks
+    from nlp_rnn.text.tokenizer import in_chunks
 
     cut = 0
 

@@ -15,7 +15,7 @@ from nlp_rnn.config import EmbeddingConfig, TokenizerConfig
 from nlp_rnn.errors import InputError
 
 if TYPE_CHECKING:
-    from nlp_rnn.text.tokenizers import WordTokenizer
+    from nlp_rnn.text.lookup import WordTokenizer
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def vectors_for(
     Raises:
         InputError: the tokenizer is not of words, or the dimensions are not those of the configuration.
     """
-    from nlp_rnn.text.tokenizers import SPECIAL, train_tokenizer
+    from nlp_rnn.text.tokenizer import SPECIAL
+    from nlp_rnn.text.tokenizers import train_tokenizer
 
     if tokenizer.kind != "word":
         raise InputError(f"embedding.vectors needs words: give --tokenizer.kind word (it is {tokenizer.kind}).")

@@ -9,7 +9,8 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,10 @@ class Validation(keras.callbacks.Callback):
         self.waited = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        with averaged_weights(self.model):
+            self._judge(epoch, logs)
+
+    def _judge(self, epoch: int, logs: dict[str, Any] | None) -> None:
         metrics = self.measure()
         if logs is not None:
             logs.update({f"val_{k}": v for k, v in metrics.items() if isinstance(v, (int, float))})
@@ -262,6 +267,38 @@ class Checkpointer(keras.callbacks.Callback):
         self.last_saved = time.monotonic()
         if self.interrupted:
             raise Interrupted(str(self.folder.parent))
+
+
+class KeepLast(keras.callbacks.Callback):
+    """Undoes what `fit` does as it ends: it replaces the weights by their moving average, where there is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[np.ndarray] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.values = [variable.numpy() for variable in self.model.trainable_variables]
+
+    def restore(self) -> None:
+        """Puts the weights of the last epoch's end back."""
+        for variable, value in zip(self.model.trainable_variables, self.values, strict=False):
+            variable.assign(value)
+
+
+@contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Within it a model has the moving average of its weights, where its optimizer keeps one."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not optimizer.use_ema:
+        yield
+        return
+    values = [variable.numpy() for variable in model.trainable_variables]
+    optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, values, strict=True):
+            variable.assign(value)
 
 
 def variable_arrays(kind: str, variables: list[Any]) -> dict[str, np.ndarray]:

@@ -28,12 +28,14 @@ def compile_model(
     if steps_per_epoch:
         total = steps_per_epoch * train.epochs
         rate = WarmupSchedule(rate, round(total * train.warmup), total, train.schedule)
-    clip = train.clip_norm or None
+    options: dict[str, Any] = {"global_clipnorm": train.clip_norm or None}
+    if train.average:
+        options |= {"use_ema": True, "ema_momentum": train.average}
     if train.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=train.weight_decay, global_clipnorm=clip)
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=train.weight_decay, **options)
     else:
         decay = train.weight_decay or None
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay, global_clipnorm=clip)
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay, **options)
     if train.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias"])
     jit = {"auto": "auto", "on": True, "off": False}[train.jit]

@@ -15,7 +15,7 @@ from nlp_rnn.config import TrainConfig
 from nlp_rnn.data.batching import Batches
 from nlp_rnn.errors import InputError
 from nlp_rnn.training import checkpoints
-from nlp_rnn.training.callbacks import Checkpointer, History, LossGuard, Position, Validation
+from nlp_rnn.training.callbacks import Checkpointer, History, KeepLast, LossGuard, Position, Validation
 from nlp_rnn.training.compiling import compile_model
 from nlp_rnn.training.progress import ProgressDisplay, console
 
@@ -93,16 +93,18 @@ def _run_epochs(
     model: keras.Model, batches: Batches, position: Position, end: int, callbacks: list[keras.callbacks.Callback]
 ) -> None:
     """Keras's `fit` from where training stands to the epoch `end`."""
+    last = KeepLast()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Your input ran out of data")  # as each epoch's data do
         model.fit(
             batches.dataset(position),
             initial_epoch=position.epoch,
             epochs=end,
-            callbacks=callbacks,
+            callbacks=[*callbacks, last],
             shuffle=False,
             verbose=0,
         )
+    last.restore()
 
 
 def _build_metrics(model: keras.Model, batches: Batches) -> None:

@@ -26,6 +26,7 @@ SETTINGS = {
     "--stack.units": 6,
     "--stack.dropout": 0.2,
     "--stack.weight_drop": 0.2,
+    "--train.average": 0.9,
     "--train.epochs": 4,
     "--train.patience": 2,
     "--train.batch_size": 64,
