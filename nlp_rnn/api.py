@@ -80,10 +80,10 @@ def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -
     import keras
 
     from nlp_rnn.data.summary import data_table
+    from nlp_rnn.report import write_report
     from nlp_rnn.run import Run, evaluate_records
     from nlp_rnn.training.fit import fit
     from nlp_rnn.training.progress import console
-    from nlp_rnn.training.report import write_report
 
     found = {name: task.read(config, name) for name in ("train", "validation", "test")}
     splits: dict[str, Records] = {name: records for name, records in found.items() if records is not None}

@@ -165,7 +165,10 @@ class Run:
         """Writes a SavedModel that takes raw strings."""
         from nlp_rnn.export.savedmodel import export_saved_model
 
-        return export_saved_model(self, Path(path))
+        def signatures(model: Any) -> dict[str, Any]:
+            return self.task.signatures(self.config, model, self.assets)
+
+        return export_saved_model(Path(path), self.model, self.assets, signatures)
 
     @cached_property
     def _compiled(self) -> dict[tuple[tuple[str, int], ...], Any]:

@@ -56,7 +56,7 @@ def run(task: str | None, arguments: list[str]) -> int:
         return 0
     from rich.console import Console
 
-    from nlp_rnn.training.report import result_table
+    from nlp_rnn.report import result_table
 
     Console(highlight=False).print(result_table({"value": metrics}))
     return 0

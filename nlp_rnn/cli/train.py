@@ -64,8 +64,8 @@ def run(task: str, arguments: list[str]) -> int:
 
 def _show(finished: Any, as_json: bool, task: str) -> None:
     from nlp_rnn.cli import program
+    from nlp_rnn.report import result_table
     from nlp_rnn.training.progress import console
-    from nlp_rnn.training.report import result_table
 
     report = finished.report
     console.print(result_table(report["metrics"]))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from nlp_rnn.errors import InputError
-
-if TYPE_CHECKING:
-    from nlp_rnn.run import Run
+from nlp_rnn.tasks.base import Assets
 
 
 class Served(tf.Module):
@@ -28,28 +27,37 @@ class Served(tf.Module):
         self.tables = [t for tokenizer in tokenizers.values() for t in vars(tokenizer).values() if _is_table(t)]
 
 
-def export_saved_model(run: Run, path: Path) -> Path:
-    """Writes the SavedModel and, beside it, the labels in `assets.extra/labels.json`.
+def export_saved_model(
+    path: Path,
+    model: keras.Model,
+    assets: Assets,
+    signatures: Callable[[keras.Model], dict[str, Any]],
+) -> Path:
+    """Writes a SavedModel and, beside it, the labels in `assets.extra/labels.json`.
 
     The graph is built for any device: a model trained with cuDNN is exported with the plain loop.
+
+    Args:
+        path: the folder to write.
+        model: what to export.
+        assets: whose tables the SavedModel keeps alive.
+        signatures: model → `tf.function`s by name.
 
     Raises:
         InputError: the folder exists and holds something else.
     """
     if path.exists() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
         raise InputError(f"{path} holds other files; choose another folder with --out.")
-    model = portable_copy(run.model)
-    served = Served(model, dict(run.assets.tokenizers))
-    signatures = run.task.signatures(run.config, model, run.assets)
+    model = portable_copy(model)
+    served = Served(model, dict(assets.tokenizers))
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
-    tf.saved_model.save(
-        served, str(temporary), signatures={k: f.get_concrete_function() for k, f in signatures.items()}
-    )
+    concrete = {name: function.get_concrete_function() for name, function in signatures(model).items()}
+    tf.saved_model.save(served, str(temporary), signatures=concrete)
     extra = temporary / "assets.extra"
     extra.mkdir()
-    labels = json.dumps({"task": run.task.name, "labels": list(run.assets.labels)}, ensure_ascii=False)
+    labels = json.dumps({"labels": list(assets.labels)}, ensure_ascii=False)
     (extra / "labels.json").write_text(labels + "\n", encoding="utf-8")
     shutil.rmtree(path, ignore_errors=True)
     temporary.rename(path)
