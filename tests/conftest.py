@@ -29,7 +29,7 @@ def starter(tmp_path_factory: pytest.TempPathFactory):
     import nlp_rnn
 
     out = tmp_path_factory.mktemp("runs") / "starter"
-    return nlp_rnn.train("sentiment", out=out, train={"epochs": 2}, head={"pooling": "attention"})
+    return nlp_rnn.train("sentiment", out=out, train={"epochs": 2})
 
 
 @pytest.fixture(autouse=True)

@@ -111,6 +111,18 @@ def test_explain_weighs_every_token_and_points_into_the_text(starter, command):
     assert "joyless" in out
 
 
+def test_explain_needs_attention(starter, command):
+    from dataclasses import replace
+
+    from nlp_rnn.errors import InputError
+    from nlp_rnn.tasks.sentiment import explain
+
+    run = nlp_rnn.load(starter.path)
+    run.config = replace(run.config, head=replace(run.config.head, pooling="mean"))
+    with pytest.raises(InputError, match=r"train with --head\.pooling attention"):
+        explain(run, ["Fine."])
+
+
 def test_same_seed_gives_the_same_model(tmp_path):
     settings = {"train": {"epochs": 1}, "embedding": {"size": 8}, "stack": {"units": 4, "weight_drop": 0.2}}
     one, other = (nlp_rnn.train("sentiment", out=tmp_path / name, **settings) for name in "ab")

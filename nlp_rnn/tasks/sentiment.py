@@ -260,7 +260,14 @@ def show(prediction: Sentiment, record: dict[str, Any] | None = None) -> str:
 
 
 def explain(run: Run, texts: Sequence[str]) -> list[Explanation]:
-    """How much each token weighed when a text was pooled: the attention, or equal shares without it."""
+    """How much each token weighed when a text was pooled.
+
+    Raises:
+        InputError: the run does not pool by attention.
+    """
+    pooling = run.config.head.pooling
+    if pooling != "attention":
+        raise InputError(f"This run pools by {pooling}; to see weights, train with --head.pooling attention.")
     from nlp_rnn.data.records import Records
     from nlp_rnn.text.ragged import truncate
 

@@ -38,7 +38,7 @@ class ProgressDisplay(keras.callbacks.Callback):
             return
         columns = [
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(),
