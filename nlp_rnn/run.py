@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import yaml
 
 from nlp_rnn.config import override, read_yaml, to_dict
+from nlp_rnn.data.batching import Batches
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
 from nlp_rnn.registry import get_task
@@ -119,20 +121,24 @@ class Run:
     def calibrate(self, records: Records) -> None:
         """Fits what makes the model's confidences honest, where it has such a thing, to labelled records."""
         if hasattr(self.model, "calibrate"):
-            targets = self.task.batches(self.config, self.assets, records, None).targets
-            self.model.calibrate(self.infer(records)["logits"], targets)
+            logits = self.infer(records)["logits"]
+            self.model.calibrate(logits, self._batches[records].targets)
 
     def infer(self, records: Records) -> dict[str, Any]:
-        """Outputs of the model for each record, in order: arrays, or lists of arrays of different lengths."""
-        batches = self.task.batches(self.config, self.assets, records, None)
+        """Outputs of the model for each record, in order.
+
+        Returns:
+            By name an array `[records, …]`; or, where rows were padded to different lengths, a list of arrays,
+            each still with its padding.
+        """
+        if records not in self._batches:
+            self._batches[records] = self.task.batches(self.config, self.assets, records, None)
         found: dict[str, list[Any]] = {}
-        for indices, features in batches.indexed():
-            lengths = batches.lengths[indices]
+        for indices, features in self._batches[records].indexed():
             for name, value in self._infer_batch(features).items():
                 column = found.setdefault(name, [None] * len(records))
-                per_token = value.ndim > 1 and value.shape[1] == features[next(iter(features))].shape[1]
                 for place, index in enumerate(indices):
-                    column[index] = value[place, : lengths[place]] if per_token and name != "logits" else value[place]
+                    column[index] = value[place]
         return {k: np.stack(v) if len({a.shape for a in v}) == 1 else v for k, v in found.items()}
 
     def held_out(self, count: int) -> Records | None:
@@ -169,6 +175,11 @@ class Run:
             return self.task.signatures(self.config, model, self.assets)
 
         return export_saved_model(Path(path), self.model, self.assets, signatures)
+
+    @cached_property
+    def _batches(self) -> WeakKeyDictionary[Records, Batches]:
+        """Records are tokenised once, however often they are measured."""
+        return WeakKeyDictionary()
 
     @cached_property
     def _compiled(self) -> dict[tuple[tuple[str, int], ...], Any]:

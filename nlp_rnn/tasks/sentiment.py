@@ -278,7 +278,7 @@ def explain(run: Run, texts: Sequence[str]) -> list[Explanation]:
     _, starts, ends = run.assets.tokenizer.encode_with_offsets(list(texts))
     starts, ends = (truncate(part, data.max_tokens, data.keep).to_list() for part in (starts, ends))
     return [
-        Explanation(prediction, [(s, e, float(w)) for s, e, w in zip(begin, end, weights, strict=True)])
+        Explanation(prediction, list(zip(begin, end, map(float, weights), strict=False)))  # weights are padded
         for prediction, begin, end, weights in zip(predictions, starts, ends, outputs["weights"], strict=True)
     ]
 
