@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,12 @@ class Records(Sequence[dict[str, Any]]):
         column = self.rows.select_columns([name])
         for start in range(0, len(column), _CHUNK):
             yield from column[start : start + _CHUNK][name]
+
+    def columns(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """The values of several fields together; those that the records lack are None."""
+        first = self[0] if len(self) else {}
+        missing = itertools.repeat(None, len(self))
+        return zip(*(self.column(name) if name in first else missing for name in names), strict=True)
 
     def chunks(self, size: int = _CHUNK) -> Iterator[Records]:
         """The records in parts of at most `size`, in order."""

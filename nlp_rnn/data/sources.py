@@ -6,14 +6,14 @@ path, size and modification time are part of the cache's key, so that an edited 
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +74,6 @@ def read_split(task: str, data: DataConfig, split: str, fields: Fields, seed: in
             fractions[name] = fraction
     parts = _cut(train, fractions, fields.label, seed)
     return parts.get(split)
-
-
-def read_source(task: str, source: str, fields: Fields, format: str = "auto", split: str = "test") -> Records:
-    """Reads one source for evaluation or prediction: its `split` if it has several, else all of it."""
-    records = _read_all(task, (source,), split, format, fields)
-    assert records is not None
-    return records
 
 
 def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields: Fields) -> Records | None:
@@ -253,19 +246,24 @@ def _as_text(value: Any) -> str | None:
 
 
 def _read_stdin(format: str, fields: Fields) -> Records:
-    if format == "auto":
-        format = "jsonl"
-    with tempfile.NamedTemporaryFile(suffix=f".{format}") as spool:
-        for block in iter(lambda: sys.stdin.buffer.read(1 << 20), b""):
-            spool.write(block)
-        spool.flush()
-        if os.path.getsize(spool.name) == 0:
-            raise InputError("Standard input is empty.")
-        stat = os.stat(spool.name)
-        key = {"path": spool.name, "size": stat.st_size, "modified": stat.st_mtime_ns}
-        return _labelled(_stored(key, format, fields, "standard input"), fields, "standard input")
+    path = Path(_spool().name)
+    if path.stat().st_size == 0:
+        raise InputError("Standard input is empty.")
+    key = {"path": str(path), "size": path.stat().st_size, "modified": path.stat().st_mtime_ns}
+    kind = "jsonl" if format == "auto" else format
+    return _labelled(_stored(key, kind, fields, "standard input"), fields, "standard input")
 
 
+@cache
+def _spool() -> Any:
+    """Standard input as a file: it can be read only once, and training reads its data for each split."""
+    spool = tempfile.NamedTemporaryFile()
+    shutil.copyfileobj(sys.stdin.buffer, spool)
+    spool.flush()
+    return spool
+
+
+@cache
 def _hub_places(source: str) -> dict[str, Any]:
     datasets = _datasets()
     import huggingface_hub

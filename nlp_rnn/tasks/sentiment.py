@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,8 +131,9 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
     import numpy as np
 
     from nlp_rnn.data.batching import Batches
+    from nlp_rnn.data.tokenizing import token_rows
 
-    classes = np.array([_class_of(row, assets.labels) for row in zip_columns(records, "label", "line")], np.int64)
+    classes = np.array([_class_of(row, assets.labels) for row in records.columns("label", "line")], np.int64)
     targets = np.zeros((len(classes), len(assets.labels)), np.float32)
     known = classes >= 0
     targets[known, classes[known]] = 1.0
@@ -140,7 +141,8 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
     if config.train.class_weights == "balanced" and seed is not None:
         counts = np.maximum(targets.sum(0), 1)
         weights = (len(classes) / len(counts) / counts)[classes]
-    rows, cut = token_rows(config, assets, records)
+    data = config.data
+    rows, cut = token_rows(assets.tokenizer, records.column("text"), data.max_tokens, data.keep)
     train = config.train
     # Prediction keeps no gradients: larger batches are faster.
     size = train.batch_size if seed is not None else max(train.batch_size, 128)
@@ -296,32 +298,6 @@ def explain_command(run: Run, arguments: list[str]) -> int:
         else:
             Console(highlight=False).print(explanation)
     return 0
-
-
-def token_rows(config: Config, assets: Assets, records: Records) -> tuple[Any, int]:
-    """Ids of the texts, cut to `data.max_tokens`, and how many were cut."""
-    from nlp_rnn.data.batching import Rows
-    from nlp_rnn.text.ragged import truncate
-    from nlp_rnn.text.tokenizer import in_chunks
-
-    cut = 0
-
-    def parts() -> Iterator[tuple[Any, Any]]:
-        nonlocal cut
-        for texts in in_chunks((text or "" for text in records.column("text")), 2000):
-            ids = assets.tokenizer.encode(texts)
-            short = truncate(ids, config.data.max_tokens, config.data.keep)
-            cut += int((ids.row_lengths().numpy() > config.data.max_tokens).sum())
-            yield short.values.numpy(), short.row_lengths().numpy()
-
-    return Rows(parts()), cut
-
-
-def zip_columns(records: Records, *names: str) -> Iterator[tuple[Any, ...]]:
-    """The values of several fields together; those that records lack are None."""
-    first = records[0] if len(records) else {}
-    columns = [records.column(name) if name in first else (None for _ in range(len(records))) for name in names]
-    return zip(*columns, strict=True)
 
 
 def _labels(config: Config, records: Records) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import os
 import pytest
 
 from nlp_rnn.config import override
+from nlp_rnn.data import sources
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks import sentiment
@@ -107,12 +108,22 @@ def test_several_files_are_one_corpus(tmp_path):
     assert pairs(sentiment.read(config, "test")) == ROWS[:2] * 2
 
 
-def test_standard_input(monkeypatch):
+@pytest.fixture
+def fresh_input():
+    """Standard input is kept once it was read: tests of it begin and end without any."""
+    sources._spool.cache_clear()
+    yield
+    sources._spool.cache_clear()
+
+
+def test_standard_input(monkeypatch, fresh_input):
     class Stdin:
         buffer = io.BytesIO(as_csv(ROWS).encode())
 
     monkeypatch.setattr("sys.stdin", Stdin)
     assert pairs(read("-", format="csv")) == ROWS
+    config = override(sentiment.Config(), {"data": {"train": "-", "format": "csv", "validation_fraction": 0.3}})
+    assert [len(sentiment.read(config, split)) for split in ("train", "validation")] == [4, 2]
 
 
 def test_labels_are_renamed_and_ordered(tmp_path):
