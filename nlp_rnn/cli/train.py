@@ -45,8 +45,8 @@ def run(task: str, arguments: list[str]) -> int:
     )
     options: Any = parse(kind, arguments, program(task, "train"), f"Trains a model for the task {task}.")
     if options.resume:
-        allowed = TrainOptions(resume=options.resume, json=options.json, recipe=options.recipe)
-        if options.settings != settings or options.config or options.out or options.recipe != allowed.recipe:
+        others = options.config or options.out or options.recipe != TrainOptions.recipe
+        if others or options.settings != settings:
             raise InputError("--resume takes no other settings: a resumed run keeps those it began with.")
     try:
         if options.resume:
