@@ -8,7 +8,17 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-NEEDED = ("tensorflow", "keras", "tensorflow-text", "datasets", "sentencepiece", "numpy", "matplotlib", "tyro")
+NEEDED = (
+    "tensorflow",
+    "keras",
+    "tensorflow-text",
+    "datasets",
+    "sentencepiece",
+    "tensorboard",
+    "numpy",
+    "matplotlib",
+    "tyro",
+)
 
 
 def run(arguments: list[str]) -> int:
