@@ -50,8 +50,11 @@ class Records(Sequence[dict[str, Any]]):
     def columns(self, *names: str) -> Iterator[tuple[Any, ...]]:
         """The values of several fields together; those that the records lack are None."""
         first = self[0] if len(self) else {}
-        missing = itertools.repeat(None, len(self))
-        return zip(*(self.column(name) if name in first else missing for name in names), strict=True)
+
+        def column(name: str) -> Iterator[Any]:
+            return self.column(name) if name in first else itertools.repeat(None, len(self))
+
+        return zip(*map(column, names), strict=True)
 
     def chunks(self, size: int = _CHUNK) -> Iterator[Records]:
         """The records in parts of at most `size`, in order."""

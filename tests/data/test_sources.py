@@ -179,4 +179,5 @@ def test_records_in_memory_and_on_disk_are_alike(tmp_path):
     assert stored.fingerprint() == memory.fingerprint()
     assert list(stored.column("text")) == list(memory.column("text"))
     assert [len(chunk) for chunk in stored.chunks(4)] == [4, 2]
+    assert list(Records([{"text": "x"}] * 2).columns("text", "label", "line")) == [("x", None, None)] * 2
     assert pairs(stored.select([2, 0])) == [ROWS[2], ROWS[0]]
