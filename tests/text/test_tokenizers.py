@@ -101,7 +101,11 @@ def test_bytes_and_subwords_lose_nothing(strings):
         decoded = tokenizer.decode(tokenizer.encode(strings))
         shown = clean if tokenizer.kind == "byte" else [s.replace("▁", " ").replace("\ufffe", "\ufffd") for s in clean]
         empty = "\ufffd" if tokenizer.kind == "byte" else " ⁇ "
-        assert decoded == [s or empty for s in shown]
+        for text, expected in zip(decoded, shown, strict=True):
+            if tokenizer.kind == "subword" and not expected.strip(" "):
+                assert text.strip(" ⁇") == "", "of a text of blanks alone, SentencePiece keeps no count"
+            else:
+                assert text == (expected or empty)
 
 
 _cache: dict[str, SubwordTokenizer] = {}
