@@ -13,6 +13,10 @@ class InputError(ValueError):
     """
 
 
+class Diverged(Exception):
+    """Training went wrong: a loss or weight is no number any more, or the loss exploded. Exit code 1."""
+
+
 class Interrupted(Exception):
     """Training was interrupted by the user; a checkpoint was saved. Exit code 130."""
 

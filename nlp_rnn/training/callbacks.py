@@ -18,12 +18,8 @@ import keras
 import numpy as np
 
 from nlp_rnn.config import TrainConfig
-from nlp_rnn.errors import Interrupted
+from nlp_rnn.errors import Diverged, Interrupted
 from nlp_rnn.training import checkpoints
-
-
-class Diverged(Exception):
-    """The loss is no longer a number, or exploded."""
 
 
 class Position:

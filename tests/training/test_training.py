@@ -10,9 +10,10 @@ import pytest
 
 import nlp_rnn
 from nlp_rnn.config import TrainConfig, override
+from nlp_rnn.errors import Diverged
 from nlp_rnn.export.savedmodel import portable_copy
 from nlp_rnn.tasks import sentiment
-from nlp_rnn.training.callbacks import Diverged, LossGuard, Position
+from nlp_rnn.training.callbacks import LossGuard, Position
 from nlp_rnn.training.compiling import compile_model
 from nlp_rnn.training.devices import describe_kernels
 from nlp_rnn.training.schedules import WarmupSchedule
