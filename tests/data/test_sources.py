@@ -92,6 +92,15 @@ def test_folder_with_split_files(tmp_path):
     assert sizes == {"train": 6, "validation": 4, "test": 2}
 
 
+def test_a_hidden_test_part_is_no_test_data(tmp_path):
+    for name, labels in (("train", ("1", "0")), ("test", ("", ""))):
+        (tmp_path / f"{name}.csv").write_text(as_csv([("a", labels[0]), ("b", labels[1])]))
+    config = override(sentiment.Config(), {"data": {"train": str(tmp_path)}})
+    assert sentiment.read(config, "test") is None
+    with pytest.raises(InputError, match="every row is without a label"):
+        read(tmp_path / "test.csv")
+
+
 def test_edited_file_is_read_anew(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("text,label\nold,1\n")
