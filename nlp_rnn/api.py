@@ -136,6 +136,10 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> An
     return settings
 
 
+# What a run that was ended before its first checkpoint leaves: it may be written over.
+_BEFORE_TRAINING = {".lock", "config.yaml", "assets", "metrics.jsonl"}
+
+
 def _new_folder(out: Path | None, recipe: str) -> Path:
     if out is None:
         out, number = Path("runs") / recipe, 1
@@ -146,7 +150,7 @@ def _new_folder(out: Path | None, recipe: str) -> Path:
         raise InputError(f"{out} holds a finished run; choose another --out.")
     elif (out / "checkpoints").exists():
         raise InputError(f"{out} holds an unfinished run: continue it with --resume {out}, or choose another --out.")
-    elif out.is_dir() and any(p.name != ".lock" for p in out.iterdir()):
+    elif out.is_dir() and {path.name for path in out.iterdir()} - _BEFORE_TRAINING:
         raise InputError(f"{out} holds other files; choose another --out.")
     elif out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; choose another --out.")

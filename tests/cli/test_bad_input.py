@@ -222,6 +222,15 @@ def test_no_training_without_a_place_for_it(fails, tmp_path):
     assert "holds other files; choose another --out" in fails("train", "sentiment", "--out", tmp_path / "full")
 
 
+def test_a_run_that_never_began_may_be_written_over(command, starter, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(starter.path / "assets", out / "assets")
+    shutil.copy(starter.path / "config.yaml", out)
+    data = tmp_path / "data.csv"
+    data.write_text(GOOD)
+    assert command("train", "sentiment", "--data", data, "--out", out, *TINY)[0] == 0
+
+
 def test_diverging_training_says_where_and_what_to_try(fails, tmp_path):
     data = tmp_path / "data.csv"
     data.write_text(GOOD)
