@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlp_rnn.config import load_recipe, override, read_yaml
+from nlp_rnn.config import TrainConfig, load_recipe, override, read_yaml
 from nlp_rnn.errors import InputError
 from nlp_rnn.registry import get_task
 from nlp_rnn.tasks.base import Assets, Task
@@ -52,6 +52,7 @@ def train(
 
 def train_with(task: str, settings: Any, out: str | Path | None, recipe: str) -> Run:
     """Trains with finished settings in a new run directory."""
+    _check(settings.train)
     folder = _new_folder(Path(out) if out is not None else None, recipe)
     return _train_in(folder, get_task(task), settings, recipe, resuming=False)
 
@@ -93,6 +94,9 @@ def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -
         assets = Assets.load(out / "assets") if resuming else task.assets(config, splits["train"])
         if "validation" not in splits:
             raise InputError("There is no validation data: name some, or let data.validation_fraction cut it off.")
+        if len(splits["validation"]) < 100:
+            count = len(splits["validation"])
+            console.print(f"[yellow]Only {count} validation records choose the best epoch: results will vary much.[/]")
         for note in assets.notes:
             console.print(note)
         batches = {name: task.batches(config, assets, records, config.train.seed) for name, records in splits.items()}
@@ -134,6 +138,12 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> An
             raise InputError(f'{config} holds settings of another task than "{task}".')
         settings = override(settings, values)
     return settings
+
+
+def _check(train: TrainConfig) -> None:
+    for name in ("epochs", "batch_size", "buckets"):
+        if getattr(train, name) < 1:
+            raise InputError(f"train.{name} is {getattr(train, name)}; it must be at least 1.")
 
 
 # What a run that was ended before its first checkpoint leaves: it may be written over.

@@ -104,11 +104,12 @@ def test_explain_weighs_every_token_and_points_into_the_text(starter, command):
     assert code == 0
     found = json.loads(out)
     pieces = [text[token["start"] : token["end"]] for token in found["tokens"]]
+    assert pieces == [token["token"] for token in found["tokens"]]
     assert pieces == ["A", "joyless", "slog", "—", "but", "the", "café", "was", "fine", "."]
     assert sum(token["weight"] for token in found["tokens"]) == pytest.approx(1, abs=1e-5)
     code, out, _ = command("explain", starter.path, text, task="sentiment")
     assert code == 0
-    assert "joyless" in out
+    assert [line.split()[1] for line in out.splitlines()[1:]] == pieces
 
 
 def test_explain_needs_attention(starter, command):

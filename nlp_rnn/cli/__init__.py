@@ -62,6 +62,11 @@ def run_command(task: str | None, arguments: list[str]) -> int:
 
 
 def _dispatch(task: str | None, arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        from nlp_rnn import __version__
+
+        print(f"nlp-rnn {__version__}")
+        return 0
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage(task))
         return 0 if arguments else 2
@@ -106,11 +111,11 @@ def _usage(task: str | None) -> str:
     own = f"python {sys.argv[0]} VERB" if task else "nlp-rnn VERB [TASK]"
     lines = [f"usage: {own} …", "", "verbs:"]
     lines += [f"  {verb:<10} {text}" for verb, text in VERBS.items()]
-    lines += [f"  {command:<10} of the task" for command in _commands(task, [])]
+    lines += [f"  {command:<10} a verb of one task: see its --help" for command in _commands(task, [])]
     if task is None:
         lines += [f"  {verb:<10} {text}" for verb, text in GENERAL.items()]
         lines += ["", f"tasks: {', '.join(_task_names())}"]
-    return "\n".join([*lines, "", "Every verb has --help, --json and --debug."])
+    return "\n".join([*lines, "", "Every verb has --help and --json; --debug shows the traceback of an error."])
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

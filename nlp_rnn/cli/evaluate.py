@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from nlp_rnn.errors import InputError
 class EvaluateOptions:
     """Options of the verb itself."""
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """The run directory."""
     json: bool = False
     """Print the metrics as one flat JSON object."""
@@ -47,9 +48,15 @@ def run(task: str | None, arguments: list[str]) -> int:
     options: Any = parse(kind, arguments, prog, "Measures a run on labelled data, given as --data.")
     found = load(options.run, task)
     found.config = type(config)(**{**vars(found.config), "data": options.data})
-    records = found.task.read(found.config, "test") or found.task.read(found.config, "validation")
+    split = "test"
+    records = found.task.read(found.config, split)
+    if records is None:
+        split = "validation"
+        records = found.task.read(found.config, split)
     if records is None:
         raise InputError("Say what to evaluate on with --data.")
+    source = ", ".join(options.data.test) or f"the run's own {split} data, {', '.join(options.data.train)}"
+    print(f"Evaluating on {len(records):,} records: {source}", file=sys.stderr)
     metrics = evaluate_records(found, records)
     if options.json:
         print(json.dumps({k: v for k, v in metrics.items() if not isinstance(v, (dict, list))}))

@@ -16,7 +16,7 @@ from nlp_rnn.cli.options import first_path, parse
 class ExportOptions:
     """Options of the verb."""
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """The run directory."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where to write; by default export/<name of the run>."""

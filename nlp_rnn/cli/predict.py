@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, Literal, TextIO
 
 import tyro
 
@@ -22,16 +22,16 @@ from nlp_rnn.errors import InputError
 class PredictOptions:
     """Options of the verb."""
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """The run directory."""
-    texts: tyro.conf.Positional[tuple[str, ...]] = ()
+    texts: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[TEXT …]")] = ()
     """Texts; without any, those of --input, of standard input, or of a prompt."""
     input: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """A file of texts: txt (a text a line), csv, tsv, jsonl, parquet; also .gz."""
-    column: str | None = None
+    column: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Column of the text in --input; by default the one that the run was trained with."""
-    format: str = "auto"
-    """Format of --input."""
+    format: Literal["auto", "csv", "tsv", "jsonl", "txt", "parquet", "conll"] = "auto"
+    """Format of --input or of standard input; "auto" goes by the suffix, and takes lines from standard input."""
     output: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Where to write: .jsonl, .csv or .tsv."""
     json: bool = False
@@ -48,6 +48,10 @@ def run(task: str | None, arguments: list[str]) -> int:
     options = parse(PredictOptions, arguments, prog, "Applies a run to texts.")
     if options.output and Path(options.output).suffix not in (".jsonl", ".csv", ".tsv"):
         raise InputError(f"The name of --output {options.output} must end in .jsonl, .csv or .tsv.")
+    if options.texts and options.input:
+        raise InputError("Give either texts or --input, not both.")
+    if options.column and not options.input:
+        raise InputError("--column names a column of --input; give both.")
     from nlp_rnn.run import load
 
     found = load(options.run, task)
@@ -72,6 +76,8 @@ def _predictions(found: Any, options: PredictOptions) -> Iterator[Any]:
         if options.column:
             columns[dataclasses.fields(found.task.prediction)[0].name] = options.column
         yield from found.predict(found.read(options.input, "predict", **columns))
+    elif options.format not in ("auto", "txt"):
+        yield from found.predict(found.read("-", "predict", format=options.format))
     else:
         yield from _from_stdin(found)
 

@@ -20,7 +20,7 @@ class TrainOptions:
     recipe: str = "starter"
     """Named settings to begin with; `nlp-rnn recipes` lists them."""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """A YAML file of settings that go before the recipe's."""
+    """A YAML file of settings; they win over the recipe's, and options win over both."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The run directory; by default runs/<recipe>, then -2, -3."""
     resume: Annotated[str | None, tyro.conf.arg(metavar="RUN")] = None
@@ -69,17 +69,21 @@ def _show(finished: Any, as_json: bool, task: str) -> None:
 
     report = finished.report
     console.print(result_table(report["metrics"]))
-    console.print(
-        f"{report['training_seconds']:.0f} s of training · {report['tokens_per_second']:,.0f} tokens/s · "
-        f"peak memory {report['peak_memory_bytes'] / 1e9:.1f} GB · {finished.path}"
-    )
+    facts = [
+        f"best epoch {report['best_epoch']} of {report['epochs']}",
+        f"{report['training_seconds']:.0f} s of training",
+        f"{report['tokens_per_second']:,.0f} tokens/s",
+        f"peak memory {report['peak_memory_bytes'] / 1e9:.1f} GB",
+        str(finished.path),
+    ]
+    console.print(" · ".join(facts))
     if as_json:
         flat = {k: v for k, v in finished.metrics.items() if not isinstance(v, (dict, list))}
         print(json.dumps({**flat, "run": str(finished.path)}))
         return
     records = finished.held_out(5)
     if records is not None and sys.stdout is not None:
-        console.print("\nHeld-out records, which the model has not seen:")
+        print("\nHeld-out records, which the model was not trained on:")
         for record, prediction in zip(records, finished.predict(records), strict=True):
             print(finished.task.show(prediction, record))
     console.print(f"\nTry your own: {program(task, 'predict')} {finished.path}")

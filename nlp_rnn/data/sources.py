@@ -229,9 +229,7 @@ def _generate(
         if count == 0:
             for name, column in columns.items():
                 if column not in row and name not in optional:
-                    raise InputError(
-                        f'{shown} has no column "{column}"; it has: {", ".join(row)}. Name yours with --data.{name}.'
-                    )
+                    raise _no_column(shown, name, column, row)
         count += 1
         record: dict[str, Any] = {"line": line}
         for name, column in columns.items():
@@ -242,6 +240,13 @@ def _generate(
         yield record
     if count == 0:
         raise InputError(f"{shown} holds no rows.")
+
+
+def _no_column(shown: str, name: str, column: str, there: Iterable[str]) -> InputError:
+    return InputError(
+        f'{shown} has no column "{column}"; it has: {", ".join(there)}. '
+        f"Name yours with --data.{name} (to predict, --column)."
+    )
 
 
 def _as_text(value: Any) -> str | None:
@@ -307,10 +312,7 @@ def _from_table(rows: Any, fields: Fields, shown: str) -> Records:
 
     for name, column in fields.columns.items():
         if column not in rows.column_names and name not in fields.optional:
-            raise InputError(
-                f'{shown} has no column "{column}"; it has: {", ".join(rows.column_names)}. '
-                f"Name yours with --data.{name}."
-            )
+            raise _no_column(shown, name, column, rows.column_names)
     present = {name: column for name, column in fields.columns.items() if column in rows.column_names}
     decode = {
         name: rows.features[column].int2str

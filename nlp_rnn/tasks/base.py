@@ -75,7 +75,7 @@ class Task:
         metrics: (records, predictions, outputs) → flat dict; the first key drives early stopping.
         signatures: (config, model, assets) → `tf.function`s of the SavedModel by name.
         show: (prediction, record or None) → one line for a person; with a record, whether it was right.
-        commands: extra verbs: name → function (run, arguments) → exit code.
+        commands: extra verbs: name → function (run, arguments, how the verb was called) → exit code.
     """
 
     name: str

@@ -6,6 +6,7 @@ What is here is the whole task; TensorFlow is imported inside functions, so that
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -78,7 +79,8 @@ class Explanation:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        tokens = [{"start": s, "end": e, "weight": w} for s, e, w in self.weights]
+        text = self.prediction.text
+        tokens = [{"token": text[s:e], "start": s, "end": e, "weight": w} for s, e, w in self.weights]
         return {**asdict(self.prediction), "tokens": tokens}
 
     def _repr_html_(self) -> str:
@@ -285,18 +287,34 @@ def explain(run: Run, texts: Sequence[str]) -> list[Explanation]:
     ]
 
 
-def explain_command(run: Run, arguments: list[str]) -> int:
-    """`explain RUN TEXT …`: texts with the weight of each token, coloured, or as JSON."""
+@dataclass(frozen=True)
+class ExplainOptions:
+    """Options of the verb `explain`."""
+
+    texts: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[TEXT …]")] = ()
+    """Texts; without any, the lines of standard input."""
+    json: bool = False
+    """Print a JSON object a line."""
+
+
+def explain_command(run: Run, arguments: list[str], prog: str) -> int:
+    """`explain RUN TEXT …`: texts with the weight of each token, coloured on a terminal, else as numbers."""
     from rich.console import Console
 
-    texts = [argument for argument in arguments if argument != "--json"]
-    if not texts:
-        raise InputError("Give the texts to explain after the run.")
+    from nlp_rnn.cli.options import parse
+
+    options = parse(ExplainOptions, arguments, f"{prog} RUN", "Shows how much each token weighed.")
+    texts = options.texts or tuple(line.rstrip("\r\n") for line in sys.stdin)
+    console = Console(highlight=False)
     for explanation in explain(run, texts):
-        if "--json" in arguments:
+        if options.json:
             print(json.dumps(explanation.as_dict(), ensure_ascii=False))
+        elif console.is_terminal:
+            console.print(explanation)
         else:
-            Console(highlight=False).print(explanation)
+            print(show(explanation.prediction))
+            for token in explanation.as_dict()["tokens"]:
+                print(f"  {token['weight']:6.1%}  {token['token']}")
     return 0
 
 

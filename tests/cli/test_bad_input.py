@@ -68,7 +68,7 @@ def test_unknown_format(training_fails):
 
 def test_wrong_column(training_fails):
     message = training_fails(GOOD, "--data.text", "review")
-    assert 'no column "review"; it has: text, label. Name yours with --data.text.' in message
+    assert 'no column "review"; it has: text, label. Name yours with --data.text (to predict, --column).' in message
     message = training_fails('{"text": "a", "label": "x"}\n{"label": "y"}\n', name="data.jsonl")
     assert 'line 2: the field "text" is missing' in message
 
@@ -248,6 +248,12 @@ def test_diverging_training_says_where_and_what_to_try(fails, tmp_path):
     assert "in epoch 1, batch" in message or "in epoch 2, batch" in message
     assert "try a lower --train.learning_rate" in message
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+def test_inputs_that_would_be_ignored_are_refused(starter, fails, tmp_path):
+    assert "Give either texts or --input" in fails("predict", starter.path, "a text", "--input", "file.csv")
+    assert "--column names a column of --input" in fails("predict", starter.path, "a text", "--column", "text")
+    assert "train.epochs is 0; it must be at least 1" in fails("train", "sentiment", "--train.epochs", 0)
 
 
 def test_resume_takes_no_other_settings(fails, tmp_path):

@@ -68,6 +68,23 @@ def test_predict_from_standard_input(starter, command, monkeypatch):
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["Loved it.", "invalid \ufffd byte"]
 
 
+def test_predict_from_a_table_on_standard_input(starter, command, monkeypatch):
+    from nlp_rnn.data import sources
+
+    class Stdin:
+        buffer = io.BytesIO(b"text,other\nLoved it.,1\n")
+
+        def isatty(self):
+            return False
+
+    monkeypatch.setattr(sys, "stdin", Stdin())
+    sources._spool.cache_clear()
+    code, out, err = command("predict", starter.path, "--format", "csv", "--json")
+    sources._spool.cache_clear()
+    assert code == 0, err
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["Loved it."]
+
+
 def test_predict_at_a_prompt(starter, command, monkeypatch):
     class Stdin:
         def isatty(self):
@@ -140,12 +157,13 @@ def test_general_verbs(command):
     assert set(report["kernels"]) == {"LSTM", "LSTM, weight_drop", "GRU", "SimpleRNN"}
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "export"])
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "export", "explain"])
 def test_help_explains_every_option(command, verb):
     code, out, _ = command(verb, "--help", task="sentiment")
     assert code == 0
     assert "--json" in out
     assert command("--help")[0] == 0
+    assert command("--version")[1].startswith("nlp-rnn 0.")
     assert "usage" in command()[1]
 
 
