@@ -74,7 +74,6 @@ def read_split(task: str, data: DataConfig, split: str, fields: Fields, seed: in
         except _NoLabelsError:  # the hidden test part of a shared task
             return None
     train = _read_all(task, data.train, "train", data.format, fields)
-    assert train is not None
     fractions = {}
     for name, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction)):
         if not getattr(data, name) and fraction > 0 and not _has_split(task, data.train, name):
@@ -83,7 +82,7 @@ def read_split(task: str, data: DataConfig, split: str, fields: Fields, seed: in
     return parts.get(split)
 
 
-def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields: Fields) -> Records | None:
+def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields: Fields) -> Records:
     parts = []
     for source in sources:
         places = _places(task, source, format)
@@ -93,8 +92,6 @@ def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields
             parts.append(next(iter(places.values()))(fields))
         else:
             raise InputError(f'{source} has no "{split}" split; it has: {", ".join(places)}.')
-    if not parts:
-        return None
     if len(parts) == 1:
         return parts[0]
     datasets = _datasets()

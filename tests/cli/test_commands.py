@@ -10,6 +10,16 @@ import sys
 import pytest
 
 
+class Stdin:
+    """Standard input: bytes from a pipe, or a terminal."""
+
+    def __init__(self, content: bytes = b"", terminal: bool = False) -> None:
+        self.buffer, self.terminal = io.BytesIO(content), terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
 @pytest.fixture
 def texts(tmp_path):
     path = tmp_path / "reviews.csv"
@@ -56,13 +66,7 @@ def test_predict_from_file_to_file(starter, command, texts, tmp_path, suffix):
 
 
 def test_predict_from_standard_input(starter, command, monkeypatch):
-    class Stdin:
-        buffer = io.BytesIO(b"Loved it.\ninvalid \xff byte\n")
-
-        def isatty(self):
-            return False
-
-    monkeypatch.setattr(sys, "stdin", Stdin())
+    monkeypatch.setattr(sys, "stdin", Stdin(b"Loved it.\ninvalid \xff byte\n"))
     code, out, _ = command("predict", starter.path, "--json")
     assert code == 0
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["Loved it.", "invalid \ufffd byte"]
@@ -71,13 +75,7 @@ def test_predict_from_standard_input(starter, command, monkeypatch):
 def test_predict_from_a_table_on_standard_input(starter, command, monkeypatch):
     from nlp_rnn.data import sources
 
-    class Stdin:
-        buffer = io.BytesIO(b"text,other\nLoved it.,1\n")
-
-        def isatty(self):
-            return False
-
-    monkeypatch.setattr(sys, "stdin", Stdin())
+    monkeypatch.setattr(sys, "stdin", Stdin(b"text,other\nLoved it.,1\n"))
     sources._spool.cache_clear()
     code, out, err = command("predict", starter.path, "--format", "csv", "--json")
     sources._spool.cache_clear()
@@ -86,12 +84,8 @@ def test_predict_from_a_table_on_standard_input(starter, command, monkeypatch):
 
 
 def test_predict_at_a_prompt(starter, command, monkeypatch):
-    class Stdin:
-        def isatty(self):
-            return True
-
     answers = iter(["Loved it.", ""])
-    monkeypatch.setattr(sys, "stdin", Stdin())
+    monkeypatch.setattr(sys, "stdin", Stdin(terminal=True))
     monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
     code, out, err = command("predict", starter.path)
     assert code == 0
