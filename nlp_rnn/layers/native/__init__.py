@@ -1,0 +1,92 @@
+"""The recurrent kernels in C++: compiled on first use where there is a compiler, and kept for the next time.
+
+They need TensorFlow's headers, which come with it, and a C++17 compiler (`$CXX`, `c++`, `g++` or `clang++`); without
+one the loops of `fused.py` serve. `NLP_RNN_NATIVE=0` turns them off, `NLP_RNN_CACHE` names another folder than
+`~/.cache/nlp-rnn` for what was compiled.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+SOURCES = Path(__file__).parent
+FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-shared", "-fPIC", "-pthread"]
+
+
+@dataclass(frozen=True)
+class Library:
+    """The compiled operations, or why there are none.
+
+    Args:
+        operations: the module of TensorFlow's wrappers; None where they cannot be had.
+        reason: why they cannot.
+    """
+
+    operations: Any
+    reason: str = ""
+
+
+@functools.cache
+def library() -> Library:
+    """Compiles the operations, unless that was done before, and loads them."""
+    if os.environ.get("NLP_RNN_NATIVE", "1") == "0":
+        return Library(None, "NLP_RNN_NATIVE is 0")
+    compiler = _compiler()
+    if compiler is None:
+        return Library(None, "there is no C++ compiler")
+    try:
+        path = _compiled(compiler)
+        operations = tf.load_op_library(str(path))
+    except (OSError, subprocess.SubprocessError, tf.errors.OpError) as error:
+        output = getattr(error, "stderr", "") or str(error)
+        return Library(None, f"compiling or loading them failed: {output.strip().splitlines()[-1] if output else ''}")
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    ctypes.CDLL(str(path)).nlp_rnn_set_threads(threads)
+    return Library(operations)
+
+
+def _compiler() -> str | None:
+    candidates = [os.environ.get("CXX", ""), "c++", "g++", "clang++"]
+    return next((found for name in candidates if name and (found := shutil.which(name))), None)
+
+
+def _compiled(compiler: str) -> Path:
+    """The library's path, after compiling it if need be: one per source, TensorFlow, compiler and processor."""
+    flags = [*FLAGS, "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"]
+    sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".cc", ".h"))
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+    key = hashlib.sha256()
+    for part in [tf.__version__, version, _processor(), *flags, *(path.read_text() for path in sources)]:
+        key.update(part.encode())
+    folder = Path(os.environ.get("NLP_RNN_CACHE") or Path.home() / ".cache" / "nlp-rnn")
+    path = folder / f"recurrent-{key.hexdigest()[:16]}.so"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        built = Path(scratch) / path.name
+        command = [compiler, *flags, *tf.sysconfig.get_compile_flags(), str(SOURCES / "ops.cc"), "-o", str(built)]
+        subprocess.run([*command, *tf.sysconfig.get_link_flags()], capture_output=True, text=True, check=True)
+        os.replace(built, path)  # whole, also when several processes compile
+    return path
+
+
+def _processor() -> str:
+    """What `native` means to the compiler: the instructions that this processor has."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())

@@ -1,0 +1,263 @@
+// The two operations as TensorFlow knows them, through its C interface, which stays the same from version to version.
+
+#include <cstdlib>
+#include <string>
+
+#include "recurrence.h"
+#include "tensorflow/c/kernels.h"
+#include "tensorflow/c/ops.h"
+#include "tensorflow/c/tf_status.h"
+#include "tensorflow/c/tf_tensor.h"
+
+namespace nlp_rnn {
+namespace {
+
+int threads = 1;
+
+enum CellKind { kTanh = 0, kRelu = 1, kGru = 2, kLstm = 3 };
+
+struct Attributes {
+  int32_t directions, kind, reversed;
+  unsigned char hold, keep;
+};
+
+template <bool is_forward>
+void* create(TF_OpKernelConstruction* construction) {
+  auto* attributes = new Attributes();
+  TF_Status* status = TF_NewStatus();
+  TF_OpKernelConstruction_GetAttrInt32(construction, "directions", &attributes->directions, status);
+  TF_OpKernelConstruction_GetAttrInt32(construction, "kind", &attributes->kind, status);
+  TF_OpKernelConstruction_GetAttrInt32(construction, "reversed", &attributes->reversed, status);
+  TF_OpKernelConstruction_GetAttrBool(construction, "hold", &attributes->hold, status);
+  if (is_forward) TF_OpKernelConstruction_GetAttrBool(construction, "keep", &attributes->keep, status);
+  if (TF_GetCode(status) != TF_OK) TF_OpKernelConstruction_Failure(construction, status);
+  TF_DeleteStatus(status);
+  return attributes;
+}
+
+void destroy(void* kernel) { delete static_cast<Attributes*>(kernel); }
+
+// The tensors of one call, released at its end.
+class Call {
+ public:
+  explicit Call(TF_OpKernelContext* context) : context_(context), status_(TF_NewStatus()) {}
+  ~Call() {
+    for (TF_Tensor* tensor : tensors_) TF_DeleteTensor(tensor);
+    TF_DeleteStatus(status_);
+  }
+  Call(const Call&) = delete;
+
+  TF_Tensor* input(int index) {
+    TF_Tensor* tensor = nullptr;
+    TF_GetInput(context_, index, &tensor, status_);
+    tensors_.push_back(tensor);
+    return tensor;
+  }
+
+  template <typename T>
+  T* data(int index) {
+    return static_cast<T*>(TF_TensorData(input(index)));
+  }
+
+  template <typename T>
+  T* output(int index, std::vector<int64_t> shape, int reused_input = -1) {
+    long bytes = sizeof(T);
+    for (int64_t size : shape) bytes *= size;
+    TF_Tensor* tensor;
+    if (reused_input >= 0) {
+      int forwarded = 0;
+      tensor = TF_ForwardInputOrAllocateOutput(context_, &reused_input, 1, index, shape.data(),
+                                               static_cast<int>(shape.size()), &forwarded, status_);
+    } else {
+      tensor = TF_AllocateOutput(context_, index, TF_ExpectedOutputDataType(context_, index), shape.data(),
+                                 static_cast<int>(shape.size()), bytes, status_);
+    }
+    if (TF_GetCode(status_) != TF_OK) return nullptr;
+    tensors_.push_back(tensor);
+    return static_cast<T*>(TF_TensorData(tensor));
+  }
+
+  bool failed() {
+    if (TF_GetCode(status_) == TF_OK) return false;
+    TF_OpKernelContext_Failure(context_, status_);
+    return true;
+  }
+
+  void refuse(const char* message) {
+    TF_SetStatus(status_, TF_INVALID_ARGUMENT, message);
+    TF_OpKernelContext_Failure(context_, status_);
+  }
+
+ private:
+  TF_OpKernelContext* context_;
+  TF_Status* status_;
+  std::vector<TF_Tensor*> tensors_;
+};
+
+int gates_of(int kind) { return kind == kLstm ? 4 : kind == kGru ? 3 : 1; }
+
+template <template <typename, typename> class Loop, typename T, typename Arguments>
+void dispatch_cell(int kind, const Arguments& arguments) {
+  if (kind == kTanh) Loop<SimpleCell<Tanh>, T>(arguments, threads).run();
+  if (kind == kRelu) Loop<SimpleCell<Relu>, T>(arguments, threads).run();
+  if (kind == kGru) Loop<GruCell, T>(arguments, threads).run();
+  if (kind == kLstm) Loop<LstmCell, T>(arguments, threads).run();
+}
+
+// [batch, time, gates · units] and the rest follows; false where the tensors do not fit each other.
+bool measure(TF_Tensor* projected, TF_Tensor* kernel, TF_Tensor* state, TF_Tensor* mask, const Attributes& attributes,
+             Sizes& sizes) {
+  const int gates = gates_of(attributes.kind);
+  if (TF_NumDims(projected) != 3 || TF_NumDims(kernel) != 2 || TF_NumDims(state) != 2 || TF_NumDims(mask) != 2)
+    return false;
+  sizes.batch = TF_Dim(projected, 0);
+  sizes.time = TF_Dim(projected, 1);
+  sizes.units = TF_Dim(kernel, 0);
+  sizes.directions = attributes.directions;
+  sizes.hold = attributes.hold;
+  const bool masked = TF_TensorElementCount(mask) > 0;
+  return sizes.directions <= 2 && TF_Dim(projected, 2) == gates * sizes.units &&
+         TF_Dim(kernel, 1) == gates * sizes.units && TF_Dim(state, 0) == sizes.batch &&
+         TF_Dim(state, 1) == sizes.directions * sizes.units &&
+         (!masked || (TF_Dim(mask, 0) == sizes.batch && TF_Dim(mask, 1) == sizes.time));
+}
+
+template <typename T>
+void forward(void* kernel, TF_OpKernelContext* context) {
+  const auto& attributes = *static_cast<Attributes*>(kernel);
+  Call call(context);
+  const int D = attributes.directions, gates = gates_of(attributes.kind);
+  const bool has_cell = attributes.kind == kLstm, keeps_gates = attributes.kind >= kGru && attributes.keep,
+             keeps_cells = keeps_gates;
+  const int state_at = 3 * D, mask_at = 3 * D + 2;
+  Forward<T> a;
+  {
+    Call look(context);
+    TF_Tensor *projected = look.input(0), *weights = look.input(D), *state = look.input(state_at),
+              *mask = look.input(mask_at);
+    if (look.failed()) return;
+    if (!measure(projected, weights, state, mask, attributes, a))
+      return call.refuse("RecurrentForward: the shapes of its inputs do not fit each other.");
+  }
+  const long wide = D * a.units;
+  for (int d = 0; d < D; ++d) {
+    a.gates[d] = keeps_gates ? call.output<T>(3 + d, {a.batch, a.time, gates * a.units}, d)
+                             : (call.output<T>(3 + d, {0}), nullptr);
+    T* cells = keeps_cells ? call.output<T>(3 + D + d, {a.batch, a.time, a.units}) : call.output<T>(3 + D + d, {0});
+    a.cells[d] = keeps_cells ? cells : nullptr;
+    a.projected[d] = call.data<T>(d);
+    a.kernel[d] = call.data<T>(D + d);
+    a.bias[d] = call.data<T>(2 * D + d);
+    a.reversed[d] = attributes.reversed >> d & 1;
+  }
+  a.state = call.data<T>(state_at);
+  a.cell = call.data<T>(state_at + 1);
+  TF_Tensor* mask = call.input(mask_at);
+  a.mask = TF_TensorElementCount(mask) ? static_cast<bool*>(TF_TensorData(mask)) : nullptr;
+  a.output = call.output<T>(0, {a.batch, a.time, wide});
+  a.last_state = call.output<T>(1, {a.batch, wide});
+  a.last_cell = has_cell ? call.output<T>(2, {a.batch, wide}) : call.output<T>(2, {0, 0});
+  if (call.failed()) return;
+  dispatch_cell<ForwardLoop, T>(attributes.kind, a);
+}
+
+template <typename T>
+void backward(void* kernel, TF_OpKernelContext* context) {
+  const auto& attributes = *static_cast<Attributes*>(kernel);
+  Call call(context);
+  const int D = attributes.directions, gates = gates_of(attributes.kind);
+  const bool has_cell = attributes.kind == kLstm, has_product = attributes.kind == kGru,
+             keeps_gates = attributes.kind >= kGru;
+  // kernels D · state · cell · mask · output · gates D · cells D · d_output · d_last_state · d_last_cell
+  const int state_at = D, mask_at = D + 2, output_at = D + 3, gates_at = D + 4, cells_at = 2 * D + 4,
+            d_output_at = 3 * D + 4;
+  Backward<T> a;
+  {
+    Call look(context);
+    TF_Tensor *weights = look.input(0), *output = look.input(output_at);
+    if (look.failed()) return;
+    if (TF_NumDims(weights) != 2 || TF_NumDims(output) != 3)
+      return call.refuse("RecurrentBackward: the shapes of its inputs do not fit each other.");
+    a.batch = TF_Dim(output, 0);
+    a.time = TF_Dim(output, 1);
+    a.units = TF_Dim(weights, 0);
+    a.directions = D;
+    a.hold = attributes.hold;
+  }
+  for (int d = 0; d < D; ++d) {
+    a.d_projected[d] =
+        call.output<T>(d, {a.batch, a.time, gates * a.units}, keeps_gates ? gates_at + d : -1);
+    a.before[d] = call.output<T>(D + 2 + d, {a.batch, a.time, a.units});
+    T* d_product = has_product ? call.output<T>(2 * D + 2 + d, {a.batch, a.time, a.units})
+                               : call.output<T>(2 * D + 2 + d, {0});
+    a.d_product[d] = d_product;
+    a.kernel[d] = call.data<T>(d);
+    a.gates[d] = call.data<T>(gates_at + d);
+    a.cells[d] = call.data<T>(cells_at + d);
+    a.reversed[d] = attributes.reversed >> d & 1;
+  }
+  a.state = call.data<T>(state_at);
+  a.cell = call.data<T>(state_at + 1);
+  TF_Tensor* mask = call.input(mask_at);
+  a.mask = TF_TensorElementCount(mask) ? static_cast<bool*>(TF_TensorData(mask)) : nullptr;
+  a.output = call.data<T>(output_at);
+  a.d_output = call.data<T>(d_output_at);
+  a.d_last_state = call.data<T>(d_output_at + 1);
+  a.d_last_cell = call.data<T>(d_output_at + 2);
+  a.d_state = call.output<T>(D, {a.batch, D * a.units});
+  a.d_cell = has_cell ? call.output<T>(D + 1, {a.batch, D * a.units}) : call.output<T>(D + 1, {0, 0});
+  if (call.failed()) return;
+  dispatch_cell<BackwardLoop, T>(attributes.kind, a);
+}
+
+void unknown_shapes(TF_ShapeInferenceContext* context, TF_Status* status) {
+  TF_ShapeInferenceContextSetUnknownShape(context, status);
+}
+
+void define(const char* name, const std::vector<const char*>& inputs, const std::vector<const char*>& outputs,
+            const std::vector<const char*>& own_attributes) {
+  TF_OpDefinitionBuilder* builder = TF_NewOpDefinitionBuilder(name);
+  for (const char* attribute : {"T: {float, double}", "directions: int >= 1", "kind: int", "reversed: int", "hold: bool"})
+    TF_OpDefinitionBuilderAddAttr(builder, attribute);
+  for (const char* attribute : own_attributes) TF_OpDefinitionBuilderAddAttr(builder, attribute);
+  for (const char* input : inputs) TF_OpDefinitionBuilderAddInput(builder, input);
+  for (const char* output : outputs) TF_OpDefinitionBuilderAddOutput(builder, output);
+  TF_OpDefinitionBuilderSetShapeInferenceFunction(builder, &unknown_shapes);
+  TF_Status* status = TF_NewStatus();
+  TF_RegisterOpDefinition(builder, status);
+  TF_DeleteStatus(status);
+}
+
+void implement(const char* name, TF_DataType type, void* (*create)(TF_OpKernelConstruction*),
+               void (*compute)(void*, TF_OpKernelContext*)) {
+  TF_KernelBuilder* builder = TF_NewKernelBuilder(name, "CPU", create, compute, &destroy);
+  TF_Status* status = TF_NewStatus();
+  TF_KernelBuilder_TypeConstraint(builder, "T", type, status);
+  TF_RegisterKernelBuilder(name, builder, status);
+  TF_DeleteStatus(status);
+}
+
+struct Registration {
+  Registration() {
+    define("NlpRnnRecurrentForward",
+           {"projected: directions * T", "kernels: directions * T", "biases: directions * T", "state: T", "cell: T",
+            "mask: bool"},
+           {"output: T", "last_state: T", "last_cell: T", "gates: directions * T", "cells: directions * T"},
+           {"keep: bool"});
+    define("NlpRnnRecurrentBackward",
+           {"kernels: directions * T", "state: T", "cell: T", "mask: bool", "output: T", "gates: directions * T",
+            "cells: directions * T", "d_output: T", "d_last_state: T", "d_last_cell: T"},
+           {"d_projected: directions * T", "d_state: T", "d_cell: T", "before: directions * T",
+            "d_products: directions * T"},
+           {});
+    implement("NlpRnnRecurrentForward", TF_FLOAT, &create<true>, &forward<float>);
+    implement("NlpRnnRecurrentForward", TF_DOUBLE, &create<true>, &forward<double>);
+    implement("NlpRnnRecurrentBackward", TF_FLOAT, &create<false>, &backward<float>);
+    implement("NlpRnnRecurrentBackward", TF_DOUBLE, &create<false>, &backward<double>);
+  }
+} registration;
+
+}  // namespace
+}  // namespace nlp_rnn
+
+extern "C" void nlp_rnn_set_threads(int count) { nlp_rnn::threads = count < 1 ? 1 : count; }

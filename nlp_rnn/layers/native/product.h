@@ -1,0 +1,49 @@
+// The matrix product inside the time loop: a few rows of states times a panel of packed weights, the sums in registers.
+#pragma once
+
+#include "simd.h"
+
+namespace nlp_rnn {
+
+// sums[m][j] += rows[m] · panel[:, j], with rows of `depth` elements `stride` apart and a panel of `depth` rows of
+// N vectors.
+template <typename T, int M, int N>
+__attribute__((always_inline)) inline void multiply(long depth, const T* rows, long stride, const T* panel,
+                                                    Vector<T> (&sums)[M][N]) {
+  for (long k = 0; k < depth; ++k) {
+    Vector<T> weights[N];
+#pragma GCC unroll 8
+    for (int j = 0; j < N; ++j) weights[j] = load(panel + (k * N + j) * Simd<T>::lanes);
+#pragma GCC unroll 32
+    for (int m = 0; m < M; ++m) {
+      const T value = rows[m * stride + k];
+#pragma GCC unroll 8
+      for (int j = 0; j < N; ++j) sums[m][j] += value * weights[j];
+    }
+  }
+}
+
+// Calls f(first row, constant of their number) for rows [begin, end) in tiles of nearly equal height, at most Max.
+template <int M>
+struct Rows {
+  static constexpr int value = M;
+};
+
+template <int Max, typename F>
+inline void dispatch(int rows, long first, F&& f) {
+  if constexpr (Max > 1) {
+    if (rows < Max) return dispatch<Max - 1>(rows, first, f);
+  }
+  f(first, Rows<Max>());
+}
+
+template <int Max, typename F>
+inline void for_tiles(long begin, long end, F&& f) {
+  const long count = end - begin, tiles = (count + Max - 1) / Max;
+  for (long tile = 0; tile < tiles; ++tile) {
+    const long from = begin + count * tile / tiles, to = begin + count * (tile + 1) / tiles;
+    dispatch<Max>(static_cast<int>(to - from), from, f);
+  }
+}
+
+}  // namespace nlp_rnn

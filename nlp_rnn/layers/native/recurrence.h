@@ -1,0 +1,415 @@
+// The time loops, forward and backward, over one or two directions.
+//
+// Threads are dealt out first over the directions, then over rows of the batch, which need not know of each other, and
+// where the recurrent kernel is too large for a core's cache or rows are few, over units, which meet once a step.
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "cells.h"
+#include "product.h"
+#include "team.h"
+
+namespace nlp_rnn {
+
+struct Sizes {
+  long batch, time, units;
+  int directions;
+  bool hold;  // masked outputs repeat the one before, instead of being 0
+};
+
+template <typename T>
+struct Forward : Sizes {
+  const T* projected[2];  // [batch, time, gates · units] each
+  const T* kernel[2];     // [units, gates · units]
+  const T* bias[2];       // [units], GRU
+  const T *state, *cell;  // [batch, directions · units]
+  const bool* mask;       // [batch, time] or null
+  bool reversed[2];
+  T *output, *last_state, *last_cell;  // [batch, time, directions · units], [batch, directions · units]
+  T *gates[2], *cells[2];              // kept for the gradient, or null; `gates` may be `projected`
+};
+
+template <typename T>
+struct Backward : Sizes {
+  const T* kernel[2];
+  const T *state, *cell;
+  const bool* mask;
+  bool reversed[2];
+  const T* output;
+  const T *gates[2], *cells[2];
+  const T *d_output, *d_last_state, *d_last_cell;
+  T* d_projected[2];  // may be `gates`
+  T *d_state, *d_cell;
+  T *before[2];       // h before each step, [batch, time, units]
+  T *d_product[2];    // GRU
+};
+
+template <typename T>
+class Buffer {  // aligned, not cleared
+ public:
+  explicit Buffer(long size) : data_(static_cast<T*>(std::aligned_alloc(64, (size * sizeof(T) + 127) / 64 * 64))) {}
+  ~Buffer() { std::free(data_); }
+  Buffer(const Buffer&) = delete;
+  T* get() const { return data_; }
+
+ private:
+  T* data_;
+};
+
+// Who does what: the threads of a direction are `groups` of rows times `slices` of units.
+struct Plan {
+  int directions, groups, slices;
+  long blocks;  // vectors of units
+
+  template <typename T>
+  static Plan make(const Sizes& sizes, int gates, int threads) {
+    Plan plan;
+    plan.blocks = (sizes.units + Simd<T>::lanes - 1) / Simd<T>::lanes;
+    plan.directions = std::max(std::min(sizes.directions, threads), 1);
+    const long each = std::max(threads / plan.directions, 1);
+    const bool large = sizes.units * sizes.units * gates * static_cast<long>(sizeof(T)) > (1L << 20);
+    plan.groups = static_cast<int>(std::clamp<long>(sizes.batch / (large ? 32 : 6), 1, each));
+    plan.slices = static_cast<int>(std::clamp<long>(each / plan.groups, 1, plan.blocks));
+    return plan;
+  }
+
+  int per_direction() const { return groups * slices; }
+  int threads() const { return directions * per_direction(); }
+};
+
+// The place of one thread in a plan.
+struct Place {
+  int group, slice;
+  long row_begin, row_end, block_begin, block_end;
+
+  Place(const Plan& plan, long batch, int index)
+      : group(index / plan.slices),
+        slice(index % plan.slices),
+        row_begin(batch * group / plan.groups),
+        row_end(batch * (group + 1) / plan.groups),
+        block_begin(plan.blocks * slice / plan.slices),
+        block_end(plan.blocks * (slice + 1) / plan.slices) {}
+};
+
+struct Barriers {
+  explicit Barriers(const Plan& plan) {
+    for (int d = 0; d < plan.directions; ++d) {
+      packed.push_back(std::make_unique<Barrier>(plan.per_direction()));
+      for (int g = 0; g < plan.groups; ++g) step.push_back(std::make_unique<Barrier>(plan.slices));
+    }
+  }
+  std::vector<std::unique_ptr<Barrier>> packed, step;  // per direction; per direction and group
+};
+
+// The two time loops share this: sizes, the plan and the rows of a step that are real.
+template <typename Cell, typename T, typename Arguments>
+class Loop {
+ protected:
+  static constexpr int lanes = Simd<T>::lanes, G = Cell::gates;
+
+  Loop(const Arguments& arguments, int threads)
+      : a(arguments),
+        plan(Plan::make<T>(arguments, G, threads)),
+        barriers(plan),
+        padded(plan.blocks * lanes),
+        stride(padded + lanes) {}  // no power of two: rows would share their cache sets
+
+  // Runs work(direction, place, barrier of the packing, barrier of the step) on every thread of the plan.
+  template <typename F>
+  void run(F&& work) {
+    auto thread = [&](int index) {
+      const int d = index / plan.per_direction();
+      const Place place(plan, a.batch, index % plan.per_direction());
+      for (int direction = d; direction < a.directions; direction += plan.directions)
+        work(direction, place, *barriers.packed[d], *barriers.step[d * plan.groups + place.group]);
+    };
+    if (plan.threads() == 1) return thread(0);
+    if (Team::instance().run(plan.threads(), thread)) return;
+    plan = Plan::make<T>(a, G, 1);  // another recurrence has the team
+    Barriers alone(plan);
+    std::swap(barriers.packed, alone.packed);
+    std::swap(barriers.step, alone.step);
+    thread(0);
+  }
+
+  bool real(long row, long t) const { return a.mask == nullptr || a.mask[row * a.time + t]; }
+
+  template <int M>
+  bool any_real(long row, long t) const {
+    for (int m = 0; m < M; ++m)
+      if (real(row + m, t)) return true;
+    return false;
+  }
+
+  int width(long block) const { return static_cast<int>(std::min<long>(lanes, a.units - block * lanes)); }
+  long time_of(int d, long step) const { return a.reversed[d] ? a.time - 1 - step : step; }
+  long wide(long row) const { return row * a.directions * a.units; }  // into [batch, directions · units]
+  long at(long row, long t, long features) const { return (row * a.time + t) * features; }
+
+  const Arguments& a;
+  Plan plan;
+  Barriers barriers;
+  const long padded, stride;
+};
+
+template <typename Cell, typename T>
+class ForwardLoop : Loop<Cell, T, Forward<T>> {
+  using Base = Loop<Cell, T, Forward<T>>;
+  using Base::a, Base::plan, Base::padded, Base::stride, Base::lanes, Base::G, Base::width, Base::wide, Base::at;
+
+ public:
+  ForwardLoop(const Forward<T>& arguments, int threads)
+      : Base(arguments, threads),
+        panels_(a.directions * panel() * plan.blocks),
+        states_(2 * a.directions * a.batch * stride),
+        cells_(Cell::has_cell ? a.directions * a.batch * stride : 0) {}
+
+  void run() {
+    Base::run([this](int d, const Place& place, Barrier& packed, Barrier& step) {
+      pack(d, place);
+      start(d, place);
+      packed.wait();
+      for (long s = 0; s < a.time; ++s) {
+        for (long block = place.block_begin; block < place.block_end; ++block)
+          for_tiles<kAccumulators / G>(place.row_begin, place.row_end, [&](long row, auto rows) {
+            units<decltype(rows)::value>(d, s, row, block);
+          });
+        step.wait();
+      }
+      finish(d, place);
+    });
+  }
+
+ private:
+  long panel() const { return a.units * G * lanes; }
+  T* state(int d, long s, long row) const {
+    return states_.get() + (((s & 1) * a.directions + d) * a.batch + row) * stride;
+  }
+  T* cell(int d, long row) const { return cells_.get() + (d * a.batch + row) * stride; }
+
+  // Panels of one vector of units each: [units, gates, lanes].
+  void pack(int d, const Place& place) {
+    for (long block = place.block_begin + place.group; block < place.block_end; block += plan.groups) {
+      T* to = panels_.get() + (d * plan.blocks + block) * panel();
+      for (long k = 0; k < a.units; ++k)
+        for (int g = 0; g < G; ++g, to += lanes)
+          store(to, load(a.kernel[d] + (k * G + g) * a.units + block * lanes, width(block)));
+    }
+  }
+
+  void start(int d, const Place& place) {
+    for (long row = place.row_begin; row < place.row_end; ++row)
+      for (long block = place.block_begin; block < place.block_end; ++block) {
+        const long from = wide(row) + d * a.units + block * lanes;
+        store(state(d, 0, row) + block * lanes, load(a.state + from, width(block)));
+        if (Cell::has_cell) store(cell(d, row) + block * lanes, load(a.cell + from, width(block)));
+      }
+  }
+
+  void finish(int d, const Place& place) {
+    for (long row = place.row_begin; row < place.row_end; ++row)
+      for (long block = place.block_begin; block < place.block_end; ++block) {
+        const long to = wide(row) + d * a.units + block * lanes;
+        store(a.last_state + to, load(state(d, a.time, row) + block * lanes), width(block));
+        if (Cell::has_cell) store(a.last_cell + to, load(cell(d, row) + block * lanes), width(block));
+      }
+  }
+
+  // One step of M rows and one vector of units.
+  template <int M>
+  void units(int d, long s, long row, long block) {
+    const long t = this->time_of(d, s), u = block * lanes, gates = G * a.units;
+    const int w = width(block);
+    Vector<T> sums[M][G] = {};
+    if (this->template any_real<M>(row, t)) {
+      for (int m = 0; m < M; ++m)
+        Cell::template start<T>(a.projected[d] + at(row + m, t, gates) + u, Cell::has_product ? a.bias[d] + u : nullptr,
+                                a.units, w, sums[m]);
+      multiply<T, M, G>(a.units, state(d, s, row), stride, panels_.get() + (d * plan.blocks + block) * panel(), sums);
+    }
+    for (int m = 0; m < M; ++m) {
+      const long b = row + m;
+      T* output = a.output + at(b, t, a.directions * a.units) + d * a.units + u;
+      T* next = state(d, s + 1, b) + u;
+      const Vector<T> before = load(state(d, s, b) + u);
+      if (!this->real(b, t)) {
+        store(next, before);
+        const long ago = this->time_of(d, s - 1) - t;
+        const bool repeats = a.hold && s > 0;
+        store(output, repeats ? load(output + ago * a.directions * a.units, w) : Vector<T>{}, w);
+        if (Cell::has_cell && a.cells[d]) store(a.cells[d] + at(b, t, a.units) + u, load(cell(d, b) + u), w);
+        continue;
+      }
+      ForwardUnits<T> one;
+      one.state = before;
+      if (Cell::has_cell) one.cell = load(cell(d, b) + u);
+      one.projected = a.projected[d] + at(b, t, gates) + u;
+      one.gates = a.gates[d] ? a.gates[d] + at(b, t, gates) + u : nullptr;
+      one.units = a.units;
+      one.width = w;
+      Cell::template forward<T>(sums[m], one);
+      store(next, one.state);
+      store(output, one.state, w);
+      if (Cell::has_cell) store(cell(d, b) + u, one.cell);
+      if ((Cell::has_cell || Cell::has_product) && a.cells[d]) store(a.cells[d] + at(b, t, a.units) + u, one.cell, w);
+    }
+  }
+
+  Buffer<T> panels_, states_, cells_;
+};
+
+template <typename Cell, typename T>
+class BackwardLoop : Loop<Cell, T, Backward<T>> {
+  using Base = Loop<Cell, T, Backward<T>>;
+  using Base::a, Base::plan, Base::padded, Base::stride, Base::lanes, Base::G, Base::width, Base::wide, Base::at;
+  static constexpr int kColumns = 3;  // vectors of units in a panel
+
+ public:
+  BackwardLoop(const Backward<T>& arguments, int threads)
+      : Base(arguments, threads),
+        long_stride_(G * padded + lanes),
+        panels_(a.directions * padded * G * padded),
+        products_(2 * a.directions * a.batch * long_stride_),
+        states_(a.directions * a.batch * stride),
+        cells_(Cell::has_cell ? a.directions * a.batch * stride : 0),
+        carried_(carries() ? a.directions * a.batch * stride : 0) {}
+
+  void run() {
+    Base::run([this](int d, const Place& place, Barrier& packed, Barrier& step) {
+      pack(d, place);
+      start(d, place);
+      packed.wait();
+      for (long s = a.time - 1; s >= 0; --s) {
+        for (long row = place.row_begin; row < place.row_end; ++row)
+          for (long block = place.block_begin; block < place.block_end; ++block) units(d, s, row, block);
+        step.wait();
+        for (long block = place.block_begin; block < place.block_end; block += kColumns) {
+          const long columns = std::min<long>(kColumns, place.block_end - block);
+          if (columns == 1) product<1>(d, s, place, block);
+          if (columns == 2) product<2>(d, s, place, block);
+          if (columns == 3) product<3>(d, s, place, block);
+        }
+      }
+      finish(d, place);
+    });
+  }
+
+ private:
+  bool carries() const { return a.hold && a.mask; }
+  T* products(int d, long s, long row) const {
+    return products_.get() + (((s & 1) * a.directions + d) * a.batch + row) * long_stride_;
+  }
+  T* state(int d, long row) const { return states_.get() + (d * a.batch + row) * stride; }
+  T* cell(int d, long row) const { return cells_.get() + (d * a.batch + row) * stride; }
+  T* carried(int d, long row) const { return carried_.get() + (d * a.batch + row) * stride; }
+  T* panel(int d, long block) const { return panels_.get() + (d * padded + block * lanes) * G * padded; }
+
+  // The transposed kernel in panels of up to `kColumns` vectors: [gates, padded units, columns · lanes].
+  void pack(int d, const Place& place) {
+    long chunk = 0;
+    for (long block = place.block_begin; block < place.block_end; block += kColumns, ++chunk) {
+      if (chunk % plan.groups != place.group) continue;
+      const long columns = std::min<long>(kColumns, place.block_end - block) * lanes;
+      T* to = panel(d, block);
+      for (int g = 0; g < G; ++g)
+        for (long k = 0; k < padded; ++k)
+          for (long j = 0; j < columns; ++j, ++to) {
+            const long unit = block * lanes + j;
+            *to = unit < a.units && k < a.units ? a.kernel[d][(unit * G + g) * a.units + k] : T(0);
+          }
+    }
+  }
+
+  void start(int d, const Place& place) {
+    for (long row = place.row_begin; row < place.row_end; ++row)
+      for (long block = place.block_begin; block < place.block_end; ++block) {
+        const long u = block * lanes, from = wide(row) + d * a.units + u;
+        const int w = width(block);
+        store(state(d, row) + u, load(a.d_last_state + from, w));
+        if (Cell::has_cell) store(cell(d, row) + u, load(a.d_last_cell + from, w));
+        if (carries()) store(carried(d, row) + u, Vector<T>{});
+        Vector<T> before = load(a.state + from, w);
+        for (long s = 0; s < a.time; ++s) {
+          const long t = this->time_of(d, s);
+          store(a.before[d] + at(row, t, a.units) + u, before, w);
+          if (this->real(row, t)) before = load(a.output + at(row, t, a.directions * a.units) + d * a.units + u, w);
+        }
+      }
+  }
+
+  void finish(int d, const Place& place) {
+    for (long row = place.row_begin; row < place.row_end; ++row)
+      for (long block = place.block_begin; block < place.block_end; ++block) {
+        const long u = block * lanes, to = wide(row) + d * a.units + u;
+        store(a.d_state + to, load(state(d, row) + u), width(block));
+        if (Cell::has_cell) store(a.d_cell + to, load(cell(d, row) + u), width(block));
+      }
+  }
+
+  // The cell of one row, step and vector of units.
+  void units(int d, long s, long b, long block) {
+    const long t = this->time_of(d, s), u = block * lanes, gates = G * a.units, here = at(b, t, a.units) + u;
+    const int w = width(block);
+    T* d_projected = a.d_projected[d] + at(b, t, gates) + u;
+    T* to = products(d, s, b) + u;
+    const Vector<T> d_output = load(a.d_output + at(b, t, a.directions * a.units) + d * a.units + u, w);
+    if (!this->real(b, t)) {
+      for (int g = 0; g < G; ++g) {
+        store(d_projected + g * a.units, Vector<T>{}, w);
+        store(to + g * padded, Vector<T>{});
+      }
+      if (Cell::has_product) store(a.d_product[d] + here, Vector<T>{}, w);
+      if (carries()) store(carried(d, b) + u, load(carried(d, b) + u) + d_output);
+      return;
+    }
+    BackwardUnits<T> one;
+    one.d_state = load(state(d, b) + u) + d_output;
+    if (carries()) {
+      one.d_state += load(carried(d, b) + u);
+      store(carried(d, b) + u, Vector<T>{});
+    }
+    one.output = load(a.output + at(b, t, a.directions * a.units) + d * a.units + u, w);
+    one.before = load(a.before[d] + here, w);
+    if (Cell::has_cell || Cell::has_product) one.cell = load(a.cells[d] + here, w);
+    if (Cell::has_cell) {
+      one.cell_before = s > 0 ? load(a.cells[d] + at(b, this->time_of(d, s - 1), a.units) + u, w)
+                              : load(a.cell + wide(b) + d * a.units + u, w);
+      one.d_cell = load(cell(d, b) + u);
+    }
+    if (Cell::keeps_gates) one.gates = a.gates[d] + at(b, t, gates) + u;
+    one.d_projected = d_projected;
+    one.units = a.units;
+    one.width = w;
+    Vector<T> sums[G];
+    Cell::template backward<T>(one, sums);
+    for (int g = 0; g < G; ++g) store(to + g * padded, sums[g]);
+    store(state(d, b) + u, one.d_state);
+    if (Cell::has_cell) store(cell(d, b) + u, one.d_cell);
+    if (Cell::has_product) store(a.d_product[d] + here, one.d_product, w);
+  }
+
+  // dL/dh before the step: what bypassed the product, and the product's gradients times the transposed kernel.
+  template <int N>
+  void product(int d, long s, const Place& place, long block) {
+    const long t = this->time_of(d, s);
+    for_tiles<kAccumulators / kColumns>(place.row_begin, place.row_end, [&](long row, auto rows) {
+      constexpr int M = decltype(rows)::value;
+      if (!this->template any_real<M>(row, t)) return;
+      Vector<T> sums[M][N];
+      for (int m = 0; m < M; ++m)
+        for (int j = 0; j < N; ++j) sums[m][j] = load(state(d, row + m) + (block + j) * lanes);
+      multiply<T, M, N>(G * padded, products(d, s, row), long_stride_, panel(d, block), sums);
+      for (int m = 0; m < M; ++m)
+        for (int j = 0; j < N; ++j) store(state(d, row + m) + (block + j) * lanes, sums[m][j]);
+    });
+  }
+
+  const long long_stride_;
+  Buffer<T> panels_, products_, states_, cells_, carried_;
+};
+
+}  // namespace nlp_rnn
