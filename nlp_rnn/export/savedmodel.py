@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn.errors import InputError
+from nlp_rnn.layers import GRU, LSTM, SimpleRNN
 from nlp_rnn.tasks.base import Assets
 
 
@@ -65,11 +66,11 @@ def export_saved_model(
 
 
 def portable_copy(model: keras.Model) -> keras.Model:
-    """A copy with the same weights whose recurrent layers never use cuDNN, so that its graph runs anywhere."""
+    """A copy with the same weights whose recurrent layers use TensorFlow's own operations: its graph runs anywhere."""
     copy = type(model).from_config(model.get_config())
     for layer in copy._flatten_layers(include_self=False):
-        if isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)):
-            layer.use_cudnn = False
+        if isinstance(layer, (SimpleRNN, GRU, LSTM)):
+            layer.use_cudnn = layer.use_native = False
     copy.set_weights(model.get_weights())
     return copy
 

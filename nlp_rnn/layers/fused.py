@@ -69,8 +69,10 @@ class Recurrence:
             biases = [tf.zeros([units if self.kind == "gru" else 0], dtype) for _ in kernels]
         arguments = [*projected, *kernels, *biases, *states]
         serves = self.native and self.kind in NATIVE_KINDS and native.library().operations is not None
-        if not serves:
+        if not serves and training:
             output, *last = _loop_with_gradient(self, mask)(*arguments)
+        elif not serves:
+            output, last, _ = _loop(self, arguments, mask, keep=False)
         else:
             wide = dtype if dtype in (tf.float32, tf.float64) else tf.float32
             results = self._native([tf.cast(x, wide) for x in arguments], len(states), mask, training)
@@ -150,7 +152,7 @@ def _differentiable_gradient(
     """The gradient in operations that have gradients themselves."""
     with tf.GradientTape() as tape:
         tape.watch(variables)
-        output, last, _ = _loop(recurrence, variables, mask)
+        output, last, _ = _loop(recurrence, variables, mask, keep=False)
     return tape.gradient([output, *last], variables, d_outputs, unconnected_gradients="zero")
 
 
@@ -159,7 +161,7 @@ def _loop_with_gradient(recurrence: Recurrence, mask: Any) -> Any:
 
     @tf.custom_gradient
     def run(*arguments: Any) -> tuple[Any, Any]:
-        output, last, kept = _loop(recurrence, arguments, mask)
+        output, last, kept = _loop(recurrence, arguments, mask, keep=True)
 
         def gradient(*d_outputs: Any) -> list[Any]:
             if record.could_possibly_record():
@@ -181,12 +183,14 @@ def _time_major(x: Any) -> Any:
     return tf.transpose(x, [1, 0, 2])
 
 
-def _loop(recurrence: Recurrence, arguments: Sequence[Any], mask: Any) -> tuple[Any, list[Any], list[list[Any]]]:
+def _loop(
+    recurrence: Recurrence, arguments: Sequence[Any], mask: Any, keep: bool
+) -> tuple[Any, list[Any], list[list[Any]]]:
     """The recurrence in TensorFlow's operations, which can be differentiated any number of times.
 
     Returns:
-        Outputs, last states, and for each direction what the gradient needs, `[time, batch, …]`: the activated gates,
-        the cells (or the GRU's products), and h before each step.
+        Outputs, last states, and with `keep` for each direction what `_backward_loop` needs, `[time, batch, …]`: the
+        activated gates, the cells (or the GRU's products), and h before each step.
     """
     kind, count = recurrence.kind, len(recurrence.reversed)
     projected, kernels, biases, states = _split(arguments, count)
@@ -195,7 +199,7 @@ def _loop(recurrence: Recurrence, arguments: Sequence[Any], mask: Any) -> tuple[
     inputs = [_time_major(x) for x in projected]
     masks = None if mask is None else tf.transpose(tf.cast(mask, tf.bool))[:, :, None]
     state = [[s[:, d * units : (d + 1) * units] for s in states] for d in range(count)]
-    kept_sizes = [GATES[kind] * units, units, units]
+    kept_sizes = [GATES[kind] * units, units, units] if keep else []
 
     def array(size: int) -> Any:
         return tf.TensorArray(dtype, time, element_shape=[projected[0].shape[0], size])
@@ -213,7 +217,7 @@ def _loop(recurrence: Recurrence, arguments: Sequence[Any], mask: Any) -> tuple[
                 if kind == "lstm":
                     cell = after[1]
             new_outputs.append(outputs[d].write(t, output))
-            values = [gates, cell, state[d][0]]
+            values = [gates, cell, state[d][0]] if keep else []
             new_kept.append([a.write(t, value) for a, value in zip(kept[d], values, strict=True)])
             new_state.append(after)
             new_last.append(output)
@@ -240,7 +244,8 @@ def _backward_loop(
     projected, kernels, biases, states = _split(arguments, count)
     units, dtype = kernels[0].shape[0], projected[0].dtype
     time = tf.shape(projected[0])[1]
-    d_output = _time_major(d_outputs[0])
+    # Sliced here: XLA misreads a slice that begins at a variable step and a constant feature.
+    d_output = tf.split(_time_major(d_outputs[0]), count, axis=-1)
     masks = None if mask is None else tf.transpose(tf.cast(mask, tf.bool))[:, :, None]
     d_state = [[g[:, d * units : (d + 1) * units] for g in d_outputs[1:]] for d in range(count)]
     carried = [tf.zeros_like(d_state[d][0]) for d in range(count)]
@@ -255,7 +260,7 @@ def _backward_loop(
             t = time - 1 - step if backwards else step
             before = tf.where(step > 0, t + (1 if backwards else -1), t)
             gates, cell, state = (x[t] for x in kept[d])
-            here = d_output[t, :, d * units : (d + 1) * units]
+            here = d_output[d][t]
             d_after = [d_state[d][0] + here + carried[d], *d_state[d][1:]]
             cell_before = None
             if kind == "lstm":

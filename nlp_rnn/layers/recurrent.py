@@ -1,20 +1,25 @@
-"""Recurrent layers: Keras's own classes, with weight-drop and a report of the kernel that serves them.
+"""Recurrent layers: Keras's own classes over faster kernels, with weight-drop.
 
-Weights and configuration are Keras's, so that models and layers can be exchanged with it.
+Weights, configuration and results are Keras's, so that models and layers can be exchanged with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from nlp_rnn.layers import native
+from nlp_rnn.layers.fused import Kind, Recurrence
 
-class _WeightDrop:
-    """Adds DropConnect on the recurrent kernel to a Keras recurrent layer (Merity et al. 2018, AWD-LSTM).
 
-    The mask is drawn once per call and the layer's own loop sees the masked kernel, be it cuDNN's or another.
+class _Recurrent:
+    """Runs a Keras recurrent layer on the fastest kernel that can serve it, with DropConnect on the recurrent kernel.
+
+    The mask of weight-drop (Merity et al. 2018, AWD-LSTM) is drawn once per call and whichever loop serves sees the
+    masked kernel. `use_native = False` keeps the compiled operations out, as XLA and exported graphs need it.
     """
 
     def __init__(self, units: int, *args: Any, weight_drop: float = 0.0, **kwargs: Any) -> None:
@@ -22,29 +27,103 @@ class _WeightDrop:
             raise ValueError(f"weight_drop must be at least 0 and below 1; it is {weight_drop}.")
         super().__init__(units, *args, **kwargs)  # type: ignore[call-arg]
         self.weight_drop = weight_drop
+        self.use_native = True
         if weight_drop:
             self._weight_drop_seed = keras.random.SeedGenerator(kwargs.get("seed"))
 
+    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+        super().build(sequences_shape, initial_state_shape)  # type: ignore[misc]
+        if kernel_of(self)[0] == "native":
+            self.supports_jit = False  # Keras then leaves XLA aside, as it does for cuDNN
+
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
-        arguments = {
-            "sequences": sequences,
-            "initial_state": initial_state,
-            "mask": mask,
-            "training": training,
-        }
+        kernel, _ = kernel_of(self)  # type: ignore[arg-type]
+        if kernel in ("native", "loop"):
+            return self._fused_loop(sequences, initial_state, mask, training)
+        arguments = {"sequences": sequences, "initial_state": initial_state, "mask": mask, "training": training}
         if not (training and self.weight_drop):
             return super().inner_loop(**arguments)  # type: ignore[misc]
-        kernel = self.cell.recurrent_kernel  # type: ignore[attr-defined]
-        dropped = keras.random.dropout(kernel.value, self.weight_drop, seed=self._weight_drop_seed)
-        with keras.StatelessScope(state_mapping=[(kernel, dropped)]):
+        dropped = [(self.cell.recurrent_kernel, self.recurrent_weights(training))]  # type: ignore[attr-defined]
+        with keras.StatelessScope(state_mapping=dropped):
             return super().inner_loop(**arguments)  # type: ignore[misc]
+
+    def _fused_loop(self: Any, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
+        hold = not self.zero_output_for_mask
+        states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        backwards = (self.go_backwards,)
+        outputs, states = run_fused([self], sequences, states, mask, training, backwards, hold)
+        if self.go_backwards:
+            outputs = tf.reverse(outputs, [1])
+        last = outputs[:, -1]
+        return last, outputs if self.return_sequences else last[:, None], states
+
+    def recurrent_weights(self, training: bool) -> Any:
+        """The recurrent kernel U, while training with some of its entries dropped."""
+        kernel = tf.convert_to_tensor(self.cell.recurrent_kernel)  # type: ignore[attr-defined]
+        if not (training and self.weight_drop):
+            return kernel
+        return keras.random.dropout(kernel, self.weight_drop, seed=self._weight_drop_seed)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "weight_drop": self.weight_drop}  # type: ignore[misc]
 
 
+def run_fused(
+    layers: Sequence[Any],
+    sequences: Any,
+    states: Sequence[Any],
+    mask: Any,
+    training: bool,
+    backwards: tuple[bool, ...],
+    hold: bool,
+) -> tuple[Any, list[Any]]:
+    """Runs layers of one kind over the same sequences in one loop, each in its own direction.
+
+    Args:
+        layers: one or two recurrent layers whose kernel is "native" or "loop".
+        sequences: `[batch, time, features]`.
+        states: of all layers side by side, `[batch, layers × units]`.
+        mask: boolean `[batch, time]`, or None.
+        training: whether to drop.
+        backwards: which layers run from the last step to the first.
+        hold: whether a masked step repeats the output before it, instead of giving 0.
+
+    Returns:
+        Outputs `[batch, time, layers × units]`, each where its step is, and the states after the last step.
+    """
+    kind = _kind(layers[0])
+    projected, kernels, inner = [], [], []
+    for layer in layers:
+        cell, inputs = layer.cell, sequences
+        if training and layer.dropout:
+            inputs = sequences * cell.get_dropout_mask(sequences[:, 0, :])[:, None]
+        bias = tf.convert_to_tensor(cell.bias) if cell.use_bias else None
+        if kind == "gru" and bias is not None:
+            of_gates, of_candidate = tf.split(bias[1], [2 * layer.units, layer.units])
+            bias = bias[0] + tf.concat([of_gates, tf.zeros_like(of_candidate)], 0)
+            inner.append(of_candidate)
+        projected.append(_projected(inputs, tf.convert_to_tensor(cell.kernel), bias))
+        kernels.append(layer.recurrent_weights(training))
+    native_serves = kernel_of(layers[0])[0] == "native"
+    recurrence = Recurrence(kind, backwards, hold, native_serves)
+    return recurrence(projected, kernels, states, mask, inner or None, training)
+
+
+def _projected(inputs: Any, kernel: Any, bias: Any) -> Any:
+    """x·W + b of all steps, as one product."""
+    product = tf.matmul(tf.reshape(inputs, [-1, kernel.shape[0]]), kernel)
+    if bias is not None:
+        product = tf.nn.bias_add(product, bias)
+    batch, time = inputs.shape[:2]
+    shape = tf.shape(inputs)
+    result = tf.reshape(product, [shape[0], shape[1], kernel.shape[1]])
+    result.set_shape([batch, time, kernel.shape[1]])
+    return result
+
+
 @keras.saving.register_keras_serializable("nlp_rnn")
-class SimpleRNN(_WeightDrop, keras.layers.SimpleRNN):
+class SimpleRNN(_Recurrent, keras.layers.SimpleRNN):
     """The simple (Elman 1990) recurrent layer.
 
         h_t = f(x_t·W + h_{t-1}·U + b)        f: tanh, or ReLU (`activation="relu"`)
@@ -71,7 +150,7 @@ class SimpleRNN(_WeightDrop, keras.layers.SimpleRNN):
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class GRU(_WeightDrop, keras.layers.GRU):
+class GRU(_Recurrent, keras.layers.GRU):
     """The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078).
 
         z_t = σ(x_t·W_z + h_{t-1}·U_z + b_z)              update gate
@@ -95,7 +174,7 @@ class GRU(_WeightDrop, keras.layers.GRU):
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class LSTM(_WeightDrop, keras.layers.LSTM):
+class LSTM(_Recurrent, keras.layers.LSTM):
     """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate of Gers et al. 2000).
 
         i_t = σ(x_t·W_i + h_{t-1}·U_i + b_i)              input gate
@@ -123,29 +202,69 @@ CELLS = {"simple_rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
 
 
 def kernel_of(layer: keras.layers.RNN) -> tuple[str, str]:
-    """Which kernel serves a recurrent layer on this machine, and why not cuDNN if it does not.
+    """Which kernel serves a recurrent layer on this machine, and why no faster one.
 
     Returns:
-        The kernel, "cudnn" or "loop", and the reason in words.
+        The kernel and the reason in words. The kernels: "cudnn" on a GPU; "native", the compiled operations, on a CPU;
+        "loop", TensorFlow's operations in a fused loop; "keras", Keras's own loop, for what no other can do.
 
     Example:
 
-    >>> kernel_of(SimpleRNN(4))
-    ('loop', 'cuDNN is used for LSTM and GRU only')
+    >>> kernel_of(LSTM(4, activation="relu"))
+    ('keras', 'its activation is not tanh')
     """
+    own = next((reason for reason, applies in _reasons_for_keras(layer) if applies), None)
+    no_cudnn = own or next((reason for reason, applies in _reasons_against_cudnn(layer) if applies), None)
+    if no_cudnn is None:
+        return "cudnn", "all its conditions hold"
+    if own is not None:
+        return "keras", own
+    if not layer.use_native:
+        no_native = "use_native is False"
+    elif _kind(layer) == "gru_reset_before":
+        no_native = "it resets before the product"
+    elif _has_gpu():
+        no_native = "a GPU is visible"
+    else:
+        no_native = native.library().reason
+    if no_native:
+        return "loop", no_cudnn if no_native == no_cudnn else f"{no_cudnn}; {no_native}"
+    return "native", no_cudnn
+
+
+def _reasons_for_keras(layer: Any) -> list[tuple[str, bool]]:
+    simple = not isinstance(layer, (keras.layers.LSTM, keras.layers.GRU))
+    activations = [keras.activations.tanh, keras.activations.relu] if simple else [keras.activations.tanh]
+    return [
+        ("it is not of nlp_rnn.layers", not isinstance(layer, _Recurrent)),
+        ("its activation is not tanh" + " or relu" * simple, layer.activation not in activations),
+        (
+            "its recurrent activation is not sigmoid",
+            not simple and layer.recurrent_activation is not keras.activations.sigmoid,
+        ),
+        ("it is unrolled", layer.unroll),
+        ("it has recurrent dropout (use weight_drop instead)", layer.recurrent_dropout > 0),
+    ]
+
+
+def _reasons_against_cudnn(layer: Any) -> list[tuple[str, bool]]:
     if not isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)):
-        return "loop", "cuDNN is used for LSTM and GRU only"
-    reasons = {
-        "its activation is not tanh": layer.activation is not keras.activations.tanh,
-        "its recurrent activation is not sigmoid": layer.recurrent_activation is not keras.activations.sigmoid,
-        "it has no bias": not layer.use_bias,
-        "it is unrolled": layer.unroll,
-        "it has recurrent dropout (use weight_drop instead)": layer.recurrent_dropout > 0,
-        "it resets before the product": not getattr(layer, "reset_after", True),
-        "use_cudnn is False": layer.use_cudnn is False,
-        "no GPU is visible": not tf.config.list_physical_devices("GPU"),
-    }
-    for reason, applies in reasons.items():
-        if applies:
-            return "loop", reason
-    return "cudnn", "all its conditions hold"
+        return [("cuDNN is used for LSTM and GRU only", True)]
+    return [
+        ("it has no bias", not layer.use_bias),
+        ("it resets before the product", not getattr(layer, "reset_after", True)),
+        ("use_cudnn is False", layer.use_cudnn is False),
+        ("no GPU is visible", not _has_gpu()),
+    ]
+
+
+def _has_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def _kind(layer: Any) -> Kind:
+    if isinstance(layer, keras.layers.LSTM):
+        return "lstm"
+    if isinstance(layer, keras.layers.GRU):
+        return "gru" if layer.reset_after else "gru_reset_before"
+    return "relu" if layer.activation is keras.activations.relu else "tanh"

@@ -8,15 +8,15 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from nlp_rnn.layers.recurrent import CELLS
+from nlp_rnn.layers.recurrent import CELLS, kernel_of, run_fused
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
 class RecurrentStack(keras.layers.Layer):
     """A stack of recurrent layers, with residuals and the dropout family that suits them.
 
-    Rows are right-padded. The backward direction reads each row reversed within its length, so that padding
-    stays on the right and cuDNN can serve it.
+    Rows are right-padded. Both directions run in one fused loop; where cuDNN serves, the backward layer reads each row
+    reversed within its length, so that padding stays on the right.
 
     Args:
         cell: "simple_rnn", "gru" or "lstm".
@@ -121,19 +121,32 @@ class RecurrentStack(keras.layers.Layer):
     def _both_ways(
         self, index: int, sequence: Any, mask: Any, lengths: Any, given: Any, training: bool
     ) -> tuple[Any, list[Any]]:
+        forward_layer = self.forward_layers[index]
         per_direction = 2 if self.cell == "lstm" else 1
-        arguments = {"mask": mask, "training": training}
-        forward, *states = self.forward_layers[index](
-            sequence, initial_state=given[:per_direction] if given is not None else None, **arguments
-        )
         if not self.bidirectional:
+            forward, *states = forward_layer(sequence, initial_state=given, mask=mask, training=training)
             return forward, states
-        backward, *backward_states = self.backward_layers[index](
-            _reversed(sequence, lengths),
-            initial_state=given[per_direction:] if given is not None else None,
-            **arguments,
-        )
+        backward_layer = self.backward_layers[index]
+        ahead, back = (given[:per_direction], given[per_direction:]) if given is not None else (None, None)
+        if kernel_of(forward_layer)[0] in ("native", "loop"):
+            return self._in_one_loop([forward_layer, backward_layer], sequence, mask, [ahead, back], training)
+        forward, *states = forward_layer(sequence, initial_state=ahead, mask=mask, training=training)
+        reverse = _reversed(sequence, lengths)
+        backward, *backward_states = backward_layer(reverse, initial_state=back, mask=mask, training=training)
         return ops.concatenate([forward, _reversed(backward, lengths)], axis=-1), states + backward_states
+
+    def _in_one_loop(
+        self, layers: list[Any], sequence: Any, mask: Any, given: list[Any], training: bool
+    ) -> tuple[Any, list[Any]]:
+        """Both directions at once. The state stands still over padding, so that nothing need be reversed."""
+        if given[0] is None:
+            given = [layer.get_initial_state(ops.shape(sequence)[0]) for layer in layers]
+        side_by_side = [
+            ops.cast(ops.concatenate(pair, axis=-1), self.compute_dtype) for pair in zip(*given, strict=True)
+        ]
+        outputs, states = run_fused(layers, sequence, side_by_side, mask, training, (False, True), hold=False)
+        split = [tf.split(state, 2, axis=-1) for state in states]
+        return outputs, [state[d] for d in range(2) for state in split]
 
     def last_output(self, final_state: list[list[Any]]) -> Any:
         """The last layer's final outputs h of its directions side by side: `[batch, output_size]`."""

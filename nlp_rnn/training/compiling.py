@@ -39,5 +39,9 @@ def compile_model(
     if train.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias"])
     jit = {"auto": "auto", "on": True, "off": False}[train.jit]
+    if train.jit == "on":
+        for layer in model._flatten_layers(include_self=False):
+            if hasattr(layer, "use_native"):  # XLA knows TensorFlow's operations only
+                layer.use_native, layer.supports_jit = False, True
     metrics = ["accuracy"] if loss is not None else None
     model.compile(optimizer, loss, weighted_metrics=metrics, jit_compile=jit)

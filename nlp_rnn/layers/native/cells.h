@@ -12,9 +12,12 @@ struct ForwardUnits {
   Vector<T> state;          // h before the step; after it
   Vector<T> cell;           // c of the LSTM likewise; the GRU leaves its product with the candidate's kernel here
   const T* projected;       // x·W + b of this row and step, one gate after another
+  const T* bias;            // of the GRU, inside the reset
   T* gates;                 // where the activated gates are kept, or null
   long units;               // from one gate to the next
   int width;                // units of this vector that exist
+
+  Vector<T> input(int gate) const { return load(projected + gate * units, width); }
 };
 
 template <typename T>
@@ -60,13 +63,8 @@ struct SimpleCell {
   static constexpr bool keeps_gates = false, has_cell = false, has_product = false;
 
   template <typename T>
-  static void start(const T* projected, const T*, long, int width, Vector<T> (&sums)[gates]) {
-    sums[0] = load(projected, width);
-  }
-
-  template <typename T>
   static void forward(const Vector<T> (&sums)[gates], ForwardUnits<T>& u) {
-    u.state = Activation::forward(sums[0]);
+    u.state = Activation::forward(u.input(0) + sums[0]);
   }
 
   // The gradients of what goes into the product with U are left in `products`.
@@ -83,13 +81,9 @@ struct LstmCell {
   static constexpr bool keeps_gates = true, has_cell = true, has_product = false;
 
   template <typename T>
-  static void start(const T* projected, const T*, long units, int width, Vector<T> (&sums)[gates]) {
-    for (int g = 0; g < gates; ++g) sums[g] = load(projected + g * units, width);
-  }
-
-  template <typename T>
   static void forward(const Vector<T> (&sums)[gates], ForwardUnits<T>& u) {
-    const Vector<T> i = sigmoid(sums[0]), f = sigmoid(sums[1]), c = tanh(sums[2]), o = sigmoid(sums[3]);
+    const Vector<T> i = sigmoid(u.input(0) + sums[0]), f = sigmoid(u.input(1) + sums[1]),
+                    c = tanh(u.input(2) + sums[2]), o = sigmoid(u.input(3) + sums[3]);
     u.cell = f * u.cell + i * c;
     u.state = o * tanh(u.cell);
     if (u.gates) {
@@ -116,24 +110,17 @@ struct LstmCell {
   }
 };
 
-// The GRU that resets after the product; its sums[2] is that product, apart from the projected input.
+// The GRU that resets after the product.
 struct GruCell {
   static constexpr int gates = 3;
   static constexpr bool keeps_gates = true, has_cell = false, has_product = true;
 
   template <typename T>
-  static void start(const T* projected, const T* bias, long units, int width, Vector<T> (&sums)[gates]) {
-    sums[0] = load(projected, width);
-    sums[1] = load(projected + units, width);
-    sums[2] = load(bias, width);
-  }
-
-  template <typename T>
   static void forward(const Vector<T> (&sums)[gates], ForwardUnits<T>& u) {
-    const Vector<T> z = sigmoid(sums[0]), r = sigmoid(sums[1]);
-    const Vector<T> n = tanh(load(u.projected + 2 * u.units, u.width) + r * sums[2]);
+    const Vector<T> z = sigmoid(u.input(0) + sums[0]), r = sigmoid(u.input(1) + sums[1]);
+    u.cell = sums[2] + load(u.bias, u.width);
+    const Vector<T> n = tanh(u.input(2) + r * u.cell);
     u.state = n + z * (u.state - n);
-    u.cell = sums[2];
     if (u.gates) {
       store(u.gates, z, u.width);
       store(u.gates + u.units, r, u.width);

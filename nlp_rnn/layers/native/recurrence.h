@@ -226,9 +226,9 @@ class ForwardLoop : Loop<Cell, T, Forward<T>> {
     const int w = width(block);
     Vector<T> sums[M][G] = {};
     if (this->template any_real<M>(row, t)) {
+      // The projected inputs of the rows lie far apart; they are fetched while the product runs.
       for (int m = 0; m < M; ++m)
-        Cell::template start<T>(a.projected[d] + at(row + m, t, gates) + u, Cell::has_product ? a.bias[d] + u : nullptr,
-                                a.units, w, sums[m]);
+        for (int g = 0; g < G; ++g) __builtin_prefetch(a.projected[d] + at(row + m, t, gates) + g * a.units + u);
       multiply<T, M, G>(a.units, state(d, s, row), stride, panels_.get() + (d * plan.blocks + block) * panel(), sums);
     }
     for (int m = 0; m < M; ++m) {
@@ -248,6 +248,7 @@ class ForwardLoop : Loop<Cell, T, Forward<T>> {
       one.state = before;
       if (Cell::has_cell) one.cell = load(cell(d, b) + u);
       one.projected = a.projected[d] + at(b, t, gates) + u;
+      one.bias = Cell::has_product ? a.bias[d] + u : nullptr;
       one.gates = a.gates[d] ? a.gates[d] + at(b, t, gates) + u : nullptr;
       one.units = a.units;
       one.width = w;
