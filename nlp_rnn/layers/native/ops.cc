@@ -188,7 +188,7 @@ void backward(void* kernel, TF_OpKernelContext* context) {
     a.d_projected[d] =
         call.output<T>(d, {a.batch, a.time, gates * a.units}, keeps_gates ? gates_at + d : -1);
     a.before[d] = call.output<T>(D + 2 + d, {a.batch, a.time, a.units});
-    T* d_product = has_product ? call.output<T>(2 * D + 2 + d, {a.batch, a.time, a.units})
+    T* d_product = has_product ? call.output<T>(2 * D + 2 + d, {a.batch, a.time, a.units}, cells_at + d)
                                : call.output<T>(2 * D + 2 + d, {0});
     a.d_product[d] = d_product;
     a.kernel[d] = call.data<T>(d);

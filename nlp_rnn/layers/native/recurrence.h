@@ -12,6 +12,9 @@
 #include "cells.h"
 #include "product.h"
 #include "team.h"
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace nlp_rnn {
 
@@ -45,18 +48,25 @@ struct Backward : Sizes {
   T* d_projected[2];  // may be `gates`
   T *d_state, *d_cell;
   T *before[2];       // h before each step, [batch, time, units]
-  T *d_product[2];    // GRU
+  T* d_product[2];    // GRU; may be `cells`
 };
 
 template <typename T>
-class Buffer {  // aligned, not cleared
+class Buffer {  // aligned, not cleared; large ones on large pages where the system has them
  public:
-  explicit Buffer(long size) : data_(static_cast<T*>(std::aligned_alloc(64, (size * sizeof(T) + 127) / 64 * 64))) {}
+  explicit Buffer(long size) {
+    const size_t page = size * sizeof(T) < kLarge ? 64 : kLarge, bytes = (size * sizeof(T) + 63 + page) / page * page;
+    data_ = static_cast<T*>(std::aligned_alloc(page, bytes));
+#if defined(__linux__)
+    if (page == kLarge) madvise(data_, bytes, MADV_HUGEPAGE);
+#endif
+  }
   ~Buffer() { std::free(data_); }
   Buffer(const Buffer&) = delete;
   T* get() const { return data_; }
 
  private:
+  static constexpr size_t kLarge = 1 << 21;
   T* data_;
 };
 
