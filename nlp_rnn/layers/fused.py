@@ -60,8 +60,8 @@ class Recurrence:
             training: whether to keep what the gradient needs, rather than to compute it anew should one be asked for.
 
         Returns:
-            The outputs `[batch, time, directions × units]` and the states after the last step. Steps stay where they are,
-            also in a direction that is reversed.
+            The outputs `[batch, time, directions × units]` and the states after the last step, which under mixed
+            precision stay float32. Steps stay where they are, also in a direction that is reversed.
         """
         units = kernels[0].shape[0]
         dtype = projected[0].dtype
@@ -74,9 +74,8 @@ class Recurrence:
         elif not serves:
             output, last, _ = _loop(self, arguments, mask, keep=False)
         else:
-            wide = dtype if dtype in (tf.float32, tf.float64) else tf.float32
-            results = self._native([tf.cast(x, wide) for x in arguments], len(states), mask, training)
-            output, *last = (tf.cast(x, dtype) for x in results)
+            output, *last = self._native(arguments, len(states), mask, training)
+            output = tf.cast(output, dtype)
         batch, time = projected[0].shape[:2]
         output.set_shape([batch, time, units * len(kernels)])
         for state in last:
@@ -84,9 +83,13 @@ class Recurrence:
         return output, last
 
     def _native(self, arguments: list[Any], states: int, mask: Any, training: bool) -> list[Any]:
-        count = len(self.reversed)
-        projected, kernels, biases, given = _split(arguments, count)
-        empty = tf.zeros([0, 0], projected[0].dtype)
+        projected, kernels, biases, given = _split(arguments, len(self.reversed))
+        stored = projected[0].dtype
+        if stored not in (tf.float32, tf.float64, tf.bfloat16):
+            stored = tf.float32
+        projected, kernels, biases = ([tf.cast(x, stored) for x in part] for part in (projected, kernels, biases))
+        given = [tf.cast(state, _state_type(stored)) for state in given]
+        empty = tf.zeros([0, 0], _state_type(stored))
         results = native.library().operations.nlp_rnn_recurrent_forward(
             projected,
             kernels,
@@ -173,6 +176,11 @@ def _loop_with_gradient(recurrence: Recurrence, mask: Any) -> Any:
     return run
 
 
+def _state_type(dtype: Any) -> Any:
+    """What states are held in: no less than float32, whatever sequences are stored in."""
+    return tf.float64 if dtype == tf.float64 else tf.float32
+
+
 def _split(arguments: Sequence[Any], count: int) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
     """Projected inputs, kernels, biases and the rest of flat arguments."""
     flat = list(arguments)
@@ -193,8 +201,10 @@ def _loop(
         activated gates, the cells (or the GRU's products), and h before each step.
     """
     kind, count = recurrence.kind, len(recurrence.reversed)
-    projected, kernels, biases, states = _split(arguments, count)
-    units, dtype = kernels[0].shape[0], projected[0].dtype
+    stored = arguments[0].dtype
+    dtype = _state_type(stored)
+    projected, kernels, biases, states = _split([tf.cast(x, dtype) for x in arguments], count)
+    units = kernels[0].shape[0]
     batch, time = tf.shape(projected[0])[0], tf.shape(projected[0])[1]
     inputs = [_time_major(x) for x in projected]
     masks = None if mask is None else tf.transpose(tf.cast(mask, tf.bool))[:, :, None]
@@ -231,7 +241,7 @@ def _loop(
         [[array(size) for size in kept_sizes] for _ in range(count)],
     )
     _, state, _, outputs, kept = tf.while_loop(lambda step, *_: step < time, body, start, maximum_iterations=time)
-    output = tf.concat([_time_major(a.stack()) for a in outputs], -1)
+    output = tf.cast(tf.concat([_time_major(a.stack()) for a in outputs], -1), stored)
     last = [tf.concat([state[d][i] for d in range(count)], -1) for i in range(len(states))]
     return output, last, [[a.stack() for a in arrays] for arrays in kept]
 
@@ -241,8 +251,10 @@ def _backward_loop(
 ) -> list[Any]:
     """The gradient of `_loop`: the gradients of the gates step by step, then one product for each kernel."""
     kind, count = recurrence.kind, len(recurrence.reversed)
-    projected, kernels, biases, states = _split(arguments, count)
-    units, dtype = kernels[0].shape[0], projected[0].dtype
+    dtype = _state_type(arguments[0].dtype)
+    projected, kernels, biases, states = _split([tf.cast(x, dtype) for x in arguments], count)
+    units = kernels[0].shape[0]
+    d_outputs = [tf.cast(g, dtype) for g in d_outputs]
     time = tf.shape(projected[0])[1]
     # Sliced here: XLA misreads a slice that begins at a variable step and a constant feature.
     d_output = tf.split(_time_major(d_outputs[0]), count, axis=-1)
@@ -294,7 +306,8 @@ def _backward_loop(
         d_kernels.append(_kernel_gradient(kind, kept[d][2], of_gates, product, kept[d][0]))
         d_biases.append(tf.zeros_like(biases[d]) if product is None else tf.reduce_sum(product, [0, 1]))
     d_states = [tf.concat([d_state[d][i] for d in range(count)], -1) for i in range(len(states))]
-    return [*d_projected, *d_kernels, *d_biases, *d_states]
+    found = [*d_projected, *d_kernels, *d_biases, *d_states]
+    return [tf.cast(gradient, x.dtype) for gradient, x in zip(found, arguments, strict=True)]
 
 
 def _kernel_gradient(kind: str, before: Any, d_projected: Any, d_product: Any, gates: Any) -> Any:

@@ -121,32 +121,29 @@ class RecurrentStack(keras.layers.Layer):
     def _both_ways(
         self, index: int, sequence: Any, mask: Any, lengths: Any, given: Any, training: bool
     ) -> tuple[Any, list[Any]]:
-        forward_layer = self.forward_layers[index]
-        per_direction = 2 if self.cell == "lstm" else 1
+        layers = [self.forward_layers[index], *self.backward_layers[index : index + 1]]
+        size = 2 if self.cell == "lstm" else 1
+        states = [None] * len(layers) if given is None else [given[i * size : (i + 1) * size] for i in range(len(layers))]
+        if kernel_of(layers[0])[0] in ("native", "loop"):
+            return self._in_one_loop(layers, sequence, mask, states, training)
+        arguments = {"mask": mask, "training": training}
+        forward, *after = layers[0](sequence, initial_state=states[0], **arguments)
         if not self.bidirectional:
-            forward, *states = forward_layer(sequence, initial_state=given, mask=mask, training=training)
-            return forward, states
-        backward_layer = self.backward_layers[index]
-        ahead, back = (given[:per_direction], given[per_direction:]) if given is not None else (None, None)
-        if kernel_of(forward_layer)[0] in ("native", "loop"):
-            return self._in_one_loop([forward_layer, backward_layer], sequence, mask, [ahead, back], training)
-        forward, *states = forward_layer(sequence, initial_state=ahead, mask=mask, training=training)
-        reverse = _reversed(sequence, lengths)
-        backward, *backward_states = backward_layer(reverse, initial_state=back, mask=mask, training=training)
-        return ops.concatenate([forward, _reversed(backward, lengths)], axis=-1), states + backward_states
+            return forward, after
+        backward, *backward_after = layers[1](_reversed(sequence, lengths), initial_state=states[1], **arguments)
+        return ops.concatenate([forward, _reversed(backward, lengths)], axis=-1), after + backward_after
 
     def _in_one_loop(
         self, layers: list[Any], sequence: Any, mask: Any, given: list[Any], training: bool
     ) -> tuple[Any, list[Any]]:
-        """Both directions at once. The state stands still over padding, so that nothing need be reversed."""
+        """All directions at once. The state stands still over padding, so that nothing need be reversed."""
         if given[0] is None:
             given = [layer.get_initial_state(ops.shape(sequence)[0]) for layer in layers]
-        side_by_side = [
-            ops.cast(ops.concatenate(pair, axis=-1), self.compute_dtype) for pair in zip(*given, strict=True)
-        ]
-        outputs, states = run_fused(layers, sequence, side_by_side, mask, training, (False, True), hold=False)
-        split = [tf.split(state, 2, axis=-1) for state in states]
-        return outputs, [state[d] for d in range(2) for state in split]
+        side_by_side = [ops.concatenate(pair, axis=-1) for pair in zip(*given, strict=True)]
+        backwards = (False, True)[: len(layers)]
+        outputs, states = run_fused(layers, sequence, side_by_side, mask, training, backwards, hold=False)
+        split = [tf.split(state, len(layers), axis=-1) for state in states]
+        return outputs, [state[d] for d in range(len(layers)) for state in split]
 
     def last_output(self, final_state: list[list[Any]]) -> Any:
         """The last layer's final outputs h of its directions side by side: `[batch, output_size]`."""

@@ -6,21 +6,21 @@
 
 namespace nlp_rnn {
 
-// What a cell's `forward` gets and gives: one row, one vector of units.
-template <typename T>
+// What a cell's `forward` gets and gives: one row, one vector of units. T is computed with, S is stored.
+template <typename S, typename T>
 struct ForwardUnits {
   Vector<T> state;          // h before the step; after it
   Vector<T> cell;           // c of the LSTM likewise; the GRU leaves its product with the candidate's kernel here
-  const T* projected;       // x·W + b of this row and step, one gate after another
-  const T* bias;            // of the GRU, inside the reset
-  T* gates;                 // where the activated gates are kept, or null
+  const S* projected;       // x·W + b of this row and step, one gate after another
+  const S* bias;            // of the GRU, inside the reset
+  S* gates;                 // where the activated gates are kept, or null
   long units;               // from one gate to the next
   int width;                // units of this vector that exist
 
   Vector<T> input(int gate) const { return load(projected + gate * units, width); }
 };
 
-template <typename T>
+template <typename S, typename T>
 struct BackwardUnits {
   Vector<T> output;         // h after the step
   Vector<T> before;         // h before the step
@@ -29,8 +29,8 @@ struct BackwardUnits {
   Vector<T> d_state;        // dL/dh; afterwards the part of dL/dh before the step that bypasses the product
   Vector<T> d_cell;         // dL/dc; afterwards that of the step before
   Vector<T> d_product;      // GRU: gradient of the product with the candidate's kernel
-  const T* gates;
-  T* d_projected;
+  const S* gates;
+  S* d_projected;
   long units;
   int width;
 };
@@ -62,14 +62,14 @@ struct SimpleCell {
   static constexpr int gates = 1;
   static constexpr bool keeps_gates = false, has_cell = false, has_product = false;
 
-  template <typename T>
-  static void forward(const Vector<T> (&sums)[gates], ForwardUnits<T>& u) {
+  template <typename S, typename T>
+  static void forward(const Vector<T> (&sums)[gates], ForwardUnits<S, T>& u) {
     u.state = Activation::forward(u.input(0) + sums[0]);
   }
 
   // The gradients of what goes into the product with U are left in `products`.
-  template <typename T>
-  static void backward(BackwardUnits<T>& u, Vector<T> (&products)[gates]) {
+  template <typename S, typename T>
+  static void backward(BackwardUnits<S, T>& u, Vector<T> (&products)[gates]) {
     products[0] = u.d_state * Activation::derivative(u.output);
     store(u.d_projected, products[0], u.width);
     u.d_state = Vector<T>{};
@@ -80,8 +80,8 @@ struct LstmCell {
   static constexpr int gates = 4;
   static constexpr bool keeps_gates = true, has_cell = true, has_product = false;
 
-  template <typename T>
-  static void forward(const Vector<T> (&sums)[gates], ForwardUnits<T>& u) {
+  template <typename S, typename T>
+  static void forward(const Vector<T> (&sums)[gates], ForwardUnits<S, T>& u) {
     const Vector<T> i = sigmoid(u.input(0) + sums[0]), f = sigmoid(u.input(1) + sums[1]),
                     c = tanh(u.input(2) + sums[2]), o = sigmoid(u.input(3) + sums[3]);
     u.cell = f * u.cell + i * c;
@@ -94,8 +94,8 @@ struct LstmCell {
     }
   }
 
-  template <typename T>
-  static void backward(BackwardUnits<T>& u, Vector<T> (&products)[gates]) {
+  template <typename S, typename T>
+  static void backward(BackwardUnits<S, T>& u, Vector<T> (&products)[gates]) {
     const Vector<T> i = load(u.gates, u.width), f = load(u.gates + u.units, u.width),
                     c = load(u.gates + 2 * u.units, u.width), o = load(u.gates + 3 * u.units, u.width);
     const Vector<T> squashed = tanh(u.cell);
@@ -115,8 +115,8 @@ struct GruCell {
   static constexpr int gates = 3;
   static constexpr bool keeps_gates = true, has_cell = false, has_product = true;
 
-  template <typename T>
-  static void forward(const Vector<T> (&sums)[gates], ForwardUnits<T>& u) {
+  template <typename S, typename T>
+  static void forward(const Vector<T> (&sums)[gates], ForwardUnits<S, T>& u) {
     const Vector<T> z = sigmoid(u.input(0) + sums[0]), r = sigmoid(u.input(1) + sums[1]);
     u.cell = sums[2] + load(u.bias, u.width);
     const Vector<T> n = tanh(u.input(2) + r * u.cell);
@@ -128,8 +128,8 @@ struct GruCell {
     }
   }
 
-  template <typename T>
-  static void backward(BackwardUnits<T>& u, Vector<T> (&products)[gates]) {
+  template <typename S, typename T>
+  static void backward(BackwardUnits<S, T>& u, Vector<T> (&products)[gates]) {
     const Vector<T> z = load(u.gates, u.width), r = load(u.gates + u.units, u.width),
                     n = load(u.gates + 2 * u.units, u.width);
     const Vector<T> d_candidate = u.d_state * (1 - z) * (1 - n * n);

@@ -96,12 +96,12 @@ class Call {
 
 int gates_of(int kind) { return kind == kLstm ? 4 : kind == kGru ? 3 : 1; }
 
-template <template <typename, typename> class Loop, typename T, typename Arguments>
+template <template <typename, typename, typename> class Loop, typename S, typename T, typename Arguments>
 void dispatch_cell(int kind, const Arguments& arguments) {
-  if (kind == kTanh) Loop<SimpleCell<Tanh>, T>(arguments, threads).run();
-  if (kind == kRelu) Loop<SimpleCell<Relu>, T>(arguments, threads).run();
-  if (kind == kGru) Loop<GruCell, T>(arguments, threads).run();
-  if (kind == kLstm) Loop<LstmCell, T>(arguments, threads).run();
+  if (kind == kTanh) Loop<SimpleCell<Tanh>, S, T>(arguments, threads).run();
+  if (kind == kRelu) Loop<SimpleCell<Relu>, S, T>(arguments, threads).run();
+  if (kind == kGru) Loop<GruCell, S, T>(arguments, threads).run();
+  if (kind == kLstm) Loop<LstmCell, S, T>(arguments, threads).run();
 }
 
 // [batch, time, gates · units] and the rest follows; false where the tensors do not fit each other.
@@ -122,7 +122,7 @@ bool measure(TF_Tensor* projected, TF_Tensor* kernel, TF_Tensor* state, TF_Tenso
          (!masked || (TF_Dim(mask, 0) == sizes.batch && TF_Dim(mask, 1) == sizes.time));
 }
 
-template <typename T>
+template <typename S, typename T>
 void forward(void* kernel, TF_OpKernelContext* context) {
   const auto& attributes = *static_cast<Attributes*>(kernel);
   Call call(context);
@@ -130,7 +130,7 @@ void forward(void* kernel, TF_OpKernelContext* context) {
   const bool has_cell = attributes.kind == kLstm, keeps_gates = attributes.kind >= kGru && attributes.keep,
              keeps_cells = keeps_gates;
   const int state_at = 3 * D, mask_at = 3 * D + 2;
-  Forward<T> a;
+  Forward<S, T> a;
   {
     Call look(context);
     TF_Tensor *projected = look.input(0), *weights = look.input(D), *state = look.input(state_at),
@@ -141,27 +141,27 @@ void forward(void* kernel, TF_OpKernelContext* context) {
   }
   const long wide = D * a.units;
   for (int d = 0; d < D; ++d) {
-    a.gates[d] = keeps_gates ? call.output<T>(3 + d, {a.batch, a.time, gates * a.units}, d)
-                             : (call.output<T>(3 + d, {0}), nullptr);
-    T* cells = keeps_cells ? call.output<T>(3 + D + d, {a.batch, a.time, a.units}) : call.output<T>(3 + D + d, {0});
+    a.gates[d] = keeps_gates ? call.output<S>(3 + d, {a.batch, a.time, gates * a.units}, d)
+                             : (call.output<S>(3 + d, {0}), nullptr);
+    S* cells = keeps_cells ? call.output<S>(3 + D + d, {a.batch, a.time, a.units}) : call.output<S>(3 + D + d, {0});
     a.cells[d] = keeps_cells ? cells : nullptr;
-    a.projected[d] = call.data<T>(d);
-    a.kernel[d] = call.data<T>(D + d);
-    a.bias[d] = call.data<T>(2 * D + d);
+    a.projected[d] = call.data<S>(d);
+    a.kernel[d] = call.data<S>(D + d);
+    a.bias[d] = call.data<S>(2 * D + d);
     a.reversed[d] = attributes.reversed >> d & 1;
   }
   a.state = call.data<T>(state_at);
   a.cell = call.data<T>(state_at + 1);
   TF_Tensor* mask = call.input(mask_at);
   a.mask = TF_TensorElementCount(mask) ? static_cast<bool*>(TF_TensorData(mask)) : nullptr;
-  a.output = call.output<T>(0, {a.batch, a.time, wide});
+  a.output = call.output<S>(0, {a.batch, a.time, wide});
   a.last_state = call.output<T>(1, {a.batch, wide});
   a.last_cell = has_cell ? call.output<T>(2, {a.batch, wide}) : call.output<T>(2, {0, 0});
   if (call.failed()) return;
-  dispatch_cell<ForwardLoop, T>(attributes.kind, a);
+  dispatch_cell<ForwardLoop, S, T>(attributes.kind, a);
 }
 
-template <typename T>
+template <typename S, typename T>
 void backward(void* kernel, TF_OpKernelContext* context) {
   const auto& attributes = *static_cast<Attributes*>(kernel);
   Call call(context);
@@ -171,7 +171,7 @@ void backward(void* kernel, TF_OpKernelContext* context) {
   // kernels D · state · cell · mask · output · gates D · cells D · d_output · d_last_state · d_last_cell
   const int state_at = D, mask_at = D + 2, output_at = D + 3, gates_at = D + 4, cells_at = 2 * D + 4,
             d_output_at = 3 * D + 4;
-  Backward<T> a;
+  Backward<S, T> a;
   {
     Call look(context);
     TF_Tensor *weights = look.input(0), *output = look.input(output_at);
@@ -186,28 +186,28 @@ void backward(void* kernel, TF_OpKernelContext* context) {
   }
   for (int d = 0; d < D; ++d) {
     a.d_projected[d] =
-        call.output<T>(d, {a.batch, a.time, gates * a.units}, keeps_gates ? gates_at + d : -1);
-    a.before[d] = call.output<T>(D + 2 + d, {a.batch, a.time, a.units});
-    T* d_product = has_product ? call.output<T>(2 * D + 2 + d, {a.batch, a.time, a.units}, cells_at + d)
-                               : call.output<T>(2 * D + 2 + d, {0});
+        call.output<S>(d, {a.batch, a.time, gates * a.units}, keeps_gates ? gates_at + d : -1);
+    a.before[d] = call.output<S>(D + 2 + d, {a.batch, a.time, a.units});
+    S* d_product = has_product ? call.output<S>(2 * D + 2 + d, {a.batch, a.time, a.units}, cells_at + d)
+                               : call.output<S>(2 * D + 2 + d, {0});
     a.d_product[d] = d_product;
-    a.kernel[d] = call.data<T>(d);
-    a.gates[d] = call.data<T>(gates_at + d);
-    a.cells[d] = call.data<T>(cells_at + d);
+    a.kernel[d] = call.data<S>(d);
+    a.gates[d] = call.data<S>(gates_at + d);
+    a.cells[d] = call.data<S>(cells_at + d);
     a.reversed[d] = attributes.reversed >> d & 1;
   }
   a.state = call.data<T>(state_at);
   a.cell = call.data<T>(state_at + 1);
   TF_Tensor* mask = call.input(mask_at);
   a.mask = TF_TensorElementCount(mask) ? static_cast<bool*>(TF_TensorData(mask)) : nullptr;
-  a.output = call.data<T>(output_at);
-  a.d_output = call.data<T>(d_output_at);
+  a.output = call.data<S>(output_at);
+  a.d_output = call.data<S>(d_output_at);
   a.d_last_state = call.data<T>(d_output_at + 1);
   a.d_last_cell = call.data<T>(d_output_at + 2);
   a.d_state = call.output<T>(D, {a.batch, D * a.units});
   a.d_cell = has_cell ? call.output<T>(D + 1, {a.batch, D * a.units}) : call.output<T>(D + 1, {0, 0});
   if (call.failed()) return;
-  dispatch_cell<BackwardLoop, T>(attributes.kind, a);
+  dispatch_cell<BackwardLoop, S, T>(attributes.kind, a);
 }
 
 void unknown_shapes(TF_ShapeInferenceContext* context, TF_Status* status) {
@@ -217,7 +217,7 @@ void unknown_shapes(TF_ShapeInferenceContext* context, TF_Status* status) {
 void define(const char* name, const std::vector<const char*>& inputs, const std::vector<const char*>& outputs,
             const std::vector<const char*>& own_attributes) {
   TF_OpDefinitionBuilder* builder = TF_NewOpDefinitionBuilder(name);
-  for (const char* attribute : {"T: {float, double}", "directions: int >= 1", "kind: int", "reversed: int", "hold: bool"})
+  for (const char* attribute : {"T: {float, double, bfloat16}", "S: {float, double}", "directions: int >= 1", "kind: int", "reversed: int", "hold: bool"})
     TF_OpDefinitionBuilderAddAttr(builder, attribute);
   for (const char* attribute : own_attributes) TF_OpDefinitionBuilderAddAttr(builder, attribute);
   for (const char* input : inputs) TF_OpDefinitionBuilderAddInput(builder, input);
@@ -228,11 +228,12 @@ void define(const char* name, const std::vector<const char*>& inputs, const std:
   TF_DeleteStatus(status);
 }
 
-void implement(const char* name, TF_DataType type, void* (*create)(TF_OpKernelConstruction*),
+void implement(const char* name, TF_DataType stored, TF_DataType computed, void* (*create)(TF_OpKernelConstruction*),
                void (*compute)(void*, TF_OpKernelContext*)) {
   TF_KernelBuilder* builder = TF_NewKernelBuilder(name, "CPU", create, compute, &destroy);
   TF_Status* status = TF_NewStatus();
-  TF_KernelBuilder_TypeConstraint(builder, "T", type, status);
+  TF_KernelBuilder_TypeConstraint(builder, "T", stored, status);
+  TF_KernelBuilder_TypeConstraint(builder, "S", computed, status);
   TF_RegisterKernelBuilder(name, builder, status);
   TF_DeleteStatus(status);
 }
@@ -240,20 +241,22 @@ void implement(const char* name, TF_DataType type, void* (*create)(TF_OpKernelCo
 struct Registration {
   Registration() {
     define("NlpRnnRecurrentForward",
-           {"projected: directions * T", "kernels: directions * T", "biases: directions * T", "state: T", "cell: T",
+           {"projected: directions * T", "kernels: directions * T", "biases: directions * T", "state: S", "cell: S",
             "mask: bool"},
-           {"output: T", "last_state: T", "last_cell: T", "gates: directions * T", "cells: directions * T"},
+           {"output: T", "last_state: S", "last_cell: S", "gates: directions * T", "cells: directions * T"},
            {"keep: bool"});
     define("NlpRnnRecurrentBackward",
-           {"kernels: directions * T", "state: T", "cell: T", "mask: bool", "output: T", "gates: directions * T",
-            "cells: directions * T", "d_output: T", "d_last_state: T", "d_last_cell: T"},
-           {"d_projected: directions * T", "d_state: T", "d_cell: T", "before: directions * T",
+           {"kernels: directions * T", "state: S", "cell: S", "mask: bool", "output: T", "gates: directions * T",
+            "cells: directions * T", "d_output: T", "d_last_state: S", "d_last_cell: S"},
+           {"d_projected: directions * T", "d_state: S", "d_cell: S", "before: directions * T",
             "d_products: directions * T"},
            {});
-    implement("NlpRnnRecurrentForward", TF_FLOAT, &create<true>, &forward<float>);
-    implement("NlpRnnRecurrentForward", TF_DOUBLE, &create<true>, &forward<double>);
-    implement("NlpRnnRecurrentBackward", TF_FLOAT, &create<false>, &backward<float>);
-    implement("NlpRnnRecurrentBackward", TF_DOUBLE, &create<false>, &backward<double>);
+    implement("NlpRnnRecurrentForward", TF_FLOAT, TF_FLOAT, &create<true>, &forward<float, float>);
+    implement("NlpRnnRecurrentForward", TF_DOUBLE, TF_DOUBLE, &create<true>, &forward<double, double>);
+    implement("NlpRnnRecurrentForward", TF_BFLOAT16, TF_FLOAT, &create<true>, &forward<bfloat16, float>);
+    implement("NlpRnnRecurrentBackward", TF_FLOAT, TF_FLOAT, &create<false>, &backward<float, float>);
+    implement("NlpRnnRecurrentBackward", TF_DOUBLE, TF_DOUBLE, &create<false>, &backward<double, double>);
+    implement("NlpRnnRecurrentBackward", TF_BFLOAT16, TF_FLOAT, &create<false>, &backward<bfloat16, float>);
   }
 } registration;
 

@@ -24,31 +24,34 @@ struct Sizes {
   bool hold;  // masked outputs repeat the one before, instead of being 0
 };
 
-template <typename T>
+// S is what sequences and weights are stored in, T what states are held and computed in.
+template <typename S, typename T>
 struct Forward : Sizes {
-  const T* projected[2];  // [batch, time, gates · units] each
-  const T* kernel[2];     // [units, gates · units]
-  const T* bias[2];       // [units], GRU
+  const S* projected[2];  // [batch, time, gates · units] each
+  const S* kernel[2];     // [units, gates · units]
+  const S* bias[2];       // [units], GRU
   const T *state, *cell;  // [batch, directions · units]
   const bool* mask;       // [batch, time] or null
   bool reversed[2];
-  T *output, *last_state, *last_cell;  // [batch, time, directions · units], [batch, directions · units]
-  T *gates[2], *cells[2];              // kept for the gradient, or null; `gates` may be `projected`
+  S* output;                    // [batch, time, directions · units]
+  T *last_state, *last_cell;    // [batch, directions · units]
+  S *gates[2], *cells[2];       // kept for the gradient, or null; `gates` may be `projected`
 };
 
-template <typename T>
+template <typename S, typename T>
 struct Backward : Sizes {
-  const T* kernel[2];
+  const S* kernel[2];
   const T *state, *cell;
   const bool* mask;
   bool reversed[2];
-  const T* output;
-  const T *gates[2], *cells[2];
-  const T *d_output, *d_last_state, *d_last_cell;
-  T* d_projected[2];  // may be `gates`
+  const S* output;
+  const S *gates[2], *cells[2];
+  const S* d_output;
+  const T *d_last_state, *d_last_cell;
+  S* d_projected[2];  // may be `gates`
   T *d_state, *d_cell;
-  T *before[2];       // h before each step, [batch, time, units]
-  T* d_product[2];    // GRU; may be `cells`
+  S* before[2];       // h before each step, [batch, time, units]
+  S* d_product[2];    // GRU; may be `cells`
 };
 
 template <typename T>
@@ -166,13 +169,13 @@ class Loop {
   const long padded, stride;
 };
 
-template <typename Cell, typename T>
-class ForwardLoop : Loop<Cell, T, Forward<T>> {
-  using Base = Loop<Cell, T, Forward<T>>;
+template <typename Cell, typename S, typename T>
+class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
+  using Base = Loop<Cell, T, Forward<S, T>>;
   using Base::a, Base::plan, Base::padded, Base::stride, Base::lanes, Base::G, Base::width, Base::wide, Base::at;
 
  public:
-  ForwardLoop(const Forward<T>& arguments, int threads)
+  ForwardLoop(const Forward<S, T>& arguments, int threads)
       : Base(arguments, threads),
         panels_(a.directions * panel() * plan.blocks),
         states_(2 * a.directions * a.batch * stride),
@@ -243,7 +246,7 @@ class ForwardLoop : Loop<Cell, T, Forward<T>> {
     }
     for (int m = 0; m < M; ++m) {
       const long b = row + m;
-      T* output = a.output + at(b, t, a.directions * a.units) + d * a.units + u;
+      S* output = a.output + at(b, t, a.directions * a.units) + d * a.units + u;
       T* next = state(d, s + 1, b) + u;
       const Vector<T> before = load(state(d, s, b) + u);
       if (!this->real(b, t)) {
@@ -254,7 +257,7 @@ class ForwardLoop : Loop<Cell, T, Forward<T>> {
         if (Cell::has_cell && a.cells[d]) store(a.cells[d] + at(b, t, a.units) + u, load(cell(d, b) + u), w);
         continue;
       }
-      ForwardUnits<T> one;
+      ForwardUnits<S, T> one;
       one.state = before;
       if (Cell::has_cell) one.cell = load(cell(d, b) + u);
       one.projected = a.projected[d] + at(b, t, gates) + u;
@@ -262,7 +265,7 @@ class ForwardLoop : Loop<Cell, T, Forward<T>> {
       one.gates = a.gates[d] ? a.gates[d] + at(b, t, gates) + u : nullptr;
       one.units = a.units;
       one.width = w;
-      Cell::template forward<T>(sums[m], one);
+      Cell::template forward<S, T>(sums[m], one);
       store(next, one.state);
       store(output, one.state, w);
       if (Cell::has_cell) store(cell(d, b) + u, one.cell);
@@ -273,14 +276,14 @@ class ForwardLoop : Loop<Cell, T, Forward<T>> {
   Buffer<T> panels_, states_, cells_;
 };
 
-template <typename Cell, typename T>
-class BackwardLoop : Loop<Cell, T, Backward<T>> {
-  using Base = Loop<Cell, T, Backward<T>>;
+template <typename Cell, typename S, typename T>
+class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
+  using Base = Loop<Cell, T, Backward<S, T>>;
   using Base::a, Base::plan, Base::padded, Base::stride, Base::lanes, Base::G, Base::width, Base::wide, Base::at;
   static constexpr int kColumns = 3;  // vectors of units in a panel
 
  public:
-  BackwardLoop(const Backward<T>& arguments, int threads)
+  BackwardLoop(const Backward<S, T>& arguments, int threads)
       : Base(arguments, threads),
         long_stride_(G * padded + lanes),
         panels_(a.directions * padded * G * padded),
@@ -326,12 +329,15 @@ class BackwardLoop : Loop<Cell, T, Backward<T>> {
       if (chunk % plan.groups != place.group) continue;
       const long columns = std::min<long>(kColumns, place.block_end - block) * lanes;
       T* to = panel(d, block);
-      for (int g = 0; g < G; ++g)
-        for (long k = 0; k < padded; ++k)
-          for (long j = 0; j < columns; ++j, ++to) {
-            const long unit = block * lanes + j;
-            *to = unit < a.units && k < a.units ? a.kernel[d][(unit * G + g) * a.units + k] : T(0);
+      for (long j = 0; j < columns; ++j) {
+        const long unit = block * lanes + j;
+        for (int g = 0; g < G; ++g)
+          for (long k = 0; k < padded; k += lanes) {
+            const Vector<T> row = unit < a.units ? load(a.kernel[d] + (unit * G + g) * a.units + k, width(k / lanes))
+                                                 : Vector<T>{};
+            for (int i = 0; i < lanes; ++i) to[(g * padded + k + i) * columns + j] = row[i];
           }
+      }
     }
   }
 
@@ -365,7 +371,7 @@ class BackwardLoop : Loop<Cell, T, Backward<T>> {
   void units(int d, long s, long b, long block) {
     const long t = this->time_of(d, s), u = block * lanes, gates = G * a.units, here = at(b, t, a.units) + u;
     const int w = width(block);
-    T* d_projected = a.d_projected[d] + at(b, t, gates) + u;
+    S* d_projected = a.d_projected[d] + at(b, t, gates) + u;
     T* to = products(d, s, b) + u;
     const Vector<T> d_output = load(a.d_output + at(b, t, a.directions * a.units) + d * a.units + u, w);
     if (!this->real(b, t)) {
@@ -377,7 +383,7 @@ class BackwardLoop : Loop<Cell, T, Backward<T>> {
       if (carries()) store(carried(d, b) + u, load(carried(d, b) + u) + d_output);
       return;
     }
-    BackwardUnits<T> one;
+    BackwardUnits<S, T> one;
     one.d_state = load(state(d, b) + u) + d_output;
     if (carries()) {
       one.d_state += load(carried(d, b) + u);
@@ -396,7 +402,7 @@ class BackwardLoop : Loop<Cell, T, Backward<T>> {
     one.units = a.units;
     one.width = w;
     Vector<T> sums[G];
-    Cell::template backward<T>(one, sums);
+    Cell::template backward<S, T>(one, sums);
     for (int g = 0; g < G; ++g) store(to + g * padded, sums[g]);
     store(state(d, b) + u, one.d_state);
     if (Cell::has_cell) store(cell(d, b) + u, one.d_cell);

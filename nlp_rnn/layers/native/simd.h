@@ -64,6 +64,32 @@ inline void store(T* to, Vector<T> v, int width = Simd<T>::lanes) {
   }
 }
 
+// Numbers as they are stored under mixed precision: the upper half of a float.
+struct bfloat16 {
+  uint16_t bits;
+};
+
+typedef uint32_t WordVector __attribute__((vector_size(kVectorBytes)));
+typedef uint16_t HalfVector __attribute__((vector_size(kVectorBytes / 2)));
+
+inline FloatVector load(const bfloat16* from, int width = Simd<float>::lanes) {
+  HalfVector half = {};
+  std::memcpy(&half, from, width == Simd<float>::lanes ? sizeof half : width * sizeof(bfloat16));
+  const WordVector words = __builtin_convertvector(half, WordVector) << 16;
+  FloatVector v;
+  std::memcpy(&v, &words, sizeof v);
+  return v;
+}
+
+inline void store(bfloat16* to, FloatVector v, int width = Simd<float>::lanes) {
+  WordVector words;
+  std::memcpy(&words, &v, sizeof v);
+  const WordVector rounded = (words + 0x7fff + (words >> 16 & 1)) >> 16;  // to the nearest, ties to even
+  const WordVector is_nan = (WordVector)((words & 0x7fffffff) > 0x7f800000);
+  const HalfVector half = __builtin_convertvector((is_nan & 0x7fc0) | (~is_nan & rounded), HalfVector);
+  std::memcpy(to, &half, width == Simd<float>::lanes ? sizeof half : width * sizeof(bfloat16));
+}
+
 inline FloatVector reciprocal(FloatVector x) {
 #if defined(__AVX512F__)
   // An estimate of 14 bits and one step of Newton's method.
