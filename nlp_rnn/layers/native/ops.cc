@@ -96,12 +96,19 @@ class Call {
 
 int gates_of(int kind) { return kind == kLstm ? 4 : kind == kGru ? 3 : 1; }
 
-template <template <typename, typename, typename> class Loop, typename S, typename T, typename Arguments>
+template <template <typename, typename, typename, bool> class Loop, typename S, typename T, bool Tiled, typename Arguments>
 void dispatch_cell(int kind, const Arguments& arguments) {
-  if (kind == kTanh) Loop<SimpleCell<Tanh>, S, T>(arguments, threads).run();
-  if (kind == kRelu) Loop<SimpleCell<Relu>, S, T>(arguments, threads).run();
-  if (kind == kGru) Loop<GruCell, S, T>(arguments, threads).run();
-  if (kind == kLstm) Loop<LstmCell, S, T>(arguments, threads).run();
+  if (kind == kTanh) Loop<SimpleCell<Tanh>, S, T, Tiled>(arguments, threads).run();
+  if (kind == kRelu) Loop<SimpleCell<Relu>, S, T, Tiled>(arguments, threads).run();
+  if (kind == kGru) Loop<GruCell, S, T, Tiled>(arguments, threads).run();
+  if (kind == kLstm) Loop<LstmCell, S, T, Tiled>(arguments, threads).run();
+}
+
+template <template <typename, typename, typename, bool> class Loop, typename S, typename T, typename Arguments>
+void dispatch(int kind, const Arguments& arguments) {
+  if constexpr (kHasTiles && std::is_same_v<S, bfloat16>)
+    if (tiles_permitted()) return dispatch_cell<Loop, S, T, true>(kind, arguments);
+  dispatch_cell<Loop, S, T, false>(kind, arguments);
 }
 
 // [batch, time, gates · units] and the rest follows; false where the tensors do not fit each other.
@@ -158,7 +165,7 @@ void forward(void* kernel, TF_OpKernelContext* context) {
   a.last_state = call.output<T>(1, {a.batch, wide});
   a.last_cell = has_cell ? call.output<T>(2, {a.batch, wide}) : call.output<T>(2, {0, 0});
   if (call.failed()) return;
-  dispatch_cell<ForwardLoop, S, T>(attributes.kind, a);
+  dispatch<ForwardLoop, S, T>(attributes.kind, a);
 }
 
 template <typename S, typename T>
@@ -207,7 +214,7 @@ void backward(void* kernel, TF_OpKernelContext* context) {
   a.d_state = call.output<T>(D, {a.batch, D * a.units});
   a.d_cell = has_cell ? call.output<T>(D + 1, {a.batch, D * a.units}) : call.output<T>(D + 1, {0, 0});
   if (call.failed()) return;
-  dispatch_cell<BackwardLoop, S, T>(attributes.kind, a);
+  dispatch<BackwardLoop, S, T>(attributes.kind, a);
 }
 
 void unknown_shapes(TF_ShapeInferenceContext* context, TF_Status* status) {

@@ -23,7 +23,6 @@ __attribute__((always_inline)) inline void multiply(long depth, const T* rows, l
   }
 }
 
-// Calls f(first row, constant of their number) for rows [begin, end) in tiles of nearly equal height, at most Max.
 template <int M>
 struct Rows {
   static constexpr int value = M;
@@ -37,13 +36,20 @@ inline void dispatch(int rows, long first, F&& f) {
   f(first, Rows<Max>());
 }
 
-template <int Max, typename F>
-inline void for_tiles(long begin, long end, F&& f) {
-  const long count = end - begin, tiles = (count + Max - 1) / Max;
-  for (long tile = 0; tile < tiles; ++tile) {
-    const long from = begin + count * tile / tiles, to = begin + count * (tile + 1) / tiles;
-    dispatch<Max>(static_cast<int>(to - from), from, f);
+// Calls f(first row, number of rows) for rows [begin, end) in parts of nearly equal size, at most `most`.
+template <typename F>
+inline void split_rows(int most, long begin, long end, F&& f) {
+  const long count = end - begin, parts = (count + most - 1) / most;
+  for (long part = 0; part < parts; ++part) {
+    const long from = begin + count * part / parts, to = begin + count * (part + 1) / parts;
+    f(from, static_cast<int>(to - from));
   }
+}
+
+// The same with the number of rows as a constant, so that their sums can be held in registers.
+template <int Max, typename F>
+inline void split_rows_constant(long begin, long end, F&& f) {
+  split_rows(Max, begin, end, [&](long first, int count) { dispatch<Max>(count, first, f); });
 }
 
 }  // namespace nlp_rnn

@@ -7,11 +7,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "cells.h"
 #include "product.h"
 #include "team.h"
+#include "tiles.h"
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -67,6 +69,7 @@ class Buffer {  // aligned, not cleared; large ones on large pages where the sys
   ~Buffer() { std::free(data_); }
   Buffer(const Buffer&) = delete;
   T* get() const { return data_; }
+  void clear(long size) { std::memset(static_cast<void*>(data_), 0, size * sizeof(T)); }
 
  private:
   static constexpr size_t kLarge = 1 << 21;
@@ -151,9 +154,8 @@ class Loop {
 
   bool real(long row, long t) const { return a.mask == nullptr || a.mask[row * a.time + t]; }
 
-  template <int M>
-  bool any_real(long row, long t) const {
-    for (int m = 0; m < M; ++m)
+  bool any_real(long row, int count, long t) const {
+    for (int m = 0; m < count; ++m)
       if (real(row + m, t)) return true;
     return false;
   }
@@ -169,7 +171,8 @@ class Loop {
   const long padded, stride;
 };
 
-template <typename Cell, typename S, typename T>
+// With `Tiled`, states are multiplied in bfloat16 on the processor's tiles; P is what the products are made from.
+template <typename Cell, typename S, typename T, bool Tiled>
 class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
   using Base = Loop<Cell, T, Forward<S, T>>;
   using Base::a, Base::plan, Base::padded, Base::stride, Base::lanes, Base::G, Base::width, Base::wide, Base::at;
@@ -177,20 +180,29 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
  public:
   ForwardLoop(const Forward<S, T>& arguments, int threads)
       : Base(arguments, threads),
+        depth_(Tiled ? (a.units + kTileDepth - 1) / kTileDepth * kTileDepth : a.units),
         panels_(a.directions * panel() * plan.blocks),
         states_(2 * a.directions * a.batch * stride),
-        cells_(Cell::has_cell ? a.directions * a.batch * stride : 0) {}
+        rounded_(Tiled ? 2 * a.directions * a.batch * rounded_stride() : 0),
+        cells_(Cell::has_cell ? a.directions * a.batch * stride : 0) {
+    if (Tiled) rounded_.clear(2 * a.directions * a.batch * rounded_stride());
+  }
 
   void run() {
     Base::run([this](int d, const Place& place, Barrier& packed, Barrier& step) {
+      Tiles tiles;
       pack(d, place);
       start(d, place);
       packed.wait();
       for (long s = 0; s < a.time; ++s) {
         for (long block = place.block_begin; block < place.block_end; ++block)
-          for_tiles<kAccumulators / G>(place.row_begin, place.row_end, [&](long row, auto rows) {
-            units<decltype(rows)::value>(d, s, row, block);
-          });
+          if constexpr (Tiled)
+            split_rows(kTileRows, place.row_begin, place.row_end,
+                       [&](long row, int count) { units<kTileRows>(d, s, row, block, count, tiles); });
+          else
+            split_rows_constant<kAccumulators / G>(place.row_begin, place.row_end, [&](long row, auto rows) {
+              units<decltype(rows)::value>(d, s, row, block, decltype(rows)::value, tiles);
+            });
         step.wait();
       }
       finish(d, place);
@@ -198,19 +210,35 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
   }
 
  private:
-  long panel() const { return a.units * G * lanes; }
+  using P = std::conditional_t<Tiled, bfloat16, T>;
+
+  long panel() const { return depth_ * G * lanes; }
+  long rounded_stride() const { return depth_ + kTileDepth; }
+  bfloat16* rounded(int d, long s, long row) const {
+    return rounded_.get() + (((s & 1) * a.directions + d) * a.batch + row) * rounded_stride();
+  }
   T* state(int d, long s, long row) const {
     return states_.get() + (((s & 1) * a.directions + d) * a.batch + row) * stride;
   }
   T* cell(int d, long row) const { return cells_.get() + (d * a.batch + row) * stride; }
 
-  // Panels of one vector of units each: [units, gates, lanes].
+  // Panels of one vector of units each: [units, gates, lanes], or tiles [units / 32, gates].
   void pack(int d, const Place& place) {
     for (long block = place.block_begin + place.group; block < place.block_end; block += plan.groups) {
-      T* to = panels_.get() + (d * plan.blocks + block) * panel();
-      for (long k = 0; k < a.units; ++k)
-        for (int g = 0; g < G; ++g, to += lanes)
-          store(to, load(a.kernel[d] + (k * G + g) * a.units + block * lanes, width(block)));
+      P* to = panels_.get() + (d * plan.blocks + block) * panel();
+      for (long k = 0; k < depth_; ++k)
+        for (int g = 0; g < G; ++g) {
+          Vector<T> weights = {};
+          if (k < a.units) weights = load(a.kernel[d] + (k * G + g) * a.units + block * lanes, width(block));
+          if constexpr (Tiled) {
+            bfloat16 line[lanes];
+            store(line, weights);
+            P* tile = to + (k / kTileDepth * G + g) * kTileSize;
+            for (int i = 0; i < lanes; ++i) tile[tile_place(k % kTileDepth, i)] = line[i];
+          } else {
+            store(to + (k * G + g) * lanes, weights);
+          }
+        }
     }
   }
 
@@ -218,7 +246,9 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
     for (long row = place.row_begin; row < place.row_end; ++row)
       for (long block = place.block_begin; block < place.block_end; ++block) {
         const long from = wide(row) + d * a.units + block * lanes;
-        store(state(d, 0, row) + block * lanes, load(a.state + from, width(block)));
+        const Vector<T> h = load(a.state + from, width(block));
+        store(state(d, 0, row) + block * lanes, h);
+        if constexpr (Tiled) store(rounded(d, 0, row) + block * lanes, h);
         if (Cell::has_cell) store(cell(d, row) + block * lanes, load(a.cell + from, width(block)));
       }
   }
@@ -232,25 +262,31 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
       }
   }
 
-  // One step of M rows and one vector of units.
+  // One step of `count` rows, at most M, and one vector of units.
   template <int M>
-  void units(int d, long s, long row, long block) {
+  void units(int d, long s, long row, long block, int count, Tiles& tiles) {
     const long t = this->time_of(d, s), u = block * lanes, gates = G * a.units;
     const int w = width(block);
     Vector<T> sums[M][G] = {};
-    if (this->template any_real<M>(row, t)) {
+    if (this->any_real(row, count, t)) {
       // The projected inputs of the rows lie far apart; they are fetched while the product runs.
-      for (int m = 0; m < M; ++m)
+      for (int m = 0; m < count; ++m)
         for (int g = 0; g < G; ++g) __builtin_prefetch(a.projected[d] + at(row + m, t, gates) + g * a.units + u);
-      multiply<T, M, G>(a.units, state(d, s, row), stride, panels_.get() + (d * plan.blocks + block) * panel(), sums);
+      const P* weights = panels_.get() + (d * plan.blocks + block) * panel();
+      if constexpr (Tiled)
+        tiles.multiply<G>(count, depth_, rounded(d, s, row), rounded_stride(), weights,
+                          reinterpret_cast<float*>(&sums[0][0]), sizeof sums[0], false);
+      else
+        multiply<T, M, G>(a.units, state(d, s, row), stride, weights, sums);
     }
-    for (int m = 0; m < M; ++m) {
+    for (int m = 0; m < count; ++m) {
       const long b = row + m;
       S* output = a.output + at(b, t, a.directions * a.units) + d * a.units + u;
       T* next = state(d, s + 1, b) + u;
       const Vector<T> before = load(state(d, s, b) + u);
       if (!this->real(b, t)) {
         store(next, before);
+        if constexpr (Tiled) store(rounded(d, s + 1, b) + u, before);
         const long ago = this->time_of(d, s - 1) - t;
         const bool repeats = a.hold && s > 0;
         store(output, repeats ? load(output + ago * a.directions * a.units, w) : Vector<T>{}, w);
@@ -267,33 +303,46 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
       one.width = w;
       Cell::template forward<S, T>(sums[m], one);
       store(next, one.state);
+      if constexpr (Tiled) store(rounded(d, s + 1, b) + u, one.state);
       store(output, one.state, w);
       if (Cell::has_cell) store(cell(d, b) + u, one.cell);
       if ((Cell::has_cell || Cell::has_product) && a.cells[d]) store(a.cells[d] + at(b, t, a.units) + u, one.cell, w);
     }
   }
 
-  Buffer<T> panels_, states_, cells_;
+  const long depth_;
+  Buffer<P> panels_;
+  Buffer<T> states_;
+  Buffer<bfloat16> rounded_;  // the states as the tiles take them
+  Buffer<T> cells_;
 };
 
-template <typename Cell, typename S, typename T>
+template <typename Cell, typename S, typename T, bool Tiled>
 class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
   using Base = Loop<Cell, T, Backward<S, T>>;
   using Base::a, Base::plan, Base::padded, Base::stride, Base::lanes, Base::G, Base::width, Base::wide, Base::at;
-  static constexpr int kColumns = 3;  // vectors of units in a panel
+  static constexpr int kColumns = Tiled ? kTileColumns : 3;  // vectors of units in a panel
+  using P = std::conditional_t<Tiled, bfloat16, T>;
 
  public:
   BackwardLoop(const Backward<S, T>& arguments, int threads)
       : Base(arguments, threads),
-        long_stride_(G * padded + lanes),
-        panels_(a.directions * padded * G * padded),
+        depth_(Tiled ? (G * padded + kTileDepth - 1) / kTileDepth * kTileDepth : G * padded),
+        long_stride_(depth_ + 2 * lanes),
+        panels_(a.directions * padded * depth_),
         products_(2 * a.directions * a.batch * long_stride_),
         states_(a.directions * a.batch * stride),
         cells_(Cell::has_cell ? a.directions * a.batch * stride : 0),
-        carried_(carries() ? a.directions * a.batch * stride : 0) {}
+        carried_(carries() ? a.directions * a.batch * stride : 0) {
+    if (depth_ > G * padded) {  // what no gate fills
+      panels_.clear(a.directions * padded * depth_);
+      products_.clear(2 * a.directions * a.batch * long_stride_);
+    }
+  }
 
   void run() {
     Base::run([this](int d, const Place& place, Barrier& packed, Barrier& step) {
+      Tiles tiles;
       pack(d, place);
       start(d, place);
       packed.wait();
@@ -303,9 +352,10 @@ class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
         step.wait();
         for (long block = place.block_begin; block < place.block_end; block += kColumns) {
           const long columns = std::min<long>(kColumns, place.block_end - block);
-          if (columns == 1) product<1>(d, s, place, block);
-          if (columns == 2) product<2>(d, s, place, block);
-          if (columns == 3) product<3>(d, s, place, block);
+          if (columns == 1) product<1>(d, s, place, block, tiles);
+          if (columns == 2) product<2>(d, s, place, block, tiles);
+          if (columns == 3) product<3>(d, s, place, block, tiles);
+          if (columns == 4) product<kColumns>(d, s, place, block, tiles);
         }
       }
       finish(d, place);
@@ -314,29 +364,36 @@ class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
 
  private:
   bool carries() const { return a.hold && a.mask; }
-  T* products(int d, long s, long row) const {
+  P* products(int d, long s, long row) const {
     return products_.get() + (((s & 1) * a.directions + d) * a.batch + row) * long_stride_;
   }
   T* state(int d, long row) const { return states_.get() + (d * a.batch + row) * stride; }
   T* cell(int d, long row) const { return cells_.get() + (d * a.batch + row) * stride; }
   T* carried(int d, long row) const { return carried_.get() + (d * a.batch + row) * stride; }
-  T* panel(int d, long block) const { return panels_.get() + (d * padded + block * lanes) * G * padded; }
+  P* panel(int d, long block) const { return panels_.get() + (d * padded + block * lanes) * depth_; }
 
-  // The transposed kernel in panels of up to `kColumns` vectors: [gates, padded units, columns · lanes].
+  // The transposed kernel in panels of up to `kColumns` vectors: [gates, padded units, columns · lanes], or tiles
+  // [gates · padded units / 32, columns].
   void pack(int d, const Place& place) {
     long chunk = 0;
     for (long block = place.block_begin; block < place.block_end; block += kColumns, ++chunk) {
       if (chunk % plan.groups != place.group) continue;
-      const long columns = std::min<long>(kColumns, place.block_end - block) * lanes;
-      T* to = panel(d, block);
-      for (long j = 0; j < columns; ++j) {
+      const long columns = std::min<long>(kColumns, place.block_end - block);
+      P* to = panel(d, block);
+      for (long j = 0; j < columns * lanes; ++j) {
         const long unit = block * lanes + j;
-        for (int g = 0; g < G; ++g)
-          for (long k = 0; k < padded; k += lanes) {
-            const Vector<T> row = unit < a.units ? load(a.kernel[d] + (unit * G + g) * a.units + k, width(k / lanes))
-                                                 : Vector<T>{};
-            for (int i = 0; i < lanes; ++i) to[(g * padded + k + i) * columns + j] = row[i];
-          }
+        for (long k = 0; k < G * padded; k += lanes) {
+          const long g = k / padded, u = k % padded;
+          P line[lanes];
+          Vector<T> weights = {};
+          if (unit < a.units) weights = load(a.kernel[d] + (unit * G + g) * a.units + u, width(u / lanes));
+          store(line, weights);
+          for (long i = k; i < k + lanes; ++i)
+            if constexpr (Tiled)
+              to[(i / kTileDepth * columns + j / lanes) * kTileSize + tile_place(i % kTileDepth, j % lanes)] = line[i - k];
+            else
+              to[i * columns * lanes + j] = line[i - k];
+        }
       }
     }
   }
@@ -372,7 +429,7 @@ class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
     const long t = this->time_of(d, s), u = block * lanes, gates = G * a.units, here = at(b, t, a.units) + u;
     const int w = width(block);
     S* d_projected = a.d_projected[d] + at(b, t, gates) + u;
-    T* to = products(d, s, b) + u;
+    P* to = products(d, s, b) + u;
     const Vector<T> d_output = load(a.d_output + at(b, t, a.directions * a.units) + d * a.units + u, w);
     if (!this->real(b, t)) {
       for (int g = 0; g < G; ++g) {
@@ -411,22 +468,31 @@ class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
 
   // dL/dh before the step: what bypassed the product, and the product's gradients times the transposed kernel.
   template <int N>
-  void product(int d, long s, const Place& place, long block) {
+  void product(int d, long s, const Place& place, long block, Tiles& tiles) {
     const long t = this->time_of(d, s);
-    for_tiles<kAccumulators / kColumns>(place.row_begin, place.row_end, [&](long row, auto rows) {
-      constexpr int M = decltype(rows)::value;
-      if (!this->template any_real<M>(row, t)) return;
-      Vector<T> sums[M][N];
-      for (int m = 0; m < M; ++m)
-        for (int j = 0; j < N; ++j) sums[m][j] = load(state(d, row + m) + (block + j) * lanes);
-      multiply<T, M, N>(G * padded, products(d, s, row), long_stride_, panel(d, block), sums);
-      for (int m = 0; m < M; ++m)
-        for (int j = 0; j < N; ++j) store(state(d, row + m) + (block + j) * lanes, sums[m][j]);
-    });
+    if constexpr (Tiled) {
+      split_rows(kTileRows, place.row_begin, place.row_end, [&](long row, int count) {
+        if (this->any_real(row, count, t))
+          tiles.multiply<N>(count, depth_, products(d, s, row), long_stride_, panel(d, block),
+                            state(d, row) + block * lanes, stride * sizeof(T), true);
+      });
+    } else {
+      split_rows_constant<kAccumulators / kColumns>(place.row_begin, place.row_end, [&](long row, auto rows) {
+        constexpr int M = decltype(rows)::value;
+        if (!this->any_real(row, M, t)) return;
+        Vector<T> sums[M][N];
+        for (int m = 0; m < M; ++m)
+          for (int j = 0; j < N; ++j) sums[m][j] = load(state(d, row + m) + (block + j) * lanes);
+        multiply<T, M, N>(depth_, products(d, s, row), long_stride_, panel(d, block), sums);
+        for (int m = 0; m < M; ++m)
+          for (int j = 0; j < N; ++j) store(state(d, row + m) + (block + j) * lanes, sums[m][j]);
+      });
+    }
   }
 
-  const long long_stride_;
-  Buffer<T> panels_, products_, states_, cells_, carried_;
+  const long depth_, long_stride_;
+  Buffer<P> panels_, products_;
+  Buffer<T> states_, cells_, carried_;
 };
 
 }  // namespace nlp_rnn
