@@ -23,7 +23,13 @@ from typing import Any
 
 REPEATS = 3  # steps timed at each turn
 SIDES = ["keras", "keras_xla", "ours", "pytorch"]
-HEADINGS = {"keras": "Keras", "keras_xla": "Keras, XLA", "ours": "ours", "ours_bfloat16": "ours, bfloat16", "pytorch": "PyTorch"}
+HEADINGS = {
+    "keras": "Keras",
+    "keras_xla": "Keras, XLA",
+    "ours": "ours",
+    "ours_bfloat16": "ours, bfloat16",
+    "pytorch": "PyTorch",
+}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Recurrences as one fused time loop, with gradients derived by hand.
 
-What does not depend on the state, x·W for all steps, is one matrix product before the loop; the backward loop yields only
-the gradients of the gates, and those of the kernels and inputs are one product each after it. Both directions of a
-bidirectional layer run in one loop over the same batch-major tensors: nothing is transposed, reversed or concatenated.
+What does not depend on the state, x·W for all steps, is one matrix product before the loop; the backward loop yields
+only the gradients of the gates, and those of the kernels and inputs are one product each after it. Both directions of
+a bidirectional layer run in one loop over the same batch-major tensors: nothing is reversed or concatenated.
 
 Two implementations serve: compiled operations (`native/`) and loops of TensorFlow's own operations, which need no
 compiler, can be compiled by XLA, exported and differentiated twice.
@@ -21,7 +21,7 @@ from nlp_rnn.layers import native
 
 Kind = Literal["tanh", "relu", "gru", "lstm", "gru_reset_before"]
 GATES = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4, "gru_reset_before": 3}
-NATIVE_KINDS = ("tanh", "relu", "gru", "lstm")
+NATIVE_KINDS: tuple[Kind, ...] = ("tanh", "relu", "gru", "lstm")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class Recurrence:
         dtype = projected[0].dtype
         if biases is None:
             biases = [tf.zeros([units if self.kind == "gru" else 0], dtype) for _ in kernels]
-        arguments = [*projected, *kernels, *biases, *states]
+        # Variables are read here: the gradient must not find what is assigned to them later.
+        arguments = [tf.convert_to_tensor(x) for x in (*projected, *kernels, *biases, *states)]
         serves = self.native and self.kind in NATIVE_KINDS and native.library().operations is not None
         if not serves and training:
             output, *last = _loop_with_gradient(self, mask)(*arguments)
@@ -100,7 +101,7 @@ class Recurrence:
             kind=NATIVE_KINDS.index(self.kind),
             reversed=sum(1 << d for d, backwards in enumerate(self.reversed) if backwards),
             hold=self.hold,
-            keep=training,
+            keep=bool(training),
         )
         return [results.output, results.last_state, results.last_cell][: 1 + states]
 
@@ -108,7 +109,8 @@ class Recurrence:
 @tf.RegisterGradient("NlpRnnRecurrentForward")
 def _native_gradient(op: Any, *gradients: Any) -> list[Any]:
     """The gradient of the compiled operation, by its counterpart."""
-    count, kind = op.get_attr("directions"), NATIVE_KINDS[op.get_attr("kind")]
+    count = op.get_attr("directions")
+    kind: Kind = NATIVE_KINDS[op.get_attr("kind")]
     inputs, outputs = list(op.inputs), list(op.outputs)
     projected, kernels, biases, (state, cell, mask) = _split(inputs, count)
     d_outputs = [tf.zeros_like(y) if g is None else g for g, y in zip(gradients[:3], outputs[:3], strict=True)]
@@ -123,9 +125,7 @@ def _native_gradient(op: Any, *gradients: Any) -> list[Any]:
         return [*found, *([tf.zeros_like(cell)] if states == 1 else []), None]
     operations = native.library().operations
     if not op.get_attr("keep"):  # the forward pass was not for training
-        again = operations.nlp_rnn_recurrent_forward(
-            projected, kernels, biases, state, cell, mask, keep=True, **fixed
-        )
+        again = operations.nlp_rnn_recurrent_forward(projected, kernels, biases, state, cell, mask, keep=True, **fixed)
         outputs = tf.nest.flatten(list(again))
     results = operations.nlp_rnn_recurrent_backward(
         kernels, state, cell, mask, outputs[0], outputs[3 : 3 + count], outputs[3 + count :], *d_outputs, **fixed
@@ -325,9 +325,7 @@ def _kernel_gradient(kind: str, before: Any, d_projected: Any, d_product: Any, g
 
 def _outer(left: Any, right: Any) -> Any:
     """The sum over all steps and rows of the outer products of their vectors."""
-    return tf.matmul(
-        tf.reshape(left, [-1, left.shape[-1]]), tf.reshape(right, [-1, right.shape[-1]]), transpose_a=True
-    )
+    return tf.matmul(tf.reshape(left, [-1, left.shape[-1]]), tf.reshape(right, [-1, right.shape[-1]]), transpose_a=True)
 
 
 def _step(kind: str, x: Any, states: Sequence[Any], kernel: Any, bias: Any) -> tuple[list[Any], Any, Any]:

@@ -37,7 +37,7 @@ class _Recurrent:
             self.supports_jit = False  # Keras then leaves XLA aside, as it does for cuDNN
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
-        kernel, _ = kernel_of(self)  # type: ignore[arg-type]
+        kernel, _ = kernel_of(self)
         if kernel in ("native", "loop"):
             return self._fused_loop(sequences, initial_state, mask, training)
         arguments = {"sequences": sequences, "initial_state": initial_state, "mask": mask, "training": training}

@@ -123,7 +123,9 @@ class RecurrentStack(keras.layers.Layer):
     ) -> tuple[Any, list[Any]]:
         layers = [self.forward_layers[index], *self.backward_layers[index : index + 1]]
         size = 2 if self.cell == "lstm" else 1
-        states = [None] * len(layers) if given is None else [given[i * size : (i + 1) * size] for i in range(len(layers))]
+        states = (
+            [None] * len(layers) if given is None else [given[i * size : (i + 1) * size] for i in range(len(layers))]
+        )
         if kernel_of(layers[0])[0] in ("native", "loop"):
             return self._in_one_loop(layers, sequence, mask, states, training)
         arguments = {"mask": mask, "training": training}
