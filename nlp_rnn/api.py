@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +75,10 @@ def resume(path: str | Path, task: str | None = None) -> Run:
 def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -> Run:
     """The whole of training: data, assets, batches, model, fit, measure, report."""
     started = time.perf_counter()
-    from nlp_rnn.training.devices import describe_kernels, import_tensorflow
+    from nlp_rnn.training.devices import describe_kernels, import_tensorflow, strategy_for
 
     import_tensorflow()
+    strategy = strategy_for(config.train)
     import keras
 
     from nlp_rnn.data.summary import data_table
@@ -101,11 +102,13 @@ def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -
             console.print(note)
         batches = {name: task.batches(config, assets, records, config.train.seed) for name, records in splits.items()}
         console.print(data_table(splits, batches))
-        model = task.build(config, assets)
+        with strategy.scope() if strategy else nullcontext():
+            model = task.build(config, assets)
         run = Run(task, config, assets, model, out)
         if not resuming:
             run.save_settings(out)
         kernels = "; ".join(sorted(set(describe_kernels(model).values())))
+        kernels += f" · {strategy.num_replicas_in_sync} devices" if strategy else ""
         padding = batches["train"].padding
         console.print(f"{model.count_params():,} parameters · padding {padding:.1%} · recurrent kernel {kernels}")
         fingerprint = splits["train"].fingerprint()

@@ -147,8 +147,12 @@ class TrainConfig:
     """Keras dtype policy."""
     jit: Literal["auto", "on", "off"] = "auto"
     """XLA compilation of the training step."""
+    devices: str = ""
+    """GPUs to train on together, such as 0,1: each takes its part of every batch. Empty takes the first there is."""
     seed: int = 0
     """Seed of everything random: a run on the CPU is repeatable."""
+    deterministic: tyro.conf.FlagConversionOff[bool] = False
+    """Make a run on a GPU repeatable too, by slower kernels."""
     checkpoint_seconds: float = 60.0
     """Time between checkpoints within an epoch; one is also taken as each epoch begins."""
 

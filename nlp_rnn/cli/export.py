@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +35,11 @@ def run(task: str | None, arguments: list[str]) -> int:
     options = parse(ExportOptions, arguments, prog, "Writes a SavedModel that takes raw strings.")
     from nlp_rnn.run import load
 
-    path = load(options.run, task).export(options.out or Path("export") / Path(options.run).name)
+    out = Path(options.out) if options.out else Path("export") / Path(options.run).name
+    before = (out / "saved_model.pb").exists()
+    path = load(options.run, task).export(out)
+    if before:
+        print(f"Replaced the SavedModel that was in {path}.", file=sys.stderr)
     if options.json:
         print(json.dumps({"path": str(path), "signatures": ["serving_default", "tokens"]}))
         return 0

@@ -41,19 +41,18 @@ class Rows:
 
     def padded(self, indices: np.ndarray, length: int) -> np.ndarray:
         """The rows `indices`, padded with 0 on the right: `[len(indices), length]`."""
-        out = np.zeros((len(indices), length), np.int32)
-        for place, index in enumerate(indices):
-            start = self.starts[index]
-            row = self.values[start : start + min(self.lengths[index], length)]
-            out[place, : len(row)] = row
-        return out
+        places = np.arange(length)
+        real = places < self.lengths[indices][:, None]
+        found = np.where(real, self.starts[indices][:, None] + places, 0)
+        return np.where(real, self.values[found], 0).astype(np.int32, copy=False)
 
 
 class Batches:
     """Padded batches `(features, targets, sample_weight)`.
 
     Features are int32 `[batch, time]`, right-padded with 0, no row all padding. Each bucket has one shape; a
-    short batch is filled with repeated rows of weight 0.
+    short batch is filled with repeated rows of weight 0. The weights of a batch sum to its size, so that the mean over
+    its rows is the weighted mean, also where several devices share it.
 
     Args:
         features: rows of ids by feature name; the first one's lengths decide on the buckets.
@@ -133,6 +132,7 @@ class Batches:
         for indices, count, length in self.plan(epoch)[start:]:
             weights = self.weights[indices].copy()
             weights[count:] = 0.0
+            weights *= len(weights) / weights.sum()
             yield self._features(indices, length), self.targets[indices], weights
 
     def indexed(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:

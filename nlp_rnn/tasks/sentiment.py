@@ -193,9 +193,7 @@ def loss(config: Config) -> Any:
     """Cross-entropy, with label smoothing."""
     import keras
 
-    return keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=config.train.label_smoothing, reduction="mean_with_sample_weight"
-    )
+    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.train.label_smoothing)
 
 
 def decode(outputs: dict[str, Any], records: Records, assets: Assets) -> list[Sentiment]:

@@ -11,6 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from nlp_rnn.config import TrainConfig
+from nlp_rnn.errors import InputError
+
 
 def import_tensorflow() -> Any:
     """Imports TensorFlow without its start-up chatter, and lets GPUs take memory as they need it.
@@ -52,6 +55,28 @@ def _held_back() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def strategy_for(train: TrainConfig) -> Any:
+    """The `tf.distribute` strategy of the devices that `train.devices` names; None for one device.
+
+    Raises:
+        InputError: a device is not there, or the batch cannot be shared out evenly.
+    """
+    import tensorflow as tf
+
+    if train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    if not train.devices:
+        return None
+    names = [name if ":" in name else f"GPU:{name}" for name in train.devices.replace(" ", "").split(",")]
+    there = [":".join(device.name.split(":")[-2:]) for device in tf.config.list_logical_devices()]
+    for name in names:
+        if name not in there:
+            raise InputError(f"There is no device {name}; there are: {', '.join(there)}.")
+    if train.batch_size % len(names):
+        raise InputError(f"train.batch_size is {train.batch_size}; it must be a multiple of the {len(names)} devices.")
+    return tf.distribute.MirroredStrategy(names)
 
 
 def describe_device() -> str:

@@ -62,8 +62,9 @@ def fit(
         Diverged: the loss is not a number any more; the last good checkpoint is kept.
     """
     steps = batches.steps_per_epoch
-    compile_model(model, loss, train, steps)
-    _build_metrics(model, batches)
+    with model.distribute_strategy.scope():
+        compile_model(model, loss, train, steps)
+        _build_metrics(model, batches)
     position, folder = Position(), out / "checkpoints"
     validation = Validation(measure, folder, train.patience)
     history = History(out, batches.tokens_per_epoch)
@@ -124,6 +125,7 @@ def _restore(model: keras.Model, folder: Path, checkpointer: Checkpointer) -> No
     if state["fingerprint"] != checkpointer.fingerprint:
         raise InputError("The training data are not those that this run began with; train anew in another --out.")
     checkpointer.set_model(model)
-    model.optimizer.build(model.trainable_variables)
+    with model.distribute_strategy.scope():
+        model.optimizer.build(model.trainable_variables)
     checkpointer.restore(arrays, state)
     console.print(f"Resuming in epoch {state['epoch'] + 1} at batch {state['batch'] + 1}.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 import nlp_rnn
 from nlp_rnn.config import TrainConfig, override
-from nlp_rnn.errors import Diverged
+from nlp_rnn.errors import Diverged, InputError
 from nlp_rnn.export.savedmodel import portable_copy
 from nlp_rnn.tasks import sentiment
 from nlp_rnn.training.callbacks import LossGuard, Position
@@ -126,3 +128,38 @@ def test_exported_graph_avoids_cudnn(starter):
     assert all(layer.use_cudnn is False for layer in layers)
     tokens = {"tokens": np.array([[5, 6, 7, 0], [8, 0, 0, 0]])}
     np.testing.assert_allclose(copy(tokens), starter.model(tokens), atol=1e-6)
+
+
+def test_several_devices_end_with_the_weights_of_one(tmp_path):
+    """In a process of its own: a processor is split into devices before TensorFlow starts."""
+    script = f"""
+import numpy as np, tensorflow as tf, nlp_rnn
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+settings = {{"embedding": {{"size": 8, "word_dropout": 0.0}}, "head": {{"dropout": 0.0}}, "stack": {{"units": 4}}}}
+runs = [
+    nlp_rnn.train("sentiment", out={str(tmp_path)!r} + name, **settings,
+                  train={{"epochs": 2, "devices": devices, "optimizer": "sgd", "learning_rate": 0.1}})
+    for name, devices in (("/one", ""), ("/two", "CPU:0,CPU:1"))
+]
+assert runs[1].model.distribute_strategy.num_replicas_in_sync == 2
+for one, two in zip(*(run.model.trainable_variables for run in runs)):
+    np.testing.assert_allclose(one.numpy(), two.numpy(), atol=1e-5)
+assert runs[0].metrics["accuracy"] == runs[1].metrics["accuracy"]
+again = nlp_rnn.load({str(tmp_path)!r} + "/two")
+np.testing.assert_allclose(again("Fine.").probability, runs[0]("Fine.").probability, atol=1e-4)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"devices": "CPU:7"}, "There is no device CPU:7; there are: CPU:0"),
+        ({"devices": "CPU:0,CPU:0", "batch_size": 9}, "must be a multiple of the 2 devices"),
+    ],
+)
+def test_devices_that_cannot_be_used_are_named(tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        train(tmp_path / "run", train=settings)
