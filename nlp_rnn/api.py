@@ -53,7 +53,10 @@ def train(
 def train_with(task: str, settings: Any, out: str | Path | None, recipe: str) -> Run:
     """Trains with finished settings in a new run directory."""
     _check(settings.train)
-    folder = _new_folder(Path(out) if out is not None else None, recipe)
+    from nlp_rnn.training.devices import is_chief
+
+    given = Path(out) if out is not None else None
+    folder = _new_folder(given, recipe) if is_chief() else given or Path(recipe)  # only the chief writes there
     return _train_in(folder, get_task(task), settings, recipe, resuming=False)
 
 
@@ -75,7 +78,7 @@ def resume(path: str | Path, task: str | None = None) -> Run:
 def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -> Run:
     """The whole of training: data, assets, batches, model, fit, measure, report."""
     started = time.perf_counter()
-    from nlp_rnn.training.devices import describe_kernels, import_tensorflow, strategy_for
+    from nlp_rnn.training.devices import describe_kernels, import_tensorflow, is_chief, strategy_for
 
     import_tensorflow()
     strategy = strategy_for(config.train)
@@ -86,11 +89,12 @@ def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -
     from nlp_rnn.run import Run, evaluate_records
     from nlp_rnn.training.fit import fit
     from nlp_rnn.training.progress import console
+    from nlp_rnn.training.workers import own_folder
 
     found = {name: task.read(config, name) for name in ("train", "validation", "test")}
     splits: dict[str, Records] = {name: records for name, records in found.items() if records is not None}
-    out.mkdir(parents=True, exist_ok=True)
-    with _sole_owner(out):
+    console.quiet = not is_chief()
+    with own_folder(out, resuming) as out, _sole_owner(out):
         keras.utils.set_random_seed(config.train.seed)
         assets = Assets.load(out / "assets") if resuming else task.assets(config, splits["train"])
         if "validation" not in splits:
@@ -173,6 +177,7 @@ def _new_folder(out: Path | None, recipe: str) -> Path:
 @contextmanager
 def _sole_owner(out: Path) -> Iterator[None]:
     """Holds the run directory's lock; the system releases it even if this process is killed."""
+    out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

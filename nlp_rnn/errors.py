@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises."""
+"""What ends a command other than success."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ class InputError(ValueError):
 
 class Diverged(Exception):
     """Training went wrong: a loss or weight is no number any more, or the loss exploded. Exit code 1."""
+
+
+class WorkerLost(Exception):
+    """Training on several machines ended because one is gone; a checkpoint stands. Exit code 1."""
 
 
 class Interrupted(Exception):

@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from nlp_rnn.errors import Diverged, InputError, Interrupted, did_you_mean
+from nlp_rnn.errors import Diverged, InputError, Interrupted, WorkerLost, did_you_mean
 
 VERBS = {
     "train": "train a model on your data and write a run directory",
@@ -55,7 +55,7 @@ def run_command(task: str | None, arguments: list[str]) -> int:
             place = f" ({error.filename})" if error.filename else ""
             return _fail(f"No space is left on the disk{place}: free some, or choose another place.", 2, debug)
         return _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + ".", 1, debug)
-    except Diverged as error:
+    except (Diverged, WorkerLost) as error:
         return _fail(str(error), 1, debug)
     except Exception as error:
         return _fail(f"{type(error).__name__}: {error} (add --debug for the traceback).", 1, debug)

@@ -64,6 +64,8 @@ def examine() -> dict[str, Any]:
     }
     gpus = tf.config.list_physical_devices("GPU")
     notes = [] if gpus else ['no GPU is visible: training runs on the CPU; with one, install "nlp-rnn[gpu]"']
+    if kernel_of(layers["LSTM"])[0] == "loop":
+        notes.append(f"recurrent layers run without the compiled kernels: {kernel_of(layers['LSTM'])[1]}")
     if not os.environ.get("NLP_RNN_DATA"):
         notes.append("NLP_RNN_DATA is not set: tests that measure on published data sets are skipped")
     return {

@@ -48,6 +48,8 @@ def run(task: str, arguments: list[str]) -> int:
         others = options.config or options.out or options.recipe != TrainOptions.recipe
         if others or options.settings != settings:
             raise InputError("--resume takes no other settings: a resumed run keeps those it began with.")
+    from nlp_rnn.training.devices import is_chief
+
     try:
         if options.resume:
             finished = api.resume(options.resume, task)
@@ -58,7 +60,8 @@ def run(task: str, arguments: list[str]) -> int:
         raise Interrupted(
             f"Interrupted; a checkpoint is saved. Go on with: {program(task, 'train')} --resume {where}"
         ) from None
-    _show(finished, options.json, task)
+    if is_chief():
+        _show(finished, options.json, task)
     return 0
 
 

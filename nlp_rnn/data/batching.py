@@ -6,6 +6,7 @@ and sees what an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -141,20 +142,21 @@ class Batches:
             yield indices[:count], self._features(indices[:count], length)
 
     def dataset(self, position: Any = None) -> Any:
-        """A `tf.data.Dataset` of one epoch; each pass over it is the next epoch.
+        """A `tf.data.Dataset` of one epoch, each pass over it the next; or from a position on without end.
 
         Args:
-            position: where passes begin, an object with the attributes `epoch` and `batch`, read at the
-                beginning of each; by default passes count their own epochs.
+            position: an object with the attributes `epoch` and `batch`, from which epoch follows on epoch: Keras,
+                asked for a number of steps, then never runs into an end, where it counts a step that is none.
         """
         import tensorflow as tf
 
-        passes = iter(range(1 << 62))
+        epochs = itertools.count()
 
         def generate() -> Iterator[Batch]:
             if position is None:
-                return self.epoch(next(passes))
-            return self.epoch(position.epoch, position.batch)
+                return self.epoch(next(epochs))
+            following = (self.epoch(epoch) for epoch in itertools.count(position.epoch + 1))
+            return itertools.chain(self.epoch(position.epoch, position.batch), itertools.chain.from_iterable(following))
 
         features = {name: tf.TensorSpec([self.batch_size, None], tf.int32) for name in self.features}
         targets = tf.TensorSpec([self.batch_size, *self.targets.shape[1:]], tf.as_dtype(self.targets.dtype))

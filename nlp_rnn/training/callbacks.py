@@ -173,6 +173,8 @@ class Checkpointer(keras.callbacks.Callback):
         fingerprint: of the training data, compared on resume.
         steps_per_epoch: batches in an epoch.
         train: the settings of training.
+
+    With several workers `agreed` says before each step's end whether all save now.
     """
 
     def __init__(
@@ -191,6 +193,7 @@ class Checkpointer(keras.callbacks.Callback):
         self.metric_arrays: dict[str, np.ndarray] | None = None
         self.last_saved = time.monotonic()
         self.interrupted = False
+        self.agreed: bool | None = None
         self._handlers: dict[int, Any] = {}
 
     def restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
@@ -231,8 +234,12 @@ class Checkpointer(keras.callbacks.Callback):
         self.position.batch += 1
         if self.position.batch >= self.steps_per_epoch:
             return  # the epoch's validation comes first; the checkpoint as the next epoch begins holds it
-        if self.interrupted or time.monotonic() - self.last_saved >= self.train.checkpoint_seconds:
+        if self.is_due() if self.agreed is None else self.agreed:
             self._save()
+
+    def is_due(self) -> bool:
+        """Whether a checkpoint should be taken now."""
+        return self.interrupted or time.monotonic() - self.last_saved >= self.train.checkpoint_seconds
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.position.epoch, self.position.batch = epoch + 1, 0

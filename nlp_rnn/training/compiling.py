@@ -10,6 +10,28 @@ from nlp_rnn.config import TrainConfig
 from nlp_rnn.training.schedules import WarmupSchedule
 
 
+class _ClipsTheSum:
+    """Clips the sum of all devices' gradients: Keras clips each device's own, which are smaller."""
+
+    def _clip_gradients(self, gradients: list[Any]) -> list[Any]:
+        return gradients
+
+    def _all_reduce_sum_gradients(self, pairs: Any) -> list[Any]:
+        summed = super()._all_reduce_sum_gradients(pairs)  # type: ignore[misc]
+        clipped = super()._clip_gradients([gradient for gradient, _ in summed])  # type: ignore[misc]
+        return [(gradient, variable) for gradient, (_, variable) in zip(clipped, summed, strict=True)]
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class SharedAdamW(_ClipsTheSum, keras.optimizers.AdamW):
+    """AdamW for several devices."""
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class SharedSGD(_ClipsTheSum, keras.optimizers.SGD):
+    """SGD for several devices."""
+
+
 def compile_model(
     model: keras.Model,
     loss: Any,
@@ -31,11 +53,13 @@ def compile_model(
     options: dict[str, Any] = {"global_clipnorm": train.clip_norm or None}
     if train.average:
         options |= {"use_ema": True, "ema_momentum": train.average}
+    alone = model.distribute_strategy.num_replicas_in_sync == 1
     if train.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=train.weight_decay, **options)
+        adamw = keras.optimizers.AdamW if alone else SharedAdamW
+        optimizer = adamw(rate, weight_decay=train.weight_decay, **options)
     else:
-        decay = train.weight_decay or None
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay, **options)
+        sgd = keras.optimizers.SGD if alone else SharedSGD
+        optimizer = sgd(rate, momentum=0.9, weight_decay=train.weight_decay or None, **options)
     if train.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias"])
     jit = {"auto": "auto", "on": True, "off": False}[train.jit]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import resource
@@ -58,7 +59,10 @@ def _held_back() -> Iterator[None]:
 
 
 def strategy_for(train: TrainConfig) -> Any:
-    """The `tf.distribute` strategy of the devices that `train.devices` names; None for one device.
+    """The `tf.distribute` strategy of the devices that `train.devices` names, or of the workers of `TF_CONFIG`.
+
+    Returns:
+        None for a single device.
 
     Raises:
         InputError: a device is not there, or the batch cannot be shared out evenly.
@@ -67,16 +71,47 @@ def strategy_for(train: TrainConfig) -> Any:
 
     if train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    if not train.devices:
-        return None
-    names = [name if ":" in name else f"GPU:{name}" for name in train.devices.replace(" ", "").split(",")]
-    there = [":".join(device.name.split(":")[-2:]) for device in tf.config.list_logical_devices()]
+    workers = _worker_count()
+    if workers > 1 and train.devices:
+        raise InputError("TF_CONFIG names several workers: leave out train.devices, and set CUDA_VISIBLE_DEVICES.")
+    names = [name if ":" in name else f"GPU:{name}" for name in train.devices.replace(" ", "").split(",") if name]
+    there = [":".join(device.name.split(":")[-2:]) for device in tf.config.list_logical_devices()] if names else []
     for name in names:
         if name not in there:
             raise InputError(f"There is no device {name}; there are: {', '.join(there)}.")
-    if train.batch_size % len(names):
-        raise InputError(f"train.batch_size is {train.batch_size}; it must be a multiple of the {len(names)} devices.")
-    return tf.distribute.MirroredStrategy(names)
+        if names.count(name) > 1:
+            raise InputError(f"train.devices names {name} twice.")
+    count = workers * max(len(tf.config.list_physical_devices("GPU")), 1) if workers > 1 else len(names)
+    if count and train.batch_size % count:
+        raise InputError(f"train.batch_size is {train.batch_size}; it must be a multiple of the {count} devices.")
+    if workers > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.MirroredStrategy(names) if names else None
+
+
+def has_workers(strategy: Any) -> bool:
+    """Whether a strategy spans several processes."""
+    import tensorflow as tf
+
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def is_chief() -> bool:
+    """Whether this process writes the run: the first of the workers that `TF_CONFIG` names, or the only one."""
+    task = _tf_config().get("task", {})
+    return _worker_count() < 2 or task.get("type") == "chief" or int(task.get("index", 0)) == 0
+
+
+def _worker_count() -> int:
+    cluster = _tf_config().get("cluster", {})
+    return sum(len(cluster.get(kind, [])) for kind in ("chief", "worker"))
+
+
+def _tf_config() -> dict[str, Any]:
+    try:
+        return dict(json.loads(os.environ.get("TF_CONFIG") or "{}"))
+    except ValueError:
+        raise InputError('TF_CONFIG is not JSON of the form {"cluster": {"worker": [...]}, "task": {...}}.') from None
 
 
 def describe_device() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,9 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.training import checkpoints
 from nlp_rnn.training.callbacks import Checkpointer, History, KeepLast, LossGuard, Position, Validation
 from nlp_rnn.training.compiling import compile_model
+from nlp_rnn.training.devices import has_workers
 from nlp_rnn.training.progress import ProgressDisplay, console
+from nlp_rnn.training.workers import fit_on_workers
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def fit(
     steps = batches.steps_per_epoch
     with model.distribute_strategy.scope():
         compile_model(model, loss, train, steps)
+        model.optimizer.build(model.trainable_variables)
         _build_metrics(model, batches)
     position, folder = Position(), out / "checkpoints"
     validation = Validation(measure, folder, train.patience)
@@ -77,11 +79,14 @@ def fit(
     began = time.perf_counter()
     try:
         callbacks = [LossGuard(position), validation, history, progress, checkpointer]
-        # Keras takes an epoch to be as long as the first it sees, so what is left of a resumed one is a fit of
-        # its own.
+        # All epochs of a fit are equally long, so what is left of a resumed one is a fit of its own.
         ends = [position.epoch + 1, train.epochs] if position.batch else [train.epochs]
         for end in ends:
-            if position.epoch < end and not validation.exhausted:
+            if position.epoch >= end or validation.exhausted:
+                continue
+            if has_workers(model.distribute_strategy):
+                fit_on_workers(model, batches, position, end, callbacks, checkpointer)
+            else:
                 _run_epochs(model, batches, position, end, callbacks)
     finally:
         progress.stop()
@@ -95,16 +100,15 @@ def _run_epochs(
 ) -> None:
     """Keras's `fit` from where training stands to the epoch `end`."""
     last = KeepLast()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Your input ran out of data")  # as each epoch's data do
-        model.fit(
-            batches.dataset(position),
-            initial_epoch=position.epoch,
-            epochs=end,
-            callbacks=[*callbacks, last],
-            shuffle=False,
-            verbose=0,
-        )
+    model.fit(
+        batches.dataset(position),
+        steps_per_epoch=batches.steps_per_epoch - position.batch,
+        initial_epoch=position.epoch,
+        epochs=end,
+        callbacks=[*callbacks, last],
+        shuffle=False,
+        verbose=0,
+    )
     last.restore()
 
 
@@ -125,7 +129,5 @@ def _restore(model: keras.Model, folder: Path, checkpointer: Checkpointer) -> No
     if state["fingerprint"] != checkpointer.fingerprint:
         raise InputError("The training data are not those that this run began with; train anew in another --out.")
     checkpointer.set_model(model)
-    with model.distribute_strategy.scope():
-        model.optimizer.build(model.trainable_variables)
     checkpointer.restore(arrays, state)
     console.print(f"Resuming in epoch {state['epoch'] + 1} at batch {state['batch'] + 1}.")

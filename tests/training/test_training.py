@@ -139,13 +139,19 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 settings = {{"embedding": {{"size": 8, "word_dropout": 0.0}}, "head": {{"dropout": 0.0}}, "stack": {{"units": 4}}}}
 runs = [
     nlp_rnn.train("sentiment", out={str(tmp_path)!r} + name, **settings,
-                  train={{"epochs": 2, "devices": devices, "optimizer": "sgd", "learning_rate": 0.1}})
+                  train={{"epochs": 2, "devices": devices, "optimizer": "sgd", "learning_rate": 0.1, "average": 0.9}})
     for name, devices in (("/one", ""), ("/two", "CPU:0,CPU:1"))
 ]
 assert runs[1].model.distribute_strategy.num_replicas_in_sync == 2
 for one, two in zip(*(run.model.trainable_variables for run in runs)):
     np.testing.assert_allclose(one.numpy(), two.numpy(), atol=1e-5)
 assert runs[0].metrics["accuracy"] == runs[1].metrics["accuracy"]
+try:
+    nlp_rnn.train("sentiment", out={str(tmp_path)!r} + "/odd", train={{"devices": "CPU:0,CPU:1", "batch_size": 9}})
+except nlp_rnn.errors.InputError as error:
+    assert "must be a multiple of the 2 devices" in str(error)
+else:
+    raise AssertionError("an odd batch was shared out")
 again = nlp_rnn.load({str(tmp_path)!r} + "/two")
 np.testing.assert_allclose(again("Fine.").probability, runs[0]("Fine.").probability, atol=1e-4)
 """
@@ -157,7 +163,7 @@ np.testing.assert_allclose(again("Fine.").probability, runs[0]("Fine.").probabil
     ("settings", "message"),
     [
         ({"devices": "CPU:7"}, "There is no device CPU:7; there are: CPU:0"),
-        ({"devices": "CPU:0,CPU:0", "batch_size": 9}, "must be a multiple of the 2 devices"),
+        ({"devices": "CPU:0,CPU:0"}, "train.devices names CPU:0 twice"),
     ],
 )
 def test_devices_that_cannot_be_used_are_named(tmp_path, settings, message):

@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,7 @@ def _compiled(compiler: str) -> Path:
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
+    print("Compiling the recurrent kernels for this machine, once …", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         built = Path(scratch) / path.name
         command = [compiler, *flags, *tf.sysconfig.get_compile_flags(), str(SOURCES / "ops.cc"), "-o", str(built)]

@@ -121,6 +121,8 @@ struct Barriers {
   std::vector<std::unique_ptr<Barrier>> packed, step;  // per direction; per direction and group
 };
 
+constexpr int kRows = 8;  // multiplied at once, at most
+
 // The two time loops share this: sizes, the plan and the rows of a step that are real.
 template <typename Cell, typename T, typename Arguments>
 class Loop {
@@ -200,7 +202,7 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
             split_rows(kTileRows, place.row_begin, place.row_end,
                        [&](long row, int count) { units<kTileRows>(d, s, row, block, count, tiles); });
           else
-            split_rows_constant<kAccumulators / G>(place.row_begin, place.row_end, [&](long row, auto rows) {
+            split_rows_constant<std::min(kAccumulators / G, kRows)>(place.row_begin, place.row_end, [&](long row, auto rows) {
               units<decltype(rows)::value>(d, s, row, block, decltype(rows)::value, tiles);
             });
         step.wait();
@@ -477,7 +479,7 @@ class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
                             state(d, row) + block * lanes, stride * sizeof(T), true);
       });
     } else {
-      split_rows_constant<kAccumulators / kColumns>(place.row_begin, place.row_end, [&](long row, auto rows) {
+      split_rows_constant<std::min(kAccumulators / kColumns, kRows)>(place.row_begin, place.row_end, [&](long row, auto rows) {
         constexpr int M = decltype(rows)::value;
         if (!this->any_real(row, M, t)) return;
         Vector<T> sums[M][N];
