@@ -80,7 +80,7 @@ SHAPES = [
 ]
 
 
-def tensorflow_step(shape: Shape, side: str) -> Callable[[], None]:
+def tensorflow_step(shape: Shape, side: str, precision: str = "float32") -> Callable[[], None]:
     """One step as a function, for the sides that run on TensorFlow."""
     from nlp_rnn.training.devices import import_tensorflow
 
@@ -91,8 +91,7 @@ def tensorflow_step(shape: Shape, side: str) -> Callable[[], None]:
     from nlp_rnn.layers import RecurrentStack
 
     keras.utils.set_random_seed(0)
-    if side == "ours_bfloat16":
-        keras.config.set_dtype_policy("mixed_bfloat16")
+    keras.config.set_dtype_policy("mixed_bfloat16" if side == "ours_bfloat16" else precision)
     directions = 2 if shape.bidirectional else 1
     if side.startswith("ours"):
         stack = RecurrentStack(shape.cell, shape.units, shape.layers, shape.bidirectional)
@@ -149,11 +148,13 @@ def tensorflow_step(shape: Shape, side: str) -> Callable[[], None]:
     return lambda: run(x).numpy()
 
 
-def pytorch_step(shape: Shape) -> Callable[[], None]:
+def pytorch_step(shape: Shape, device: str = "cpu", precision: str = "float32") -> Callable[[], None]:
     """The same on PyTorch."""
     import torch
 
     torch.manual_seed(0)
+    torch.set_default_device(device)
+    low = {"mixed_float16": torch.float16, "mixed_bfloat16": torch.bfloat16}.get(precision)
     kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[shape.cell]
     layer = kind(shape.inputs, shape.units, shape.layers, batch_first=True, bidirectional=shape.bidirectional)
     directions = 2 if shape.bidirectional else 1
@@ -163,11 +164,12 @@ def pytorch_step(shape: Shape) -> Callable[[], None]:
     parameters = [*layer.parameters(), *(output.parameters() if output else [])]
 
     def train() -> None:
-        sequence, _ = layer(x)
-        if output is None:
-            loss = sequence.square().mean()
-        else:
-            loss = torch.nn.functional.cross_entropy(output(sequence).flatten(0, 1), targets)
+        with torch.autocast(device, low, enabled=low is not None):
+            sequence, _ = layer(x)
+            logits = output(sequence).flatten(0, 1) if output else None
+        loss = sequence.float().square().mean()
+        if logits is not None:
+            loss = torch.nn.functional.cross_entropy(logits.float(), targets)
         gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -176,7 +178,7 @@ def pytorch_step(shape: Shape) -> Callable[[], None]:
 
     def infer() -> None:
         with torch.inference_mode():
-            layer(x)[0].numpy()
+            layer(x)[0].cpu().numpy()
 
     return train if shape.training else infer
 
