@@ -1,8 +1,8 @@
 """The speed of training on a GPU: python benchmarks/gpu.py [--json] [--seconds 6]
 
-Tokens a second of recurrent stacks (forward, backward, plain gradient descent) in each precision, beside PyTorch's cuDNN
-layers on the same card where PyTorch is installed (`pip install -e ".[bench]"`). Each figure is a process of its own; under
-8 minutes altogether.
+Tokens a second of recurrent stacks (forward, backward, plain gradient descent) in each precision, beside PyTorch's
+cuDNN layers on the same card where PyTorch is installed (`pip install -e ".[bench]"`). Each figure is a process of its
+own; under 8 minutes altogether.
 """
 
 from __future__ import annotations
