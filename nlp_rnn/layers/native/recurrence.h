@@ -85,11 +85,15 @@ struct Plan {
   static Plan make(const Sizes& sizes, int gates, int threads) {
     Plan plan;
     plan.blocks = (sizes.units + Simd<T>::lanes - 1) / Simd<T>::lanes;
+    const double kernel = 1.0 * sizes.units * sizes.units * gates, step = 2.0 * sizes.batch * kernel;
+    // A thread is woken for no less than 4 million operations, and meets others for no less than 2 million a step.
+    threads = std::min<double>(threads, step * sizes.time * sizes.directions / 4e6 + 1);
     plan.directions = std::max(std::min(sizes.directions, threads), 1);
     const long each = std::max(threads / plan.directions, 1);
-    const bool large = sizes.units * sizes.units * gates * static_cast<long>(sizeof(T)) > (1L << 20);
+    const bool large = kernel * sizeof(T) > (1L << 20);
     plan.groups = static_cast<int>(std::clamp<long>(sizes.batch / (large ? 32 : 6), 1, each));
-    plan.slices = static_cast<int>(std::clamp<long>(each / plan.groups, 1, plan.blocks));
+    const long slices = std::min<double>(each / plan.groups, step / 2e6);
+    plan.slices = static_cast<int>(std::clamp<long>(slices, 1, plan.blocks));
     return plan;
   }
 
@@ -121,7 +125,7 @@ struct Barriers {
   std::vector<std::unique_ptr<Barrier>> packed, step;  // per direction; per direction and group
 };
 
-constexpr int kRows = 8;  // multiplied at once, at most
+constexpr int kRows = 12;  // multiplied at once, at most
 
 // The two time loops share this: sizes, the plan and the rows of a step that are real.
 template <typename Cell, typename T, typename Arguments>
@@ -202,7 +206,7 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
             split_rows(kTileRows, place.row_begin, place.row_end,
                        [&](long row, int count) { units<kTileRows>(d, s, row, block, count, tiles); });
           else
-            split_rows_constant<std::min(kAccumulators / G, kRows)>(place.row_begin, place.row_end, [&](long row, auto rows) {
+            split_rows_constant<std::min(kAccumulators / kTogether, kRows)>(place.row_begin, place.row_end, [&](long row, auto rows) {
               units<decltype(rows)::value>(d, s, row, block, decltype(rows)::value, tiles);
             });
         step.wait();
@@ -213,6 +217,7 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
 
  private:
   using P = std::conditional_t<Tiled, bfloat16, T>;
+  static constexpr int kTogether = G == 4 && !Tiled ? 2 : G;  // gates multiplied at once: more rows then fit beside them
 
   long panel() const { return depth_ * G * lanes; }
   long rounded_stride() const { return depth_ + kTileDepth; }
@@ -224,7 +229,7 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
   }
   T* cell(int d, long row) const { return cells_.get() + (d * a.batch + row) * stride; }
 
-  // Panels of one vector of units each: [units, gates, lanes], or tiles [units / 32, gates].
+  // Panels of one vector of units each: [gates / together, units, together, lanes], or tiles [units / 32, gates].
   void pack(int d, const Place& place) {
     for (long block = place.block_begin + place.group; block < place.block_end; block += plan.groups) {
       P* to = panels_.get() + (d * plan.blocks + block) * panel();
@@ -238,7 +243,7 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
             P* tile = to + (k / kTileDepth * G + g) * kTileSize;
             for (int i = 0; i < lanes; ++i) tile[tile_place(k % kTileDepth, i)] = line[i];
           } else {
-            store(to + (k * G + g) * lanes, weights);
+            store(to + ((g / kTogether * depth_ + k) * kTogether + g % kTogether) * lanes, weights);
           }
         }
     }
@@ -279,7 +284,12 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
         tiles.multiply<G>(count, depth_, rounded(d, s, row), rounded_stride(), weights,
                           reinterpret_cast<float*>(&sums[0][0]), sizeof sums[0], false);
       else
-        multiply<T, M, G>(a.units, state(d, s, row), stride, weights, sums);
+        for (int g = 0; g < G; g += kTogether, weights += depth_ * kTogether * lanes) {
+          Vector<T> part[M][kTogether] = {};
+          multiply<T, M, kTogether>(depth_, state(d, s, row), stride, weights, part);
+          for (int m = 0; m < M; ++m)
+            for (int j = 0; j < kTogether; ++j) sums[m][g + j] = part[m][j];
+        }
     }
     for (int m = 0; m < count; ++m) {
       const long b = row + m;
@@ -323,7 +333,7 @@ template <typename Cell, typename S, typename T, bool Tiled>
 class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
   using Base = Loop<Cell, T, Backward<S, T>>;
   using Base::a, Base::plan, Base::padded, Base::stride, Base::lanes, Base::G, Base::width, Base::wide, Base::at;
-  static constexpr int kColumns = Tiled ? kTileColumns : 3;  // vectors of units in a panel
+  static constexpr int kColumns = Tiled ? kTileColumns : 2;  // vectors of units in a panel
   using P = std::conditional_t<Tiled, bfloat16, T>;
 
  public:
@@ -356,8 +366,10 @@ class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
           const long columns = std::min<long>(kColumns, place.block_end - block);
           if (columns == 1) product<1>(d, s, place, block, tiles);
           if (columns == 2) product<2>(d, s, place, block, tiles);
-          if (columns == 3) product<3>(d, s, place, block, tiles);
-          if (columns == 4) product<kColumns>(d, s, place, block, tiles);
+          if constexpr (kColumns > 2) {
+            if (columns == 3) product<3>(d, s, place, block, tiles);
+            if (columns == 4) product<4>(d, s, place, block, tiles);
+          }
         }
       }
       finish(d, place);
