@@ -75,6 +75,12 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
         return importlib.import_module(f"nlp_rnn.cli.{verb}").run(rest)
     if task is None and rest and rest[0] in _task_names():
         task, *rest = rest
+    if verb == "train" and task is None and {"-h", "--help"} & set(rest):
+        tasks = _task_names()
+        print(
+            f"usage: nlp-rnn train TASK …\n\ntasks: {', '.join(tasks)}\n\nnlp-rnn train {tasks[0]} --help has the options."
+        )
+        return 0
     if verb == "train" and task is None:
         if rest and not rest[0].startswith("-"):
             raise InputError(f'There is no task "{rest[0]}".{did_you_mean(rest[0], _task_names())}')

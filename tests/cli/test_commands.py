@@ -137,6 +137,13 @@ def test_export_says_how_to_load(starter, command, tmp_path):
     assert "holds other files" in err
 
 
+def test_help_on_training_without_a_task_names_the_tasks(command):
+    code, out, _ = command("train", "--help")
+    assert code == 0
+    assert "tasks: " in out
+    assert "nlp-rnn train " in out
+
+
 def test_general_verbs(command):
     code, out, _ = command("tasks")
     assert code == 0
