@@ -77,9 +77,8 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
         task, *rest = rest
     if verb == "train" and task is None and {"-h", "--help"} & set(rest):
         tasks = _task_names()
-        print(
-            f"usage: nlp-rnn train TASK …\n\ntasks: {', '.join(tasks)}\n\nnlp-rnn train {tasks[0]} --help has the options."
-        )
+        print(f"usage: nlp-rnn train TASK …\n\ntasks: {', '.join(tasks)}")
+        print(f"\nnlp-rnn train {tasks[0]} --help has the options.")
         return 0
     if verb == "train" and task is None:
         if rest and not rest[0].startswith("-"):
