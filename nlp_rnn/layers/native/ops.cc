@@ -3,7 +3,8 @@
 #include <cstdlib>
 #include <string>
 
-#include "recurrence.h"
+#include "backward.h"
+#include "forward.h"
 #include "tensorflow/c/kernels.h"
 #include "tensorflow/c/ops.h"
 #include "tensorflow/c/tf_status.h"
