@@ -12,7 +12,6 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn.errors import InputError
-from nlp_rnn.layers import GRU, LSTM, SimpleRNN
 from nlp_rnn.tasks.base import Assets
 
 
@@ -69,7 +68,7 @@ def portable_copy(model: keras.Model) -> keras.Model:
     """A copy with the same weights whose recurrent layers use TensorFlow's own operations: its graph runs anywhere."""
     copy = type(model).from_config(model.get_config())
     for layer in copy._flatten_layers(include_self=False):
-        if isinstance(layer, (SimpleRNN, GRU, LSTM)):
+        if isinstance(layer, keras.layers.RNN):  # Keras's own too, in a model of the user's
             layer.use_cudnn = layer.use_native = False
     copy.set_weights(model.get_weights())
     return copy

@@ -234,7 +234,8 @@ class Checkpointer(keras.callbacks.Callback):
         self.position.batch += 1
         if self.position.batch >= self.steps_per_epoch:
             return  # the epoch's validation comes first; the checkpoint as the next epoch begins holds it
-        if self.is_due() if self.agreed is None else self.agreed:
+        due = self.is_due() if self.agreed is None else self.agreed
+        if due:
             self._save()
 
     def is_due(self) -> bool:

@@ -121,6 +121,13 @@ def test_every_recurrent_layer_is_reported(starter):
     assert set(describe_kernels(starter.model)) == {"forward_0", "backward_0"}
 
 
+def test_exported_graph_avoids_cudnn_in_layers_of_keras_too():
+    tokens = keras.Input((None,), dtype="int32")
+    vectors = keras.layers.LSTM(3)(keras.layers.Embedding(5, 2)(tokens))
+    copy = portable_copy(keras.Model(tokens, keras.layers.Dense(2)(vectors)))
+    assert [layer.use_cudnn for layer in copy.layers if isinstance(layer, keras.layers.LSTM)] == [False]
+
+
 def test_exported_graph_avoids_cudnn(starter):
     copy = portable_copy(starter.model)
     layers = [layer for layer in copy._flatten_layers() if isinstance(layer, keras.layers.LSTM)]

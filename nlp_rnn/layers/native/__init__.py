@@ -53,9 +53,13 @@ def library() -> Library:
     except (OSError, subprocess.SubprocessError, tf.errors.OpError) as error:
         output = getattr(error, "stderr", "") or str(error)
         return Library(None, f"compiling or loading them failed: {output.strip().splitlines()[-1] if output else ''}")
-    threads = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
-    ctypes.CDLL(str(path)).nlp_rnn_set_threads(threads)
+    ctypes.CDLL(str(path)).nlp_rnn_set_threads(tf.config.threading.get_intra_op_parallelism_threads() or _cores())
     return Library(operations)
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says so (macOS does not)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _compiler() -> str | None:

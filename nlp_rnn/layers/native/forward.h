@@ -47,9 +47,10 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
             split_rows(kTileRows, place.row_begin, place.row_end,
                        [&](long row, int count) { units<kTileRows>(d, s, row, block, count, tiles); });
           else
-            split_rows_constant<std::min(kAccumulators / kTogether, kRows)>(place.row_begin, place.row_end, [&](long row, auto rows) {
-              units<decltype(rows)::value>(d, s, row, block, decltype(rows)::value, tiles);
-            });
+            split_rows_constant<std::min(kAccumulators / kTogether, kRows)>(
+                place.row_begin, place.row_end, [&](long row, auto rows) {
+                  units<decltype(rows)::value>(d, s, row, block, decltype(rows)::value, tiles);
+                });
         step.wait();
       }
       finish(d, place);
