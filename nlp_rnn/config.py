@@ -56,8 +56,9 @@ class TokenizerConfig:
     """Unicode normalisation form applied first."""
     lowercase: tyro.conf.FlagConversionOff[bool] = False
     """Fold case by Unicode lower-casing."""
-    split: Literal["unicode", "whitespace"] = "unicode"
-    """How "word" finds words: runs of letters and digits, or whatever white space separates."""
+    split: Literal["unicode", "fine", "treebank", "whitespace"] = "unicode"
+    """How "word" finds words: runs of letters and digits; "fine" also parts what an apostrophe adds (Ada 's) and keeps
+    numbers and abbreviations whole; "treebank" is "fine" with hyphenated words whole; or what white space separates."""
 
 
 @dataclass(frozen=True)

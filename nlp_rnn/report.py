@@ -66,7 +66,8 @@ def write_report(
     save_curves(fitted.history, plots / "curves.png")
     final = run.metrics
     if "confusion" in final:
-        save_confusion(final["confusion"], run.assets.labels, plots / "confusion.png")
+        labels = final.get("confusion_labels", run.assets.labels)
+        save_confusion(final["confusion"], labels, plots / "confusion.png")
 
 
 def model_card(run: Run) -> str:

@@ -6,6 +6,7 @@ config.yaml  assets/<name>/  model.keras  checkpoints/  metrics.jsonl  report.js
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -129,16 +130,21 @@ class Run:
 
         Returns:
             By name an array `[records, …]`; or, where rows were padded to different lengths, a list of arrays,
-            each still with its padding.
+            each still with its padding; or, where a record has several rows, a list of arrays, those of its rows behind
+            each other without padding.
         """
         if records not in self._batches:
             self._batches[records] = self.task.batches(self.config, self.assets, records, None)
+        batches = self._batches[records]
         found: dict[str, list[Any]] = {}
-        for indices, features in self._batches[records].indexed():
+        for indices, features in batches.indexed():
             for name, value in self._infer_batch(features).items():
-                column = found.setdefault(name, [None] * len(records))
+                column = found.setdefault(name, [None] * len(batches.lengths))
                 for place, index in enumerate(indices):
                     column[index] = value[place]
+        if batches.record_of is not None:
+            bounds = np.searchsorted(batches.record_of, np.arange(len(records) + 1))
+            return {name: _joined(column, batches.lengths, bounds) for name, column in found.items()}
         return {k: np.stack(v) if len({a.shape for a in v}) == 1 else v for k, v in found.items()}
 
     def held_out(self, count: int) -> Records | None:
@@ -205,11 +211,19 @@ class Run:
         return Records([{name: text} for text in inputs])
 
 
+def _joined(column: list[np.ndarray], lengths: np.ndarray, bounds: np.ndarray) -> list[np.ndarray]:
+    """The rows of each record behind each other, cut to their lengths."""
+    return [
+        np.concatenate([column[row][: lengths[row]] for row in range(first, last)])
+        for first, last in itertools.pairwise(bounds)
+    ]
+
+
 def evaluate_records(run: Run, records: Records) -> dict[str, Any]:
     """The task's metrics of a run on records."""
     outputs = run.infer(records)
     predictions = run.task.decode(outputs, records, run.assets)
-    return run.task.metrics(records, predictions, outputs)
+    return run.task.metrics(records, predictions, outputs, run.assets)
 
 
 def read_settings(path: Path, task: str | None = None) -> tuple[Task, Any]:

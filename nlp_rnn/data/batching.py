@@ -22,8 +22,9 @@ class Rows:
     The values lie in a temporary file that is mapped into memory, so that a corpus may be larger than it.
     """
 
-    def __init__(self, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Takes (flat values, row lengths) of consecutive chunks of rows."""
+    def __init__(self, parts: Iterable[tuple[np.ndarray, np.ndarray]], filler: int = 0) -> None:
+        """Takes (flat values, row lengths) of consecutive chunks of rows, and what they are padded with."""
+        self.filler = filler
         self._file = tempfile.TemporaryFile()
         lengths = [np.zeros(0, np.int64)]
         for values, length in parts:
@@ -41,28 +42,58 @@ class Rows:
         return len(self.lengths)
 
     def padded(self, indices: np.ndarray, length: int) -> np.ndarray:
-        """The rows `indices`, padded with 0 on the right: `[len(indices), length]`."""
+        """The rows `indices`, padded on the right: `[len(indices), length]`."""
         places = np.arange(length)
         real = places < self.lengths[indices][:, None]
         found = np.where(real, self.starts[indices][:, None] + places, 0)
-        return np.where(real, self.values[found], 0).astype(np.int32, copy=False)
+        return np.where(real, self.values[found], self.filler).astype(np.int32, copy=False)
+
+
+class NestedRows:
+    """Rows of rows, such as the characters of the words of sentences.
+
+    Args:
+        inner: the rows of all words.
+        lengths: how many of them each outer row has, `[rows]`.
+        multiple: the innermost length of a batch is rounded up to a multiple of this, so that there are few shapes.
+    """
+
+    def __init__(self, inner: Rows, lengths: np.ndarray, multiple: int = 4) -> None:
+        self.inner, self.lengths, self.multiple = inner, np.asarray(lengths, np.int64), multiple
+        self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def padded(self, indices: np.ndarray, length: int) -> np.ndarray:
+        """The rows `indices`, padded with 0: `[len(indices), length, innermost length]`."""
+        places = np.arange(length)
+        real = places < self.lengths[indices][:, None]
+        words = (self.starts[indices][:, None] + places)[real]
+        longest = int(self.inner.lengths[words].max(initial=1))
+        width = -(-longest // self.multiple) * self.multiple
+        padded = np.zeros((len(indices), length, width), np.int32)
+        padded[real] = self.inner.padded(words, width)
+        return padded
 
 
 class Batches:
     """Padded batches `(features, targets, sample_weight)`.
 
-    Features are int32 `[batch, time]`, right-padded with 0, no row all padding. Each bucket has one shape; a
-    short batch is filled with repeated rows of weight 0. The weights of a batch sum to its size, so that the mean over
-    its rows is the weighted mean, also where several devices share it.
+    Features are int32 `[batch, time]`, right-padded with 0, no row all padding; nested ones have one axis more. Each
+    bucket has one length; a short batch is filled with repeated rows of weight 0. The weights of a batch sum to its
+    size, so that the mean over its rows is the weighted mean, also where several devices share it.
 
     Args:
-        features: rows of ids by feature name; the first one's lengths decide on the buckets.
-        targets: `[rows, …]`.
+        features: rows of ids by feature name; the first one's lengths decide on the buckets. Those of the same lengths
+            are padded alike, others to their own longest row.
+        targets: `[rows, …]`, or rows as long as those of the first feature.
         batch_size: rows in a batch.
         weights: `[rows]`, 1 where None.
         seed: seed of the order; None keeps buckets in order of length.
         buckets: at most so many different lengths.
         cut: how many rows were shortened, for reports.
+        record_of: `[rows]`, increasing: the record that a row is a part of, where a record may have several.
 
     Example:
 
@@ -75,15 +106,17 @@ class Batches:
 
     def __init__(
         self,
-        features: Mapping[str, Rows],
-        targets: np.ndarray,
+        features: Mapping[str, Rows | NestedRows],
+        targets: np.ndarray | Rows,
         batch_size: int,
         weights: np.ndarray | None = None,
         seed: int | None = None,
         buckets: int = 8,
         cut: int = 0,
+        record_of: np.ndarray | None = None,
     ) -> None:
         self.cut = cut
+        self.record_of = record_of
         self.features = dict(features)
         self.targets = targets
         self.batch_size = batch_size
@@ -134,7 +167,7 @@ class Batches:
             weights = self.weights[indices].copy()
             weights[count:] = 0.0
             weights *= len(weights) / weights.sum()
-            yield self._features(indices, length), self.targets[indices], weights
+            yield self._features(indices, length), self._targets(indices, length), weights
 
     def indexed(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """(row indices, features) of every batch; with short batches left short, for prediction."""
@@ -158,9 +191,16 @@ class Batches:
             following = (self.epoch(epoch) for epoch in itertools.count(position.epoch + 1))
             return itertools.chain(self.epoch(position.epoch, position.batch), itertools.chain.from_iterable(following))
 
-        features = {name: tf.TensorSpec([self.batch_size, None], tf.int32) for name in self.features}
-        targets = tf.TensorSpec([self.batch_size, *self.targets.shape[1:]], tf.as_dtype(self.targets.dtype))
-        weights = tf.TensorSpec([self.batch_size], tf.float32)
+        size = self.batch_size
+        features = {
+            name: tf.TensorSpec([size, None, None] if isinstance(rows, NestedRows) else [size, None], tf.int32)
+            for name, rows in self.features.items()
+        }
+        if isinstance(self.targets, Rows):
+            targets = tf.TensorSpec([size, None], tf.int32)
+        else:
+            targets = tf.TensorSpec([size, *self.targets.shape[1:]], tf.as_dtype(self.targets.dtype))
+        weights = tf.TensorSpec([size], tf.float32)
         data = tf.data.Dataset.from_generator(generate, output_signature=(features, targets, weights))
         if position is None:
             data = data.apply(tf.data.experimental.assert_cardinality(self.steps_per_epoch))
@@ -171,8 +211,12 @@ class Batches:
         out = {names[0]: self.features[names[0]].padded(indices, length)}
         for name in names[1:]:
             rows = self.features[name]
-            out[name] = rows.padded(indices, int(rows.lengths[indices].max()))
+            alike = np.array_equal(rows.lengths[indices], self.lengths[indices])
+            out[name] = rows.padded(indices, length if alike else int(rows.lengths[indices].max()))
         return out
+
+    def _targets(self, indices: np.ndarray, length: int) -> np.ndarray:
+        return self.targets.padded(indices, length) if isinstance(self.targets, Rows) else self.targets[indices]
 
 
 def bucket_bounds(lengths: Sequence[int] | np.ndarray, buckets: int) -> np.ndarray:

@@ -12,7 +12,9 @@ from typing import Any, BinaryIO
 from nlp_rnn.errors import InputError
 
 
-def rows_of(path: str, kind: str, shown: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows_of(
+    path: str, kind: str, shown: str, text: str, conll: tuple[int, int] = (0, -1)
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a file with the line that each begins in.
 
     Args:
@@ -20,6 +22,7 @@ def rows_of(path: str, kind: str, shown: str, text: str) -> Iterator[tuple[int, 
         kind: "csv", "tsv", "jsonl", "txt" or "conll".
         shown: its name for messages.
         text: name of the column that the lines of a txt file are.
+        conll: in which columns of a CoNLL file the tokens and the tags stand, counted from 0, or from -1 at the end.
 
     Raises:
         InputError: with file and line.
@@ -33,7 +36,7 @@ def rows_of(path: str, kind: str, shown: str, text: str) -> Iterator[tuple[int, 
         elif kind == "txt":
             yield from ((number, {text: line}) for number, line in enumerate(_stripped(lines), 1))
         else:
-            yield from _conll(lines)
+            yield from _conll(lines, shown, *conll)
 
 
 def _open(path: str) -> BinaryIO:
@@ -98,18 +101,31 @@ def _json_lines(lines: Iterator[str], shown: str) -> Iterator[tuple[int, dict[st
         yield number, row
 
 
-def _conll(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    tokens: list[str] = []
-    tags: list[str] = []
-    start = number = 0
+def _conll(lines: Iterator[str], shown: str, token: int, tag: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Sentences of one token a line, an empty line after each; the columns are parted by tabs, else by blanks."""
+    sentence: dict[str, list[str]] = {}
+    start = width = 0
     for number, line in enumerate(_stripped(lines), 1):
-        parts = line.split()
-        if parts and parts[0] != "-DOCSTART-":
-            start = start if tokens else number
-            tokens.append(parts[0])
-            tags.append(parts[-1])
-        elif tokens:
-            yield start, {"tokens": tokens, "tags": tags}
-            tokens, tags = [], []
-    if tokens:
-        yield start, {"tokens": tokens, "tags": tags}
+        parts = line.split("\t") if "\t" in line else line.strip(" ").split()
+        if not line.strip() or parts[0] == "-DOCSTART-":
+            if sentence:
+                yield start, sentence
+            sentence = {}
+            continue
+        width = width or len(parts)
+        if len(parts) != width:
+            raise InputError(
+                f"{shown}, line {number}: {len(parts)} column{'s' * (len(parts) != 1)} where the lines before have "
+                f"{width}; every token needs the same columns, parted by tabs or blanks."
+            )
+        if not all(-width <= column < width for column in (token, tag)):
+            raise InputError(
+                f"{shown}, line {number}: {width} column{'s' * (width != 1)}, so that --data.token_column {token} or "
+                f"--data.tag_column {tag} is beyond them."
+            )
+        start = start if sentence else number
+        sentence.setdefault("tokens", []).append(parts[token])
+        if width > 1:
+            sentence.setdefault("tags", []).append(parts[tag])
+    if sentence:
+        yield start, sentence

@@ -11,8 +11,8 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,34 @@ class Fields:
         optional: fields that may be missing or null, such as the label at prediction.
         names: values of the label column → label names.
         label: the field that holds the label, if any.
+        kinds: what a field holds where that is not a text: "texts" a list of them, "spans" a list of
+            `{"start", "end", "label"}`.
+        check: (record, where it stands) → None; raises InputError for a record that makes no sense. A function of a
+            module, since what was read is cached under its name.
+        conll: columns of the tokens and of the tags in CoNLL files.
     """
 
     columns: Mapping[str, str]
     optional: tuple[str, ...] = ()
     names: Mapping[str, str] | None = None
     label: str | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[dict[str, Any], str], None] | None = None
+    conll: tuple[int, int] = (0, -1)
+
+    def record(self, row: Mapping[str, Any], columns: Mapping[str, str], line: int, where: str) -> dict[str, Any]:
+        """A row of a source → a record.
+
+        Raises:
+            InputError: a value is not of its kind, or the check fails.
+        """
+        record: dict[str, Any] = {"line": line}
+        for name in self.columns:
+            value = row.get(columns[name]) if name in columns else None
+            record[name] = _KINDS[self.kinds.get(name, "text")](value, f'{where}: "{columns.get(name)}"')
+        if self.check is not None:
+            self.check(record, where)
+        return record
 
 
 class _NoLabelsError(InputError):
@@ -187,21 +209,17 @@ def _read_file(path: Path, format: str, fields: Fields) -> Records:
 def _stored(key: dict[str, Any], kind: str, fields: Fields, shown: str) -> Any:
     datasets = _datasets()
 
-    features = {name: datasets.Value("string") for name in fields.columns}
-    if kind == "conll":
-        features = {name: datasets.List(datasets.Value("string")) for name in fields.columns}
-    features["line"] = datasets.Value("int64")
+    text = datasets.Value("string")
+    place = datasets.Value("int64")
+    spans = datasets.List({"start": place, "end": place, "label": text})
+    types = {"text": text, "texts": datasets.List(text), "spans": spans}
+    features = {name: types[fields.kinds.get(name, "text")] for name in fields.columns}
+    features["line"] = place
     try:
         return datasets.Dataset.from_generator(
             _generate,
             features=datasets.Features(features),
-            gen_kwargs={
-                **key,
-                "kind": kind,
-                "columns": dict(fields.columns),
-                "optional": fields.optional,
-                "shown": shown,
-            },
+            gen_kwargs={**key, "kind": kind, "shown": shown, "fields": vars(fields)},
         )
     except Exception as error:
         cause: BaseException | None = error
@@ -213,28 +231,20 @@ def _stored(key: dict[str, Any], kind: str, fields: Fields, shown: str) -> Any:
 
 
 def _generate(
-    path: str,
-    size: int,
-    modified: int,
-    kind: str,
-    columns: dict[str, str],
-    optional: tuple[str, ...],
-    shown: str,
+    path: str, size: int, modified: int, kind: str, shown: str, fields: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
+    """The records of a file; all arguments are part of the cache's key."""
+    wanted = Fields(**fields)
+    columns = {name: name for name in wanted.columns} if kind == "conll" else wanted.columns
     count = 0
-    for line, row in rows_of(path, kind, shown, text=next(iter(columns.values()))):
-        if count == 0:
-            for name, column in columns.items():
-                if column not in row and name not in optional:
-                    raise _no_column(shown, name, column, row)
-        count += 1
-        record: dict[str, Any] = {"line": line}
+    for line, row in rows_of(path, kind, shown, next(iter(columns.values())), wanted.conll):
         for name, column in columns.items():
-            value = row.get(column)
-            if value is None and column not in row and name not in optional:
+            if column not in row and name not in wanted.optional:
+                if count == 0:
+                    raise _no_column(shown, name, column, row)
                 raise InputError(f'{shown}, line {line}: the field "{column}" is missing.')
-            record[name] = value if isinstance(value, list) else _as_text(value)
-        yield record
+        count += 1
+        yield wanted.record(row, columns, line, f"{shown}, line {line}")
     if count == 0:
         raise InputError(f"{shown} holds no rows.")
 
@@ -246,12 +256,36 @@ def _no_column(shown: str, name: str, column: str, there: Iterable[str]) -> Inpu
     )
 
 
-def _as_text(value: Any) -> str | None:
+def _as_text(value: Any, where: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
         return str(value).lower()
     return str(value)
+
+
+def _as_texts(value: Any, where: str) -> list[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, (str, int, float)) for item in value):
+        raise InputError(f'{where} must be a list of texts, such as ["Ada", "met"].')
+    return [str(item) for item in value]
+
+
+def _as_spans(value: Any, where: str) -> list[dict[str, Any]] | None:
+    if value is None:
+        return None
+    spans = []
+    for item in value if isinstance(value, (list, tuple)) else [value]:
+        item = dict(zip(("start", "end", "label"), item, strict=False)) if isinstance(item, (list, tuple)) else item
+        span = {name: item.get(name) for name in ("start", "end", "label")} if isinstance(item, dict) else {}
+        if [type(part) for part in span.values()] != [int, int, str] or not span["label"]:
+            raise InputError(f'{where} must be a list of entities such as {{"start": 0, "end": 3, "label": "person"}}.')
+        spans.append(span)
+    return spans
+
+
+_KINDS: dict[str, Callable[[Any, str], Any]] = {"text": _as_text, "texts": _as_texts, "spans": _as_spans}
 
 
 def _read_stdin(format: str, fields: Fields) -> Records:
@@ -305,29 +339,31 @@ def _hub_places(source: str) -> dict[str, Any]:
 
 def _from_table(rows: Any, fields: Fields, shown: str) -> Records:
     """A table that `datasets` read itself: columns chosen and renamed, labels as names."""
-    datasets = _datasets()
-
     for name, column in fields.columns.items():
         if column not in rows.column_names and name not in fields.optional:
             raise _no_column(shown, name, column, rows.column_names)
     present = {name: column for name, column in fields.columns.items() if column in rows.column_names}
-    decode = {
-        name: rows.features[column].int2str
-        for name, column in present.items()
-        if isinstance(rows.features[column], datasets.ClassLabel)
-    }
+    names = {column: _names_of(rows.features[column]) for column in present.values()}
 
     def convert(row: dict[str, Any], index: int) -> dict[str, Any]:
-        record: dict[str, Any] = {"line": index + 1}
-        for name in fields.columns:
-            value = row[present[name]] if name in present else None
-            if name in decode and value is not None:
-                value = decode[name](value) if value >= 0 else None
-            record[name] = value if isinstance(value, list) else _as_text(value)
-        return record
+        decoded = {column: name(row[column]) for column, name in names.items()}
+        return fields.record(decoded, present, index + 1, f"{shown}, row {index + 1}")
 
     rows = rows.map(convert, with_indices=True, remove_columns=rows.column_names)
     return _labelled(rows, fields, shown)
+
+
+def _names_of(feature: Any) -> Callable[[Any], Any]:
+    """Classes → their names, also in lists; other values as they are."""
+    datasets = _datasets()
+
+    def name(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [name(item) for item in value]
+        return inner.int2str(value) if value is not None and value >= 0 else None
+
+    inner = getattr(feature, "feature", feature)
+    return name if isinstance(inner, datasets.ClassLabel) else lambda value: value
 
 
 def _labelled(rows: Any, fields: Fields, shown: str) -> Records:

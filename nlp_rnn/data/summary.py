@@ -29,9 +29,13 @@ def data_table(splits: Mapping[str, Records], batches: Mapping[str, Batches]) ->
 
 
 def _labels(records: Records) -> str:
-    if not len(records) or "label" not in records[0]:
+    first = records[0] if len(records) else {}
+    if "entities" in first:
+        counts = Counter(entity["label"] for entities in records.column("entities") for entity in entities)
+    elif "label" in first:
+        counts = Counter(records.column("label"))
+    else:
         return ""
-    counts = Counter(records.column("label"))
     shown = [f"{label} {count:,}" for label, count in counts.most_common(6)]
     return ", ".join(shown) + (f", and {len(counts) - 6} more" if len(counts) > 6 else "")
 
@@ -41,6 +45,6 @@ def _noted(records: Records, batches: Batches) -> str:
     if len(records) and "text" in records[0]:
         empty = sum(1 for text in records.column("text") if not (text or "").strip())
         facts += [f"{empty:,} empty texts"] if empty else []
-    facts += [f"{batches.cut:,} cut to data.max_tokens"] if batches.cut else []
+    facts += [f"{batches.cut:,} longer than data.max_tokens"] if batches.cut else []
     facts += [records.note] if records.note else []
     return "; ".join(facts)

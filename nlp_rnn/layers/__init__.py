@@ -1,18 +1,26 @@
-"""Keras layers for sequences of tokens: embedding, recurrent layers, their stack, attention, pooling."""
+"""Keras layers for sequences of tokens: embedding, recurrent layers, their stack, attention, pooling, CRF."""
 
 from nlp_rnn.layers.attention import AdditivePooling
-from nlp_rnn.layers.embedding import TokenEmbedding
+from nlp_rnn.layers.crf import CRF, CRFLoss, TokenCrossEntropy, log_partition, marginals, viterbi
+from nlp_rnn.layers.embedding import CharacterEmbedding, TokenEmbedding
 from nlp_rnn.layers.pooling import SequencePooling
 from nlp_rnn.layers.recurrent import GRU, LSTM, SimpleRNN, kernel_of
 from nlp_rnn.layers.stack import RecurrentStack
 
 __all__ = [
+    "CRF",
     "GRU",
     "LSTM",
     "AdditivePooling",
+    "CRFLoss",
+    "CharacterEmbedding",
     "RecurrentStack",
     "SequencePooling",
     "SimpleRNN",
+    "TokenCrossEntropy",
     "TokenEmbedding",
     "kernel_of",
+    "log_partition",
+    "marginals",
+    "viterbi",
 ]

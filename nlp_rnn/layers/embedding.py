@@ -1,15 +1,18 @@
-"""Vectors for tokens."""
+"""Vectors for tokens, and for words from their characters."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
+from keras import ops
+
+from nlp_rnn.layers.stack import RecurrentStack
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
 class TokenEmbedding(keras.layers.Embedding):
-    """A table of vectors, with the two dropouts that suit it.
+    """A table of vectors, with what keeps a model from learning rare words by heart.
 
     Args:
         input_dim: size of the vocabulary.
@@ -18,6 +21,11 @@ class TokenEmbedding(keras.layers.Embedding):
             Composition Rivals Syntactic Methods for Text Classification").
         dropout: probability that a component is dropped, for all tokens of a sequence alike (Gal and
             Ghahramani 2016, arXiv:1512.05287).
+        fixed: how many of the vectors, from the last, are never trained on: those of words that training does not
+            see, which would cost the optimizer time and gain nothing.
+        rare: (first, end) of the ids of rare tokens.
+        replace_rare: probability that a rare token is read as the unknown one, id 1, so that this has a vector worth
+            having (Lample et al. 2016, arXiv:1603.01360).
         **kwargs: those of `keras.layers.Embedding`.
 
     Call arguments:
@@ -34,20 +42,152 @@ class TokenEmbedding(keras.layers.Embedding):
     """
 
     def __init__(
-        self, input_dim: int, output_dim: int, word_dropout: float = 0.0, dropout: float = 0.0, **kwargs: Any
+        self,
+        input_dim: int,
+        output_dim: int,
+        word_dropout: float = 0.0,
+        dropout: float = 0.0,
+        fixed: int = 0,
+        rare: tuple[int, int] = (0, 0),
+        replace_rare: float = 0.0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(input_dim, output_dim, **kwargs)
-        self.word_dropout = word_dropout
-        self.dropout = dropout
+        if not 0 <= fixed < input_dim:
+            raise ValueError(f"fixed must be at least 0 and below input_dim, {input_dim}; it is {fixed}.")
+        super().__init__(input_dim - fixed, output_dim, **kwargs)
+        self.word_dropout, self.dropout, self.fixed = word_dropout, dropout, fixed
+        self.rare, self.replace_rare = list(rare), replace_rare
         self._drop_words = keras.layers.Dropout(word_dropout, noise_shape=(None, None, 1), dtype=self.dtype_policy)
         self._drop_components = keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy)
+        self._seed = keras.random.SeedGenerator() if replace_rare else None
+        self.fixed_part = None
+        if fixed:
+            options: dict[str, Any] = {"trainable": False, "dtype": self.dtype_policy, "name": "fixed"}
+            self.fixed_part = keras.layers.Embedding(fixed, output_dim, **options)
+
+    def build(self, inputs_shape: Any = None) -> None:
+        super().build(inputs_shape)
+        if self.fixed_part is not None:
+            self.fixed_part.build(inputs_shape)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        vectors = self._drop_words(super().call(inputs), training=training)
+        ids = ops.cast(inputs, "int32")
+        if training and self.replace_rare:
+            first, end = self.rare
+            drawn = keras.random.uniform(ops.shape(ids), seed=self._seed) < self.replace_rare
+            ids = ops.where((ids >= first) & (ids < end) & drawn, 1, ids)
+        vectors = self._drop_words(self._look_up(ids), training=training)
         return self._drop_components(vectors, training=training)
+
+    def _look_up(self, ids: Any) -> Any:
+        if self.fixed_part is None:
+            return super().call(ids)
+        trained = super().call(ops.minimum(ids, self.input_dim - 1))
+        fixed = self.fixed_part(ops.maximum(ids - self.input_dim, 0))
+        return ops.where(ops.expand_dims(ids < self.input_dim, -1), trained, fixed)
+
+    def assign(self, table: Any) -> None:
+        """Sets all vectors, `[input_dim, output_dim]`."""
+        self.embeddings.assign(table[: self.input_dim])
+        if self.fixed_part is not None:
+            self.fixed_part.embeddings.assign(table[self.input_dim :])
 
     def compute_output_spec(self, inputs: Any, training: bool = False) -> keras.KerasTensor:
         return super().compute_output_spec(inputs)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "word_dropout": self.word_dropout, "dropout": self.dropout}
+        names = ("word_dropout", "dropout", "fixed", "rare", "replace_rare")
+        own = {name: getattr(self, name) for name in names}
+        return {**super().get_config(), **own, "input_dim": self.input_dim + self.fixed}
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class CharacterEmbedding(keras.layers.Layer):
+    """Words as vectors made from their characters, so that spelling speaks where a word was never seen.
+
+    Args:
+        input_dim: number of characters.
+        output_dim: dimensions of a character's vector.
+        units: features of a word.
+        kind: "cnn", convolutions over `width` characters and their maximum over the word (Ma and Hovy 2016,
+            arXiv:1603.01354); "lstm", the last states of an LSTM in each direction (Lample et al. 2016,
+            arXiv:1603.01360), `units` even.
+        width: characters that a convolution sees.
+        dropout: dropout on the characters' vectors.
+
+    Call arguments:
+        characters: int32 ids `[batch, time, characters]`, right-padded with 0.
+        training: whether to drop.
+
+    Returns:
+        `[batch, time, units]`.
+
+    Example:
+
+    >>> CharacterEmbedding(100, 8, 16)(keras.ops.ones((2, 5, 7), "int32")).shape
+    TensorShape([2, 5, 16])
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int = 30,
+        units: int = 30,
+        kind: str = "cnn",
+        width: int = 3,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        if kind not in ("cnn", "lstm"):
+            raise ValueError(f'kind is "{kind}"; it must be "cnn" or "lstm".')
+        self.input_dim, self.output_dim, self.units, self.kind = input_dim, output_dim, units, kind
+        self.width, self.dropout = width, dropout
+        self.table = keras.layers.Embedding(input_dim, output_dim, dtype=self.dtype_policy, name="table")
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
+        if kind == "cnn":
+            # The vectors of `width` characters side by side: one matrix product does the convolution.
+            self.convolution = keras.layers.Dense(units, dtype=self.dtype_policy, name="convolution")
+        else:
+            self.stack = RecurrentStack("lstm", units // 2, dtype=self.dtype_policy, name="stack")
+
+    def build(self, characters_shape: Any) -> None:
+        self.table.build((None, None))
+        if self.kind == "cnn":
+            self.convolution.build((None, None, self.width * self.output_dim))
+        else:
+            self.stack.build((None, None, self.output_dim))
+        self.built = True
+
+    def call(self, characters: Any, training: bool = False) -> Any:
+        batch, time, length = ops.shape(characters)
+        words = ops.reshape(characters, (-1, length))
+        vectors = self.drop(self.table(words), training=training)
+        mask = ops.not_equal(words, 0)
+        if self.kind == "cnn":
+            found = self._convolve(vectors, mask, length)
+        else:
+            mask = mask | (ops.arange(length) == 0)  # padding has one character, since cuDNN takes no empty rows
+            _, states = self.stack(vectors, mask=mask, training=training)
+            found = self.stack.last_output(states)
+        return ops.reshape(found, (batch, time, self.units))
+
+    def _convolve(self, vectors: Any, mask: Any, length: Any) -> Any:
+        before = (self.width - 1) // 2
+        vectors = vectors * ops.cast(mask[..., None], vectors.dtype)
+        padded = ops.pad(vectors, ((0, 0), (before, self.width - 1 - before), (0, 0)))
+        windows = ops.concatenate([padded[:, k : k + length] for k in range(self.width)], axis=-1)
+        found = self.convolution(windows)
+        low = ops.cast(ops.where(mask, 0.0, -1e4)[..., None], found.dtype)
+        return ops.tanh(ops.max(found + low, axis=1))
+
+    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
+        """Masks are passed as arguments; none is attached to what comes out."""
+
+    def compute_output_shape(self, characters_shape: Any) -> tuple[int | None, ...]:
+        return (*characters_shape[:2], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("input_dim", "output_dim", "units", "kind", "width", "dropout")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -42,10 +42,14 @@ def expected_calibration_error(probabilities: np.ndarray, targets: np.ndarray, b
     >>> expected_calibration_error(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]))
     0.5
     """
-    confidence, predicted = probabilities.max(-1), probabilities.argmax(-1)
-    bin_of = np.clip((confidence * bins).astype(int), 0, bins - 1)
-    gaps = np.bincount(bin_of, (predicted == targets) - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / max(len(targets), 1))
+    return confidence_error(probabilities.max(-1), probabilities.argmax(-1) == targets, bins)
+
+
+def confidence_error(confidences: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+    """The same from the confidence of each prediction and whether it is right."""
+    bin_of = np.clip((confidences * bins).astype(int), 0, bins - 1)
+    gaps = np.bincount(bin_of, correct - confidences, minlength=bins)
+    return float(np.abs(gaps).sum() / max(len(confidences), 1))
 
 
 def cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:

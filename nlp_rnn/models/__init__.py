@@ -2,5 +2,6 @@
 
 from nlp_rnn import layers
 from nlp_rnn.models.classifier import ClassifierHead, TextClassifier
+from nlp_rnn.models.tagger import Tagger, TaggingHead, WordEmbedding
 
-__all__ = ["ClassifierHead", "TextClassifier", "layers"]
+__all__ = ["ClassifierHead", "Tagger", "TaggingHead", "TextClassifier", "WordEmbedding", "layers"]

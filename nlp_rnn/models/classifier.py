@@ -10,6 +10,7 @@ from keras import ops
 
 from nlp_rnn.layers.pooling import SequencePooling
 from nlp_rnn.metrics.classification import fit_temperature
+from nlp_rnn.models.parts import PartsModel
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -81,7 +82,7 @@ class ClassifierHead(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class TextClassifier(keras.Model):
+class TextClassifier(PartsModel):
     """Classifies sequences of tokens.
 
     Args:
@@ -104,35 +105,16 @@ class TextClassifier(keras.Model):
     TensorShape([2, 3])
     """
 
-    def __init__(
-        self,
-        embedding: keras.layers.Layer,
-        stack: keras.layers.Layer,
-        head: keras.layers.Layer,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.embedding, self.stack, self.head = embedding, stack, head
-
-    def build(self, features_shape: Any = None) -> None:
-        shapes = {
-            self.embedding: (None, None),
-            self.stack: (None, None, self.embedding.output_dim),
-            self.head: (None, None, self.stack.output_size),
-        }
-        for part, shape in shapes.items():
-            if not part.built:  # parts that were loaded come built
-                part.build(shape)
-        self.built = True
-
     def call(self, features: dict[str, Any], training: bool = False) -> Any:
-        sequence, mask, last = self._encode(features, training)
+        sequence, mask, state = self.encode(features, training)
+        last = self.stack.last_output(state)
         return self.head(sequence, mask=mask, last=last, training=training)
 
     def infer(self, features: dict[str, Any]) -> dict[str, Any]:
         """What a prediction is made from: "logits" `[batch, classes]` and the "weights" of the tokens
         `[batch, time]` in the pooling."""
-        sequence, mask, last = self._encode(features, False)
+        sequence, mask, state = self.encode(features, False)
+        last = self.stack.last_output(state)
         vector, weights = self.head.pooling(sequence, mask=mask, last=last)
         return {"logits": self.head.classify(vector), "weights": weights}
 
@@ -140,24 +122,3 @@ class TextClassifier(keras.Model):
         """Fits the head's temperature to logits `[records, classes]` of this model and one-hot targets."""
         uncalibrated = logits * float(self.head.temperature.numpy())
         self.head.temperature.assign(fit_temperature(uncalibrated, targets.argmax(-1)))
-
-    def _encode(self, features: dict[str, Any], training: bool) -> tuple[Any, Any, Any]:
-        tokens = features["tokens"]
-        mask = ops.not_equal(tokens, 0)
-        vectors = self.embedding(tokens, training=training)
-        sequence, final_state = self.stack(vectors, mask=mask, training=training)
-        return sequence, mask, self.stack.last_output(final_state)
-
-    def get_config(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name) for name in ("embedding", "stack", "head")}
-        serialized = {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
-        return {**super().get_config(), **serialized}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TextClassifier:
-        config = dict(config)
-        for name in ("embedding", "stack", "head"):
-            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-        model = cls(**config)
-        model.build()
-        return model

@@ -20,12 +20,14 @@ class Assets:
         labels: names of the classes, in the order of the outputs.
         vectors: initial embedding table `[vocabulary, dimensions]`; used at the start of training, not saved.
         notes: what is worth saying about how they came about.
+        facts: whatever else a task must remember, as plain values.
     """
 
     tokenizers: Mapping[str, Any]
     labels: tuple[str, ...] = ()
     vectors: Any = None
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tokenizer(self) -> Any:
@@ -33,12 +35,15 @@ class Assets:
         return self.tokenizers["tokenizer"]
 
     def save(self, folder: Path) -> None:
-        """Writes `labels.json` and a folder per tokenizer."""
+        """Writes `labels.json`, `facts.json` if there are any, and a folder per tokenizer."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, tokenizer in self.tokenizers.items():
             tokenizer.save(folder / name)
         labels = json.dumps(list(self.labels), ensure_ascii=False)
         (folder / "labels.json").write_text(labels + "\n", encoding="utf-8")
+        if self.facts:
+            facts = json.dumps(dict(self.facts), ensure_ascii=False)
+            (folder / "facts.json").write_text(facts + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Assets:
@@ -51,10 +56,12 @@ class Assets:
 
         try:
             labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+            path = folder / "facts.json"
+            facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         except (OSError, ValueError):
             raise InputError(f"{folder} is not complete; train again or copy the run anew.") from None
         tokenizers = {path.parent.name: load_tokenizer(path.parent) for path in folder.glob("*/tokenizer.json")}
-        return cls(tokenizers, tuple(labels))
+        return cls(tokenizers, tuple(labels), facts=facts)
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,10 @@ class Task:
         build: (config, assets) → `keras.Model`.
         loss: config → `keras.losses.Loss`, or None where the model's own `compute_loss` knows.
         decode: (outputs of `model.infer` by record, records, assets) → predictions.
-        metrics: (records, predictions, outputs) → flat dict; the first key drives early stopping.
+        metrics: (records, predictions, outputs, assets) → flat dict; the first key drives early stopping.
         signatures: (config, model, assets) → `tf.function`s of the SavedModel by name.
         show: (prediction, record or None) → one line for a person; with a record, whether it was right.
+        errors: (records, predictions, count) → lines on the mistakes that matter most.
         commands: extra verbs: name → function (run, arguments, how the verb was called) → exit code.
     """
 
@@ -90,4 +98,5 @@ class Task:
     metrics: Callable[..., dict[str, Any]]
     signatures: Callable[..., dict[str, Any]]
     show: Callable[..., str] = str
+    errors: Callable[..., list[str]] | None = None
     commands: Mapping[str, Callable[..., int]] = field(default_factory=dict)

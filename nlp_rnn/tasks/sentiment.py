@@ -115,17 +115,15 @@ def read(config: Config, split: str) -> Records | None:
 def assets(config: Config, records: Records) -> Assets:
     """Learns the tokenizer and collects the labels."""
     from nlp_rnn.text.tokenizers import train_tokenizer
+    from nlp_rnn.text.vectors import extra_words, vectors_for
 
     labels = _labels(config, records)
-    settings, notes, vectors = config.tokenizer, [], None
+    extra = extra_words(config.embedding, config.tokenizer)
+    tokenizer = train_tokenizer(config.tokenizer, records.column("text"), extra)
     if not config.embedding.vectors:
-        tokenizer = train_tokenizer(settings, records.column("text"))
-    else:
-        from nlp_rnn.text.vectors import vectors_for
-
-        tokenizer, vectors, note = vectors_for(config.embedding, settings, records.column("text"), config.train.seed)
-        notes.append(note)
-    return Assets({"tokenizer": tokenizer}, labels, vectors, tuple(notes))
+        return Assets({"tokenizer": tokenizer}, labels)
+    vectors, note = vectors_for(config.embedding, tokenizer, config.train.seed)
+    return Assets({"tokenizer": tokenizer}, labels, vectors, (note,))
 
 
 def batches(config: Config, assets: Assets, records: Records, seed: int | None) -> Batches:
@@ -163,6 +161,7 @@ def build(config: Config, assets: Assets) -> Any:
             embedding.size,
             word_dropout=embedding.word_dropout,
             dropout=embedding.dropout,
+            fixed=getattr(assets.tokenizer, "extra", 0),
             trainable=embedding.trainable,
             dtype=dtype,
             name="embedding",
@@ -185,7 +184,7 @@ def build(config: Config, assets: Assets) -> Any:
     )
     model.build()
     if assets.vectors is not None:
-        model.embedding.embeddings.assign(assets.vectors)
+        model.embedding.assign(assets.vectors)
     return model
 
 
@@ -210,7 +209,7 @@ def decode(outputs: dict[str, Any], records: Records, assets: Assets) -> list[Se
     ]
 
 
-def metrics(records: Records, predictions: list[Sentiment], outputs: dict[str, Any]) -> dict[str, Any]:
+def metrics(records: Records, predictions: list[Sentiment], outputs: dict[str, Any], assets: Assets) -> dict[str, Any]:
     """Accuracy, macro-F1, per class, calibration."""
     import numpy as np
 

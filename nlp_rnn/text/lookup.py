@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,11 +14,39 @@ import tensorflow as tf
 
 from nlp_rnn.text.normalization import REPLACEMENT, Normalizer, code_points_at
 from nlp_rnn.text.ragged import keep, position_in_row
-from nlp_rnn.text.tokenizer import SPECIAL, UNKNOWN, Tokenizer, as_tensor, in_chunks
+from nlp_rnn.text.tokenizer import SPECIAL, UNKNOWN, Tokenizer, as_tensor, in_chunks, source_spans
 
-# Letters, marks and digits, with apostrophes inside; or any one other sign. RE2's \w and \s are ASCII only.
-_WORD = r"[\p{L}\p{M}\p{N}]+(?:['’][\p{L}\p{M}]+)*|[^\p{L}\p{M}\p{N}\p{Z}\p{Cc}]"
+# RE2's \w and \s are ASCII only. Every pattern ends with "or any one other visible sign".
+_SIGN = r"[^\p{L}\p{M}\p{N}\p{Z}\p{Cc}]"
+_RUN = r"[\p{L}\p{M}\p{N}]+"
+_CLITIC = r"['’](?i:s|t|d|m|ll|re|ve)\b"
+_NUMBER = r"\p{N}+(?:[.,:/]\p{N}+)+"
+_ABBREVIATION = r"(?:\p{L}\.){2,}"
+_LETTERS = r"(?:[DOdLl]['’]\p{Lu})?" + _RUN  # O'Neill, D'Angelo
+WORDS = {
+    "unicode": rf"{_RUN}(?:['’][\p{{L}}\p{{M}}]+)*|{_SIGN}",
+    "fine": rf"{_CLITIC}|{_NUMBER}|{_ABBREVIATION}|{_LETTERS}|{_SIGN}",
+    "treebank": rf"{_CLITIC}|{_NUMBER}|{_ABBREVIATION}|{_LETTERS}(?:[-‐–]{_RUN})*|{_SIGN}",
+    "whitespace": r"[^\p{Z}\p{Cc}]+",
+}
 _SPACES = r"[\p{Z}\p{Cc}]+"
+_LINE_BREAK = r"[\p{Z}\p{Cc}]*[\n\r\x{85}\x{2028}\x{2029}][\p{Z}\p{Cc}]*"
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """The words of texts, normalised but not lower-cased.
+
+    Args:
+        words: strings `[batch, (words)]`.
+        starts, ends: int64 code points of the text as given.
+        after_break: flat booleans, whether a line break stands before a word.
+    """
+
+    words: tf.RaggedTensor
+    starts: tf.RaggedTensor
+    ends: tf.RaggedTensor
+    after_break: tf.Tensor
 
 
 class WordTokenizer(Tokenizer):
@@ -26,8 +55,12 @@ class WordTokenizer(Tokenizer):
     Args:
         vocabulary: the words, most frequent first; word `i` has id `i + 4`.
         normalizer: applied to every text first.
-        split: "unicode" takes runs of letters, marks and digits, and every other visible sign by itself;
-            "whitespace" takes whatever stands between white space, for text that is tokenised already.
+        split: "unicode" takes runs of letters, marks and digits, and every other visible sign by itself; "fine" also
+            parts words from what an apostrophe adds to them (Ada|'s) and keeps numbers and abbreviations whole (3.50,
+            U.N.); "treebank" is "fine" with hyphenated words whole; "whitespace" takes whatever stands between white
+            space, for text that is tokenised already.
+        frequent: how many of the words, from the first, training saw more than once; None where that is not known.
+        extra: how many of the words, from the last, training never saw.
 
     Example:
 
@@ -38,10 +71,17 @@ class WordTokenizer(Tokenizer):
 
     kind = "word"
 
-    def __init__(self, vocabulary: Sequence[str], normalizer: Normalizer | None = None, split: str = "unicode") -> None:
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        normalizer: Normalizer | None = None,
+        split: str = "unicode",
+        frequent: int | None = None,
+        extra: int = 0,
+    ) -> None:
         super().__init__(normalizer or Normalizer())
         self.vocabulary = list(vocabulary)
-        self.split = split
+        self.split, self.frequent, self.extra = split, frequent, extra
         keys = tf.constant(["", *self.vocabulary])  # "" is no word: a table may not be empty
         ids = tf.concat([[UNKNOWN], tf.range(SPECIAL, self.size)], 0)
         entries = tf.lookup.KeyValueTensorInitializer(keys, tf.cast(ids, tf.int64))
@@ -59,14 +99,48 @@ class WordTokenizer(Tokenizer):
     ) -> WordTokenizer:
         """Takes the most frequent words of the texts, then the `extra` words beyond them (not counted in `size`)."""
         tokenizer = cls([], normalizer, split)
-        words = _most_common(texts, tokenizer._split_traced(), size - SPECIAL, min_count)
+        counted = _most_common(texts, tokenizer._split_traced(), size - SPECIAL, min_count)
+        return tokenizer._with(counted, extra)
+
+    def from_words(
+        self, words: Iterable[str], size: int, min_count: int = 1, extra: Iterable[str] = ()
+    ) -> WordTokenizer:
+        """The same with the most frequent of words that were split already, by `words` or elsewhere."""
+        return self._with(_most_common(words, self._folded, size - SPECIAL, min_count), extra)
+
+    def _with(self, counted: list[tuple[str, int]], extra: Iterable[str]) -> WordTokenizer:
+        words = [word for word, _ in counted]
         known = set(words)
-        words += [word for word in dict.fromkeys(extra) if word not in known]
-        return cls(words, tokenizer.normalizer, split)
+        added = [word for word in dict.fromkeys(extra) if word not in known]
+        frequent = sum(count > 1 for _, count in counted)
+        return WordTokenizer(words + added, self.normalizer, self.split, frequent, len(added))
 
     @property
     def size(self) -> int:
         return SPECIAL + len(self.vocabulary)
+
+    def words(self, texts: tf.Tensor) -> Words:
+        """Strings `[batch]` → their words and where they stand, for use in a graph; rows may be empty."""
+        cased = dataclasses.replace(self.normalizer, lowercase=False)
+        normalized, starts, ends = cased.with_offsets(texts)
+        words, first, last = self._split_with_gaps(normalized)
+        breaks = tf.strings.regex_full_match(words.values, _LINE_BREAK)
+        is_word = self._is_word(words.values)
+        after_break = tf.boolean_mask(tf.concat([[False], breaks[:-1]], 0), is_word)
+        words, first, last = (keep(part, is_word) for part in (words, first, last))
+        first, last = code_points_at(normalized, first), code_points_at(normalized, last)
+        return Words(words, *source_spans(first, last, starts, ends), after_break)
+
+    def cased(self, words: tf.Tensor) -> tf.Tensor:
+        """Normalises words that were given as such, without lower-casing them."""
+        return dataclasses.replace(self.normalizer, lowercase=False)(words)
+
+    def ids_of(self, words: tf.Tensor) -> tf.Tensor:
+        """Words as `words` gives them, flat → int32 ids."""
+        return tf.cast(self._table.lookup(self._folded(words)), tf.int32)
+
+    def _folded(self, words: tf.Tensor) -> tf.Tensor:
+        return tf.strings.lower(words, encoding="utf-8") if self.normalizer.lowercase else words
 
     def _split_traced(self) -> Callable[[tf.Tensor], tf.Tensor]:
         def split(texts: tf.Tensor) -> tf.Tensor:
@@ -75,14 +149,20 @@ class WordTokenizer(Tokenizer):
         return tf.function(split, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 
     def _split(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        words, starts, ends = self._split_with_gaps(texts)
+        wanted = self._is_word(words.values)
+        return keep(words, wanted), keep(starts, wanted), keep(ends, wanted)
+
+    def _split_with_gaps(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Words and the white space between them, with byte offsets."""
         import tensorflow_text as tf_text
 
-        # The words are the "delimiters", which are kept; what stands between them is white space.
-        kept = _WORD if self.split == "unicode" else r"[^\p{Z}\p{Cc}]+"
-        words, starts, ends = tf_text.regex_split_with_offsets(texts, kept, kept)
-        is_word = tf.logical_not(tf.strings.regex_full_match(words.values, _SPACES))
-        wanted = is_word & (words.values != "")
-        return keep(words, wanted), keep(starts, wanted), keep(ends, wanted)
+        # The words are the "delimiters", which are kept.
+        return tf_text.regex_split_with_offsets(texts, WORDS[self.split], WORDS[self.split])
+
+    @staticmethod
+    def _is_word(pieces: tf.Tensor) -> tf.Tensor:
+        return ~tf.strings.regex_full_match(pieces, _SPACES) & (pieces != "")
 
     def _lookup(self, words: tf.RaggedTensor) -> tf.RaggedTensor:
         return words.with_values(tf.cast(self._table.lookup(words.values), tf.int32))
@@ -99,7 +179,7 @@ class WordTokenizer(Tokenizer):
         return tf.strings.reduce_join(tf.gather(words, ids), axis=1, separator=" ")
 
     def _options(self) -> dict[str, Any]:
-        return {"split": self.split}
+        return {"split": self.split, "frequent": self.frequent, "extra": self.extra}
 
     def _save_vocabulary(self, folder: Path) -> None:
         _write_json(folder / "vocabulary.json", self.vocabulary)
@@ -133,7 +213,8 @@ class CharacterTokenizer(Tokenizer):
         def split(strings: tf.Tensor) -> tf.Tensor:
             return tf.strings.unicode_split(normalizer(strings), "UTF-8").values
 
-        return cls(_most_common(texts, split, size - SPECIAL, min_count), normalizer)
+        counted = _most_common(texts, split, size - SPECIAL, min_count)
+        return cls([character for character, _ in counted], normalizer)
 
     @property
     def size(self) -> int:
@@ -192,12 +273,14 @@ class ByteTokenizer(Tokenizer):
 _BYTES = [bytes([b]) for b in range(256)]
 
 
-def _most_common(texts: Iterable[str], split: Callable[[tf.Tensor], tf.Tensor], size: int, min_count: int) -> list[str]:
+def _most_common(
+    texts: Iterable[str], split: Callable[[tf.Tensor], tf.Tensor], size: int, min_count: int
+) -> list[tuple[str, int]]:
     counts: Counter[bytes] = Counter()
     for batch in in_chunks(texts, 1000):
         counts.update(split(as_tensor(batch)).numpy().tolist())
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [word.decode("utf-8") for word, count in ranked[: max(size, 0)] if count >= min_count]
+    return [(word.decode("utf-8"), count) for word, count in ranked[: max(size, 0)] if count >= min_count]
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -108,7 +108,7 @@ class Tokenizer(tf.Module):
     def _encode_with_offsets_all(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         normalized, starts, ends = self.normalizer.with_offsets(texts)
         ids, first, last = self._encode_spans(normalized)
-        starts, ends = _spans_of(first, last, starts, ends)
+        starts, ends = source_spans(first, last, starts, ends)
         return never_empty(ids, UNKNOWN), never_empty(starts, 0), never_empty(ends, 0)
 
     def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
@@ -153,7 +153,7 @@ def in_chunks(items: Iterable[str], n: int) -> Iterable[list[str]]:
         yield batch
 
 
-def _spans_of(
+def source_spans(
     first: tf.RaggedTensor, last: tf.RaggedTensor, starts: tf.RaggedTensor, ends: tf.RaggedTensor
 ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
     """Spans of normalised code points `[first, last)` → spans of the source code points."""

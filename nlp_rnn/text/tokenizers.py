@@ -52,7 +52,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
             return ByteTokenizer(normalizer)
         vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         if description["kind"] == "word":
-            return WordTokenizer(vocabulary, normalizer, description["split"])
+            counts = {name: description[name] for name in ("frequent", "extra") if name in description}
+            return WordTokenizer(vocabulary, normalizer, description["split"], **counts)
         return CharacterTokenizer(vocabulary, normalizer)
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{folder} holds no complete tokenizer ({error}); train again or copy it anew.") from None

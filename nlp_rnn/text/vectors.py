@@ -78,21 +78,14 @@ def read_vectors(path: str | Path, wanted: Iterable[str]) -> WordVectors:
     return WordVectors(words, matrix)
 
 
-def vectors_for(
-    embedding: EmbeddingConfig, tokenizer: TokenizerConfig, texts: Iterable[str], seed: int
-) -> tuple[WordTokenizer, np.ndarray, str]:
-    """A word tokenizer of the texts, the table of its vectors, and a sentence on how many were found.
+def vectors_for(embedding: EmbeddingConfig, words: WordTokenizer, seed: int) -> tuple[np.ndarray, str]:
+    """The table of the vectors of a tokenizer's words, and a sentence on how many were found.
 
     Raises:
-        InputError: the tokenizer is not of words, or the dimensions are not those of the configuration.
+        InputError: the dimensions are not those of the configuration, or no word is in the file.
     """
     from nlp_rnn.text.tokenizer import SPECIAL
-    from nlp_rnn.text.tokenizers import train_tokenizer
 
-    if tokenizer.kind != "word":
-        raise InputError(f"embedding.vectors needs words: give --tokenizer.kind word (it is {tokenizer.kind}).")
-    extra = first_words(embedding.vectors, embedding.extra_words)
-    words = train_tokenizer(tokenizer, texts, extra)
     vectors = read_vectors(embedding.vectors, words.vocabulary)
     if vectors.matrix.shape[1] != embedding.size:
         found = vectors.matrix.shape[1]
@@ -102,12 +95,20 @@ def vectors_for(
     table, coverage = vectors.table(words.vocabulary, seed)
     padded = np.concatenate([np.zeros((SPECIAL, embedding.size), np.float32), table])
     note = f"{embedding.vectors}: vectors for {coverage:.1%} of the {len(words.vocabulary):,} words"
-    return words, padded, note
+    return padded, note
 
 
-def first_words(path: str | Path, count: int) -> list[str]:
-    """The first `count` words of a vectors file: GloVe and fastText sort theirs by frequency."""
-    return [word for _, word, _ in itertools.islice(_entries(Path(path)), count)]
+def extra_words(embedding: EmbeddingConfig, tokenizer: TokenizerConfig) -> list[str]:
+    """The first `extra_words` words of the vectors file, if there is one: GloVe and fastText sort theirs by frequency.
+
+    Raises:
+        InputError: there are vectors, but the tokenizer is not of words.
+    """
+    if not embedding.vectors:
+        return []
+    if tokenizer.kind != "word":
+        raise InputError(f"embedding.vectors needs words: give --tokenizer.kind word (it is {tokenizer.kind}).")
+    return [word for _, word, _ in itertools.islice(_entries(Path(embedding.vectors)), embedding.extra_words)]
 
 
 def _entries(path: Path) -> Iterator[tuple[int, str, str]]:

@@ -67,5 +67,5 @@ def compile_model(
         for layer in model._flatten_layers(include_self=False):
             if hasattr(layer, "use_native"):  # XLA knows TensorFlow's operations only
                 layer.use_native, layer.supports_jit = False, True
-    metrics = ["accuracy"] if loss is not None else None
+    metrics = ["accuracy"] if isinstance(loss, keras.losses.CategoricalCrossentropy) else None
     model.compile(optimizer, loss, weighted_metrics=metrics, jit_compile=jit)

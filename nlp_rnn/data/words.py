@@ -1,0 +1,156 @@
+"""Records → sentences of words, which know their places in the record's text, with entities as spans of words.
+
+A record is `{"text", "tokens", "entities"}`: with tokens, the text is those with a blank between them; entities are
+`{"start", "end", "label"}` in code points of the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nlp_rnn.data.records import Records
+from nlp_rnn.text.lookup import WordTokenizer
+from nlp_rnn.text.schemes import Span
+from nlp_rnn.text.sentences import row_starts
+from nlp_rnn.text.tokenizer import as_tensor
+
+_CHUNK = 2000
+
+
+@dataclass
+class Sentences:
+    """Sentences of records, and parts of those that are too long; a record has at least one.
+
+    Args:
+        words: normalised, UTF-8, of all rows behind each other.
+        starts, ends: code points in the text of the record.
+        lengths: words in each row.
+        record_of: the record of each row.
+        spans: the entities of each row, first and last word counted within it.
+        cut: rows that go on in the next one because they were too long.
+        widened: entities that end within a word, and were widened to it.
+        lost: entities without a word of their own.
+    """
+
+    words: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    lengths: np.ndarray
+    record_of: np.ndarray
+    spans: list[list[Span]] = field(default_factory=list)
+    cut: int = 0
+    widened: int = 0
+    lost: int = 0
+
+
+class _Splitter:
+    """Texts or tokens → flat words, traced once."""
+
+    def __init__(self, tokenizer: WordTokenizer, max_tokens: int) -> None:
+        self.tokenizer, self.max_tokens = tokenizer, max_tokens
+        strings = [tf.TensorSpec([None], tf.string)]
+        self.split_texts = tf.function(self._split_texts, input_signature=strings, autograph=False)
+        self.normalize = tf.function(tokenizer.cased, input_signature=strings, autograph=False)
+
+    def _split_texts(self, texts: Any) -> tuple[Any, ...]:
+        words = self.tokenizer.words(texts)
+        return (
+            words.words.values,
+            words.starts.values,
+            words.ends.values,
+            words.words.row_lengths(),
+            row_starts(words, self.max_tokens),
+        )
+
+
+def sentences_of(tokenizer: WordTokenizer, records: Records, max_tokens: int, with_entities: bool = False) -> Sentences:
+    """The sentences of records.
+
+    Args:
+        tokenizer: how texts become words.
+        max_tokens: longer sentences go on in a further row.
+        with_entities: find the rows' entities too; no sentence then ends inside one.
+    """
+    splitter = _Splitter(tokenizer, max_tokens)
+    parts: list[tuple[np.ndarray, ...]] = []
+    nothing = np.zeros(0, np.int64)
+    result = Sentences(nothing, nothing, nothing, nothing, nothing)
+    first = 0
+    for chunk in records.chunks(_CHUNK):
+        rows = list(chunk.columns("text", "tokens", "entities"))
+        for number, (words, starts, ends, begins) in enumerate(_split(splitter, rows, max_tokens), first):
+            if with_entities:
+                _keep_whole(rows[number - first][2] or [], starts, begins)
+            bounds = [*np.flatnonzero(begins).tolist(), len(words)]
+            lengths = np.diff(bounds)
+            result.cut += int((lengths[:-1] == max_tokens).sum())
+            if with_entities:
+                result.spans += _row_spans(rows[number - first][2] or [], starts, ends, bounds, result)
+            parts.append((words, starts, ends, lengths, np.full(len(lengths), number)))
+        first += len(rows)
+    if parts:
+        result.words, result.starts, result.ends, result.lengths, result.record_of = (
+            np.concatenate(column) for column in zip(*parts, strict=True)
+        )
+    return result
+
+
+def token_offsets(tokens: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Where tokens start and end in the text that they are with a blank between them."""
+    lengths = np.array([len(token) for token in tokens], np.int64)
+    ends = np.cumsum(lengths + 1) - 1
+    return ends - lengths, ends
+
+
+def _split(splitter: _Splitter, rows: list[tuple[Any, ...]], max_tokens: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """(words, starts, ends, which of them begin a row) of each record."""
+    texts = [text or "" for text, tokens, _ in rows if not tokens]
+    given = [token for _, tokens, _ in rows if tokens for token in tokens]
+    # tensorflow-text's offsets crash on an empty batch: one text more.
+    *flat, counts, begins = (part.numpy() for part in splitter.split_texts(as_tensor([*texts, ""])))
+    bounds = np.concatenate([[0], np.cumsum(counts)])
+    normalized = splitter.normalize(as_tensor(given)).numpy()
+    place = token = 0
+    for _, tokens, _ in rows:
+        if tokens:
+            starts, ends = token_offsets(tokens)
+            yield normalized[token : token + len(tokens)], starts, ends, np.arange(len(tokens)) % max_tokens == 0
+            token += len(tokens)
+            continue
+        span = slice(bounds[place], bounds[place + 1])
+        place += 1
+        if counts[place - 1]:
+            yield *(part[span] for part in flat), begins[span].copy()
+        else:  # no row is empty
+            nowhere = np.zeros(1, np.int64)
+            yield np.array([b""], object), nowhere, nowhere, np.ones(1, bool)
+
+
+def _keep_whole(entities: list[dict[str, Any]], starts: np.ndarray, begins: np.ndarray) -> None:
+    """Lets no row begin inside an entity."""
+    for entity in entities:
+        begins[(starts > entity["start"]) & (starts < entity["end"])] = False
+
+
+def _row_spans(
+    entities: list[dict[str, Any]], starts: np.ndarray, ends: np.ndarray, bounds: list[int], counts: Sentences
+) -> list[list[Span]]:
+    """The entities of each row of a record, as spans of its words."""
+    spans: list[list[Span]] = [[] for _ in bounds[1:]]
+    taken = 0
+    for entity in sorted(entities, key=lambda entity: entity["start"]):
+        first = max(int(np.searchsorted(ends, entity["start"], "right")), taken)
+        last = int(np.searchsorted(starts, entity["end"], "left"))
+        if first >= last:
+            counts.lost += 1
+            continue
+        counts.widened += int(starts[first] != entity["start"] or ends[last - 1] != entity["end"])
+        taken = last
+        row = int(np.searchsorted(bounds, first, "right")) - 1
+        spans[row].append((first - bounds[row], min(last, bounds[row + 1]) - bounds[row], entity["label"]))
+    return spans

@@ -1,0 +1,314 @@
+"""Linear-chain conditional random fields (Lafferty, McCallum and Pereira 2001), for any Keras model.
+
+A sequence of T steps with K tags has a score for every step from tag i to tag j, and a path y the sum of its steps':
+
+    s(y) = Σ_t S_t[y_{t-1}, y_t]        p(y) = exp(s(y)) / Z        Z = Σ_y exp(s(y))
+
+The layer `CRF` makes such *chain scores* `[batch, time, tags, tags]` from emissions, transitions and mask. They say all
+there is to know about the distribution, so that loss, best path and marginals are functions of them alone:
+
+    log Z      α_t[j] = log Σ_i exp(α_{t-1}[i] + S_t[i, j])        log Z = log Σ_j exp(α_T[j])      (forward algorithm)
+    best path  the same with max for log Σ exp                                                      (Viterbi)
+    marginals  p(y_{t-1} = i, y_t = j) = exp(α_{t-1}[i] + S_t[i, j] + β_t[j] - log Z)               (forward–backward)
+
+Everything is float32 (float64 where it is given) whatever the dtype policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.python.eager import record
+
+BLOCKED = -1e4
+"""Score of a step that cannot be: its probability is 0 in float32, and sums of it stay finite."""
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class CRF(keras.layers.Layer):
+    """Emissions → scores of a linear chain, with learned transitions, start and end.
+
+        S_1[·, j] = start[j] + e_1[j]        S_t[i, j] = A[i, j] + e_t[j]        + end[j] in the last step
+
+    Train it with `CRFLoss`, and get from its output the best path with `viterbi` and probabilities with `marginals`. No
+    custom training step is needed, and the model can be saved and loaded like any other.
+
+    Args:
+        tags: K, the number of tags.
+        allowed: booleans `[tags, tags]`, whether tag j may follow tag i; others get probability 0.
+        allowed_start: booleans `[tags]`, whether a sequence may begin with a tag.
+        allowed_end: booleans `[tags]`, whether it may end with it.
+        initializer: of transitions, start and end.
+
+    Call arguments:
+        emissions: e, `[batch, time, tags]`.
+        mask: boolean `[batch, time]`, True for tokens; padding is on the right.
+
+    Returns:
+        Chain scores `[batch, time, tags, tags]`, `[b, t, i, j]` for the step from tag i before t to tag j at t. In the
+        first step only i = 0 is open. A padded step keeps the tag, at score 0.
+
+    Example:
+
+    >>> tokens = keras.Input((None,), dtype="int32")
+    >>> mask = tokens != 0
+    >>> vectors = keras.layers.Embedding(100, 16)(tokens)
+    >>> states = keras.layers.Bidirectional(keras.layers.LSTM(8, return_sequences=True))(vectors, mask=mask)
+    >>> scores = CRF(5)(keras.layers.Dense(5)(states), mask=mask)
+    >>> model = keras.Model(tokens, scores)
+    >>> model.compile("adam", loss=CRFLoss())
+    >>> import numpy as np
+    >>> ids, tags = np.array([[7, 8, 9], [7, 9, 0]]), np.array([[0, 1, 2], [0, 2, -1]])  # -1 where there is no token
+    >>> history = model.fit(ids, tags, epochs=2, verbose=0)
+    >>> viterbi(model.predict(ids, verbose=0)).shape
+    TensorShape([2, 3])
+    """
+
+    def __init__(
+        self,
+        tags: int,
+        allowed: Sequence[Sequence[bool]] | None = None,
+        allowed_start: Sequence[bool] | None = None,
+        allowed_end: Sequence[bool] | None = None,
+        initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)  # emissions stay as exact as they come
+        self.supports_masking = True
+        self.tags = tags
+        self.initializer = keras.initializers.get(initializer)
+        self.allowed = _as_lists(allowed, (tags, tags), "allowed")
+        self.allowed_start = _as_lists(allowed_start, (tags,), "allowed_start")
+        self.allowed_end = _as_lists(allowed_end, (tags,), "allowed_end")
+
+    def build(self, emissions_shape: Any) -> None:
+        if emissions_shape[-1] != self.tags:
+            raise ValueError(
+                f"The emissions have {emissions_shape[-1]} scores a token where the CRF has {self.tags} tags."
+            )
+        options: dict[str, Any] = {"initializer": self.initializer, "dtype": "float32", "autocast": False}
+        self.transitions = self.add_weight(name="transitions", shape=(self.tags, self.tags), **options)
+        self.start = self.add_weight(name="start", shape=(self.tags,), **options)
+        self.end = self.add_weight(name="end", shape=(self.tags,), **options)
+        self.built = True
+
+    def call(self, emissions: Any, mask: Any = None) -> Any:
+        emissions = tf.convert_to_tensor(emissions)
+        dtype = _precise(emissions.dtype)
+        emissions = tf.cast(emissions, dtype)
+        batch, time = tf.shape(emissions)[0], tf.shape(emissions)[1]
+        start, inner, end = (
+            _blocked(tf.cast(tf.convert_to_tensor(weight), dtype), allowed)
+            for weight, allowed in (
+                (self.start, self.allowed_start),
+                (self.transitions, self.allowed),
+                (self.end, self.allowed_end),
+            )
+        )
+        mask = tf.ones((batch, time), tf.bool) if mask is None else tf.cast(tf.convert_to_tensor(mask), tf.bool)
+        is_last = mask & ~tf.concat([mask[:, 1:], tf.zeros((batch, 1), tf.bool)], 1)
+        emissions = emissions + tf.where(is_last[..., None], end, tf.zeros((), dtype))
+        # In the first step only row 0 is open; a padded step keeps the tag.
+        elsewhere = tf.fill((self.tags - 1, self.tags), tf.constant(BLOCKED, dtype))
+        first = tf.concat([start[None], elsewhere], 0)
+        steps = tf.concat([first[None], tf.repeat(inner[None], time - 1, 0)], 0)
+        keep = tf.where(tf.eye(self.tags, dtype=tf.bool), tf.zeros((), dtype), tf.constant(BLOCKED, dtype))
+        return tf.where(mask[:, :, None, None], steps + emissions[:, :, None, :], keep)
+
+    def compute_output_shape(self, emissions_shape: Any, mask_shape: Any = None) -> tuple[int | None, ...]:
+        return (*emissions_shape[:2], self.tags, self.tags)
+
+    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
+        """Masks are passed as arguments; none is attached to the scores."""
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("tags", "allowed", "allowed_start", "allowed_end")
+        config = super().get_config()
+        config.pop("autocast", None)
+        initializer = keras.initializers.serialize(self.initializer)
+        return {**config, **{name: getattr(self, name) for name in names}, "initializer": initializer}
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class CRFLoss(keras.losses.Loss):
+    """Negative log-likelihood of tag sequences, -log p(y) in nats a sequence.
+
+    Call arguments:
+        y_true: integer tags `[batch, time]`, -1 where there is no token.
+        y_pred: chain scores `[batch, time, tags, tags]`, as `CRF` gives them.
+    """
+
+    def __init__(self, reduction: str = "sum_over_batch_size", name: str = "crf_loss", **kwargs: Any) -> None:
+        super().__init__(reduction=reduction, name=name, **kwargs)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return log_partition(y_pred) - path_score(y_pred, y_true)
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class TokenCrossEntropy(keras.losses.Loss):
+    """The same where the tags of a sequence are independent: cross-entropy summed over its tokens, in nats.
+
+    Call arguments:
+        y_true: integer tags `[batch, time]`, -1 where there is no token.
+        y_pred: logits `[batch, time, tags]`.
+    """
+
+    def __init__(
+        self, reduction: str = "sum_over_batch_size", name: str = "token_cross_entropy", **kwargs: Any
+    ) -> None:
+        super().__init__(reduction=reduction, name=name, **kwargs)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        tags = tf.cast(y_true, tf.int32)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(tags, 0), y_pred)
+        return tf.reduce_sum(tf.where(tags >= 0, losses, 0.0), 1)
+
+
+def path_score(scores: Any, tags: Any) -> Any:
+    """The score s(y) of a path.
+
+    Args:
+        scores: chain scores `[batch, time, tags, tags]`.
+        tags: integers `[batch, time]`, -1 where there is no token.
+
+    Returns:
+        `[batch]`.
+    """
+    scores, tags = tf.convert_to_tensor(scores), tf.cast(tags, tf.int32)
+    count = tf.shape(scores)[-1]
+    chosen = tf.maximum(tags, 0)
+    before = tf.concat([tf.zeros_like(chosen[:, :1]), chosen[:, :-1]], 1)
+    flat = tf.reshape(scores, (tf.shape(scores)[0], tf.shape(scores)[1], count * count))
+    steps = tf.gather(flat, before * count + chosen, batch_dims=2)
+    return tf.reduce_sum(tf.where(tags >= 0, steps, tf.zeros((), steps.dtype)), 1)
+
+
+def log_partition(scores: Any) -> Any:
+    """log Z `[batch]` of chain scores `[batch, time, tags, tags]`, by the forward algorithm.
+
+    Its gradient, the marginals, comes from the backward algorithm, which runs in the same loop.
+    """
+    scores = tf.convert_to_tensor(scores)
+    return _log_partition(tf.transpose(tf.cast(scores, _precise(scores.dtype)), (1, 0, 2, 3)))
+
+
+def marginals(scores: Any) -> Any:
+    """Probabilities p(y_{t-1} = i, y_t = j) of the steps of a chain.
+
+    Args:
+        scores: chain scores `[batch, time, tags, tags]`.
+
+    Returns:
+        `[batch, time, tags, tags]`; summed over i they are the probabilities of the tags at t.
+
+    Example:
+
+    >>> float(tf.reduce_sum(marginals(CRF(3)(tf.zeros((1, 4, 3))))[0, 2]))
+    1.0
+    """
+    scores = tf.convert_to_tensor(scores)
+    steps = tf.transpose(tf.cast(scores, _precise(scores.dtype)), (1, 0, 2, 3))
+    return tf.transpose(_pairs(steps, *_forward_backward(steps)), (1, 0, 2, 3))
+
+
+def viterbi(scores: Any) -> Any:
+    """The best path of a chain: int32 tags `[batch, time]` from chain scores `[batch, time, tags, tags]`.
+
+    Padded steps repeat the last tag.
+    """
+    scores = tf.convert_to_tensor(scores)
+    steps = tf.transpose(scores, (1, 0, 2, 3))
+    time, batch, tags = tf.shape(steps)[0], tf.shape(steps)[1], steps.shape[-1]
+
+    def forward(t: Any, best: Any, pointers: Any) -> Any:
+        candidates = best[:, :, None] + tf.gather(steps, t)
+        pointers = pointers.write(t, tf.argmax(candidates, 1, tf.int32))
+        return t + 1, tf.reduce_max(candidates, 1), pointers
+
+    def backward(t: Any, tag: Any, path: Any) -> Any:
+        path = path.write(t, tag)
+        return t - 1, tf.gather(tf.gather(came_from, t), tag, batch_dims=1), path
+
+    pointers = tf.TensorArray(tf.int32, time, element_shape=(None, tags))
+    begin = (tf.constant(0), tf.zeros((batch, tags), steps.dtype), pointers)
+    _, best, pointers = tf.while_loop(lambda t, *_: t < time, forward, begin, maximum_iterations=time)
+    came_from = pointers.stack()
+    path = tf.TensorArray(tf.int32, time, element_shape=(None,))
+    begin = (time - 1, tf.argmax(best, 1, tf.int32), path)
+    path = tf.while_loop(lambda t, *_: t >= 0, backward, begin, maximum_iterations=time)[2]
+    return tf.transpose(path.stack())
+
+
+@tf.custom_gradient
+def _log_partition(steps: Any) -> tuple[Any, Any]:
+    """Chain scores, time first, → log Z `[batch]`."""
+    alphas, betas, total = _forward_backward(steps)
+
+    def gradient(upstream: Any) -> Any:
+        if record.could_possibly_record():  # the gradient may itself be differentiated
+            with tf.GradientTape() as tape:
+                tape.watch(steps)
+                value = _log_sum_exp(_sweep(steps)[-1], 1)
+            return tape.gradient(value, steps, upstream)
+        return _pairs(steps, alphas, betas, total) * upstream[:, None, None]
+
+    return total, gradient
+
+
+def _pairs(steps: Any, alphas: Any, betas: Any, total: Any) -> Any:
+    before = tf.concat([tf.zeros_like(alphas[:1]), alphas[:-1]], 0)
+    return tf.exp(before[..., None] + steps + (betas - total[:, None])[:, :, None, :])
+
+
+def _forward_backward(steps: Any) -> tuple[Any, Any, Any]:
+    """α and β `[time, batch, tags]` and log Z `[batch]`, both directions in one loop.
+
+    The backward algorithm is the forward one over the transposed steps from the last to the first.
+    """
+    batch = tf.shape(steps)[1]
+    there_and_back = tf.concat([steps, tf.reverse(tf.transpose(steps, (0, 1, 3, 2)), (0,))], 1)
+    sums = _sweep(there_and_back)
+    alphas, back = sums[:, :batch], sums[:-1, batch:]
+    betas = tf.concat([tf.reverse(back, (0,)), tf.zeros_like(alphas[:1])], 0)
+    return alphas, betas, _log_sum_exp(alphas[-1], 1)
+
+
+def _sweep(steps: Any) -> Any:
+    """The forward algorithm: α `[time, batch, tags]` from steps `[time, batch, tags, tags]`."""
+    time, batch, tags = tf.shape(steps)[0], tf.shape(steps)[1], steps.shape[-1]
+
+    def step(t: Any, alpha: Any, alphas: Any) -> Any:
+        alpha = _log_sum_exp(alpha[:, :, None] + tf.gather(steps, t), 1)
+        return t + 1, alpha, alphas.write(t, alpha)
+
+    alphas = tf.TensorArray(steps.dtype, time, element_shape=(None, tags))
+    begin = (tf.constant(0), tf.zeros((batch, tags), steps.dtype), alphas)
+    return tf.while_loop(lambda t, *_: t < time, step, begin, maximum_iterations=time)[2].stack()
+
+
+def _log_sum_exp(x: Any, axis: int) -> Any:
+    """As `tf.reduce_logsumexp`, which also cares for infinities and costs twice as many operations."""
+    largest = tf.stop_gradient(tf.reduce_max(x, axis, keepdims=True))
+    return tf.math.log(tf.reduce_sum(tf.exp(x - largest), axis)) + tf.squeeze(largest, axis)
+
+
+def _precise(dtype: Any) -> Any:
+    return tf.float64 if tf.as_dtype(dtype) == tf.float64 else tf.float32
+
+
+def _blocked(weights: Any, allowed: Any) -> Any:
+    return weights if allowed is None else tf.where(tf.constant(allowed), weights, tf.constant(BLOCKED, weights.dtype))
+
+
+def _as_lists(values: Any, shape: tuple[int, ...], name: str) -> Any:
+    """Plain lists, which can be saved."""
+    if values is None:
+        return None
+    found = keras.ops.convert_to_numpy(values).astype(bool)
+    if found.shape != shape:
+        raise ValueError(f"{name} has the shape {found.shape}; it must be {shape}.")
+    return found.tolist()

@@ -1,0 +1,60 @@
+"""What the models share: embedding → stack → head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+_PARTS = ("embedding", "stack", "head")
+
+
+class PartsModel(keras.Model):
+    """A model of three parts, each a layer with an output size that the next one is built for.
+
+    Args:
+        embedding: features → vectors `[batch, time, output_dim]`.
+        stack: `(vectors, mask, initial_state)` → (sequence `[batch, time, output_size]`, final state).
+        head: what comes after.
+    """
+
+    def __init__(
+        self, embedding: keras.layers.Layer, stack: keras.layers.Layer, head: keras.layers.Layer, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.embedding, self.stack, self.head = embedding, stack, head
+
+    def build(self, features_shape: Any = None) -> None:
+        shapes = {
+            self.embedding: (None, None),
+            self.stack: (None, None, self.embedding.output_dim),
+            self.head: (None, None, self.stack.output_size),
+        }
+        for part, shape in shapes.items():
+            if not part.built:  # parts that were loaded come built
+                part.build(shape)
+        self.built = True
+
+    def embed(self, features: dict[str, Any], training: bool) -> Any:
+        """Features → vectors."""
+        return self.embedding(features["tokens"], training=training)
+
+    def encode(self, features: dict[str, Any], training: bool) -> tuple[Any, Any, Any]:
+        """Features → the stack's sequence, the mask, and the stack's final state."""
+        mask = ops.not_equal(features["tokens"], 0)
+        sequence, final_state = self.stack(self.embed(features, training), mask=mask, training=training)
+        return sequence, mask, final_state
+
+    def get_config(self) -> dict[str, Any]:
+        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in _PARTS}
+        return {**super().get_config(), **parts}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> PartsModel:
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects) for name in _PARTS
+        }
+        model = cls(**{**config, **parts})
+        model.build()
+        return model

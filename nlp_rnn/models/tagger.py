@@ -1,0 +1,227 @@
+"""Sequence tagging: words with their characters → recurrent stack → a tag each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from nlp_rnn.layers.crf import CRF, marginals, viterbi
+from nlp_rnn.models.parts import PartsModel
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class WordEmbedding(keras.layers.Layer):
+    """What a tagger sees of a word: its vector, its characters, how it is written, side by side.
+
+    Args:
+        tokens: ids `[batch, time]` → vectors, such as `TokenEmbedding`.
+        characters: ids `[batch, time, characters]` → vectors, such as `CharacterEmbedding`, or None.
+        cases: size of the vectors of the way a word is written; 0 for none.
+        case_count: number of such ways, padding included.
+        dropout: variational dropout on all of it.
+
+    Call arguments:
+        features: `{"tokens", "characters", "case"}`, int32; those that are not used may be missing.
+        training: whether to drop.
+
+    Returns:
+        `[batch, time, output_dim]`.
+    """
+
+    def __init__(
+        self,
+        tokens: keras.layers.Layer,
+        characters: keras.layers.Layer | None = None,
+        cases: int = 0,
+        case_count: int = 8,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.tokens, self.characters, self.cases, self.case_count = tokens, characters, cases, case_count
+        self.dropout = dropout
+        self.case = keras.layers.Embedding(case_count, cases, dtype=self.dtype_policy, name="case") if cases else None
+        self.drop = keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy, name="drop")
+
+    @property
+    def output_dim(self) -> int:
+        """Features of a word."""
+        return self.tokens.output_dim + (self.characters.units if self.characters is not None else 0) + self.cases
+
+    def build(self, features_shape: Any = None) -> None:
+        parts = [(self.tokens, (None, None)), (self.characters, (None, None, None)), (self.case, (None, None))]
+        for part, shape in parts:
+            if part is not None and not part.built:
+                part.build(shape)
+        self.built = True
+
+    def call(self, features: dict[str, Any], training: bool = False) -> Any:
+        vectors = [self.tokens(features["tokens"], training=training)]
+        if self.characters is not None:
+            vectors.append(self.characters(features["characters"], training=training))
+        if self.case is not None:
+            vectors.append(self.case(features["case"]))
+        together = ops.concatenate(vectors, axis=-1) if len(vectors) > 1 else vectors[0]
+        return self.drop(together, training=training)
+
+    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
+        """Masks are passed as arguments; none is attached to what comes out."""
+
+    def get_config(self) -> dict[str, Any]:
+        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("tokens", "characters")}
+        own = {name: getattr(self, name) for name in ("cases", "case_count", "dropout")}
+        return {**super().get_config(), **parts, **own}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> WordEmbedding:
+        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("tokens", "characters")}
+        return cls(**{**config, **parts})
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class TaggingHead(keras.layers.Layer):
+    """A sequence → scores of its tags, as a chain (`CRF`) or each by itself.
+
+    Args:
+        tags: number of tags.
+        kind: "crf" or "softmax".
+        dropout: dropout before the output layer, one mask per sequence.
+        allowed, allowed_start, allowed_end: as those of `CRF`.
+
+    Call arguments:
+        sequence: `[batch, time, features]`.
+        mask: boolean `[batch, time]`.
+        training: whether to drop.
+
+    Returns:
+        Chain scores `[batch, time, tags, tags]`, or logits `[batch, time, tags]`, in float32.
+    """
+
+    def __init__(
+        self,
+        tags: int,
+        kind: str = "crf",
+        dropout: float = 0.0,
+        allowed: Sequence[Sequence[bool]] | None = None,
+        allowed_start: Sequence[bool] | None = None,
+        allowed_end: Sequence[bool] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if kind not in ("crf", "softmax"):
+            raise ValueError(f'kind is "{kind}"; it must be "crf" or "softmax".')
+        self.supports_masking = True
+        self.tags, self.kind, self.dropout = tags, kind, dropout
+        self.drop = keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy, name="drop")
+        self.output_layer = keras.layers.Dense(tags, dtype="float32", name="output")
+        self.crf = CRF(tags, allowed, allowed_start, allowed_end, name="crf") if kind == "crf" else None
+
+    def build(self, sequence_shape: Any) -> None:
+        self.output_layer.build((None, None, sequence_shape[-1]))
+        if self.crf is not None:
+            self.crf.build((None, None, self.tags))
+        self.built = True
+
+    def call(self, sequence: Any, mask: Any = None, training: bool = False) -> Any:
+        logits = self.output_layer(self.drop(sequence, training=training))
+        return logits if self.crf is None else self.crf(logits, mask=mask)
+
+    def best(self, scores: Any) -> tuple[Any, Any, Any]:
+        """The best tags `[batch, time]`, the logarithm of each one's probability, and the logarithm of its joint
+        probability with the one before."""
+        if self.crf is None:
+            logs = tf.nn.log_softmax(scores)
+            tags = tf.argmax(scores, -1, tf.int32)
+            single = tf.gather(logs, tags, batch_dims=2)
+            return tags, single, single + _before(single)
+        tags = viterbi(scores)
+        pairs = marginals(scores)
+        single = tf.gather(tf.reduce_sum(pairs, 2), tags, batch_dims=2)
+        joint = tf.gather(tf.gather(pairs, _before(tags), batch_dims=2), tags, batch_dims=2)
+        return tags, _log(single), _log(joint)
+
+    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
+        """Masks are passed as arguments; none is attached to the scores."""
+
+    def get_config(self) -> dict[str, Any]:
+        allowed = ("allowed", "allowed_start", "allowed_end")
+        constraints = {name: getattr(self.crf, name) if self.crf is not None else None for name in allowed}
+        own = {name: getattr(self, name) for name in ("tags", "kind", "dropout")}
+        return {**super().get_config(), **own, **constraints}
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class Tagger(PartsModel):
+    """Tags sequences of words. The tags are those of the scheme IOBES: 0 is O, then B, I, E and S of each label.
+
+    Args:
+        embedding: features → vectors `[batch, time, features]`, such as `WordEmbedding`.
+        stack: `(vectors, mask, initial_state)` → (sequence, final state), such as `RecurrentStack`.
+        head: such as `TaggingHead`.
+
+    Call arguments:
+        features: `{"tokens": int32 [batch, time], …}`, right-padded with 0.
+        training: whether to drop.
+
+    Returns:
+        What the head returns.
+
+    Example:
+
+    >>> from nlp_rnn.layers import RecurrentStack, TokenEmbedding
+    >>> model = Tagger(WordEmbedding(TokenEmbedding(100, 16)), RecurrentStack("gru", 8), TaggingHead(5))
+    >>> model({"tokens": keras.ops.ones((2, 7), "int32")}).shape
+    TensorShape([2, 7, 5, 5])
+    """
+
+    def embed(self, features: dict[str, Any], training: bool) -> Any:
+        return self.embedding(features, training=training)
+
+    def call(self, features: dict[str, Any], training: bool = False) -> Any:
+        sequence, mask, _ = self.encode(features, training)
+        return self.head(sequence, mask=mask, training=training)
+
+    def infer(self, features: dict[str, Any]) -> dict[str, Any]:
+        """The best "tags" `[batch, time]` and the "confidence" of each: at an entity the probability that it is one,
+        with this label and these limits; elsewhere that of the tag. Other features are passed on."""
+        tags, single, joint = self.head.best(self(features, training=False))
+        passed = {name: value for name, value in features.items() if name not in ("tokens", "characters", "case")}
+        return {"tags": tags, "confidence": entity_confidence(tags, single, joint, features["tokens"] != 0), **passed}
+
+
+def entity_confidence(tags: Any, single: Any, joint: Any, mask: Any) -> Any:
+    """The probability of each tag, and at all tags of an entity that of the whole entity.
+
+    By the chain rule, p(y_s … y_e) = p(y_s) Π_t p(y_{t-1}, y_t) / p(y_{t-1}), which for a chain is exact.
+
+    Args:
+        tags: IOBES tags `[batch, time]`: 0 is O, then B, I, E and S of each label in turn.
+        single: log p(y_t), `[batch, time]`.
+        joint: log p(y_{t-1}, y_t), `[batch, time]`.
+        mask: booleans `[batch, time]`.
+
+    Returns:
+        Probabilities `[batch, time]`.
+    """
+    label, prefix, before = (tags - 1) // 4, (tags - 1) % 4, _before(tags)
+    after_open = (before > 0) & ((before - 1) % 4 <= 1) & ((before - 1) // 4 == label)
+    inside = (tags > 0) & ((prefix == 1) | (prefix == 2)) & after_open & mask
+    inside &= tf.range(tf.shape(tags)[1]) > 0
+    gains = tf.reshape(tf.where(inside, joint - _before(single), single), [-1])
+    entity = tf.cumsum(tf.cast(tf.reshape(~inside, [-1]), tf.int32)) - 1
+    sums = tf.math.unsorted_segment_sum(gains, entity, tf.size(entity))
+    return tf.reshape(tf.exp(tf.minimum(tf.gather(sums, entity), 0.0)), tf.shape(tags))
+
+
+def _before(values: Any) -> Any:
+    """What stands one step earlier; 0 before the first."""
+    return tf.concat([tf.zeros_like(values[:, :1]), values[:, :-1]], 1)
+
+
+def _log(probabilities: Any) -> Any:
+    return tf.math.log(tf.maximum(probabilities, 1e-30))
