@@ -219,11 +219,16 @@ def _joined(column: list[np.ndarray], lengths: np.ndarray, bounds: np.ndarray) -
     ]
 
 
-def evaluate_records(run: Run, records: Records) -> dict[str, Any]:
-    """The task's metrics of a run on records."""
+def predict_and_measure(run: Run, records: Records) -> tuple[list[Any], dict[str, Any]]:
+    """Predictions for labelled records, and the task's metrics of them."""
     outputs = run.infer(records)
     predictions = run.task.decode(outputs, records, run.assets)
-    return run.task.metrics(records, predictions, outputs, run.assets)
+    return predictions, run.task.metrics(records, predictions, outputs, run.assets)
+
+
+def evaluate_records(run: Run, records: Records) -> dict[str, Any]:
+    """The task's metrics of a run on labelled records."""
+    return predict_and_measure(run, records)[1]
 
 
 def read_settings(path: Path, task: str | None = None) -> tuple[Task, Any]:

@@ -20,6 +20,8 @@ class EvaluateOptions:
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """The run directory."""
+    errors: Annotated[int, tyro.conf.arg(metavar="COUNT")] = 0
+    """Also show so many of the mistakes that matter most."""
     json: bool = False
     """Print the metrics as one flat JSON object."""
 
@@ -31,7 +33,7 @@ def run(task: str | None, arguments: list[str]) -> int:
     prog = program(task, "evaluate")
     path = first_path(arguments, prog) if not {"-h", "--help"} & set(arguments) else None
     from nlp_rnn.registry import get_task, task_names
-    from nlp_rnn.run import evaluate_records, load, read_settings
+    from nlp_rnn.run import load, predict_and_measure, read_settings
 
     if path is None:
         config = get_task(task or task_names()[0]).Config()
@@ -57,13 +59,17 @@ def run(task: str | None, arguments: list[str]) -> int:
         raise InputError("Say what to evaluate on with --data.")
     source = ", ".join(options.data.test) or f"the run's own {split} data, {', '.join(options.data.train)}"
     print(f"Evaluating on {len(records):,} records: {source}", file=sys.stderr)
-    metrics = evaluate_records(found, records)
+    predictions, metrics = predict_and_measure(found, records)
+    mistakes = found.task.errors(records, predictions, options.errors) if options.errors and found.task.errors else []
     if options.json:
-        print(json.dumps({k: v for k, v in metrics.items() if not isinstance(v, (dict, list))}))
+        flat = {k: v for k, v in metrics.items() if not isinstance(v, (dict, list))}
+        print(json.dumps({**flat, "errors": mistakes} if options.errors else flat, ensure_ascii=False))
         return 0
     from rich.console import Console
 
     from nlp_rnn.report import result_table
 
     Console(highlight=False).print(result_table({"value": metrics}))
+    if options.errors:
+        print("\n" + "\n".join(mistakes or ["No mistakes to show."]))
     return 0

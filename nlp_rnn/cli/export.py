@@ -37,7 +37,8 @@ def run(task: str | None, arguments: list[str]) -> int:
 
     out = Path(options.out) if options.out else Path("export") / Path(options.run).name
     before = (out / "saved_model.pb").exists()
-    path = load(options.run, task).export(out)
+    found = load(options.run, task)
+    path = found.export(out)
     if before:
         print(f"Replaced the SavedModel that was in {path}.", file=sys.stderr)
     if options.json:
@@ -47,5 +48,5 @@ def run(task: str | None, arguments: list[str]) -> int:
     print("Load it where tensorflow and tensorflow-text are installed:")
     print("  import tensorflow as tf, tensorflow_text")
     print(f'  serve = tf.saved_model.load("{path}").signatures["serving_default"]')
-    print('  serve(text=tf.constant(["A joyless slog."]))')
+    print(f'  serve(text=tf.constant(["{found.task.example}"]))')
     return 0

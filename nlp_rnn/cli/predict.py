@@ -117,12 +117,18 @@ def _write_json(sink: TextIO, prediction: Any, found: Any) -> None:
 
 
 def _write_shown(sink: TextIO, prediction: Any, found: Any) -> None:
-    sink.write(found.task.show(prediction) + "\n")
+    """One line; on a terminal in colour, where the prediction knows how."""
+    if sink.isatty() and hasattr(prediction, "__rich__"):
+        from rich.console import Console
+
+        Console(file=sink, highlight=False).print(prediction)
+    else:
+        sink.write(found.task.show(prediction) + "\n")
 
 
 @dataclass
 class _TableWriter:
-    """Rows of a table, its header first; nested values become columns of their own."""
+    """Rows of a table, its header first; what has names becomes columns of its own, lists become JSON."""
 
     delimiter: str
     header: list[str] = field(default_factory=list)
@@ -130,7 +136,10 @@ class _TableWriter:
     def __call__(self, sink: TextIO, prediction: Any, found: Any) -> None:
         row: dict[str, Any] = {}
         for name, value in dataclasses.asdict(prediction).items():
-            row.update({f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value})
+            if isinstance(value, dict):
+                row.update({f"{name}.{k}": v for k, v in value.items()})
+            else:
+                row[name] = json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
         writer = csv.writer(sink, delimiter=self.delimiter, lineterminator="\n")
         if not self.header:
             self.header = list(row)

@@ -69,7 +69,8 @@ def portable_copy(model: keras.Model) -> keras.Model:
     copy = type(model).from_config(model.get_config())
     for layer in copy._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.RNN):  # Keras's own too, in a model of the user's
-            layer.use_cudnn = layer.use_native = False
+            layer.use_cudnn = False
+        layer.use_native = False
     copy.set_weights(model.get_weights())
     return copy
 

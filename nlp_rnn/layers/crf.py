@@ -11,7 +11,8 @@ there is to know about the distribution, so that loss, best path and marginals a
     best path  the same with max for log Σ exp                                                      (Viterbi)
     marginals  p(y_{t-1} = i, y_t = j) = exp(α_{t-1}[i] + S_t[i, j] + β_t[j] - log Z)               (forward–backward)
 
-Everything is float32 (float64 where it is given) whatever the dtype policy.
+Everything is float32 (float64 where it is given) whatever the dtype policy. On a CPU the two algorithms run as one
+compiled operation where there is a compiler (`nlp_rnn.layers.native`), elsewhere as a loop of TensorFlow's operations.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 from tensorflow.python.eager import record
+
+from nlp_rnn.layers import native
 
 BLOCKED = -1e4
 """Score of a step that cannot be: its probability is 0 in float32, and sums of it stay finite."""
@@ -78,6 +81,7 @@ class CRF(keras.layers.Layer):
     ) -> None:
         super().__init__(autocast=False, **kwargs)  # emissions stay as exact as they come
         self.supports_masking = True
+        self.use_native = True
         self.tags = tags
         self.initializer = keras.initializers.get(initializer)
         self.allowed = _as_lists(allowed, (tags, tags), "allowed")
@@ -93,6 +97,8 @@ class CRF(keras.layers.Layer):
         self.transitions = self.add_weight(name="transitions", shape=(self.tags, self.tags), **options)
         self.start = self.add_weight(name="start", shape=(self.tags,), **options)
         self.end = self.add_weight(name="end", shape=(self.tags,), **options)
+        if native_serves():
+            self.supports_jit = False  # Keras then leaves XLA aside, which does not know the compiled operation
         self.built = True
 
     def call(self, emissions: Any, mask: Any = None) -> Any:
@@ -136,6 +142,8 @@ class CRF(keras.layers.Layer):
 class CRFLoss(keras.losses.Loss):
     """Negative log-likelihood of tag sequences, -log p(y) in nats a sequence.
 
+    `use_native = False` keeps the compiled operation out, as XLA needs it.
+
     Call arguments:
         y_true: integer tags `[batch, time]`, -1 where there is no token.
         y_pred: chain scores `[batch, time, tags, tags]`, as `CRF` gives them.
@@ -143,9 +151,10 @@ class CRFLoss(keras.losses.Loss):
 
     def __init__(self, reduction: str = "sum_over_batch_size", name: str = "crf_loss", **kwargs: Any) -> None:
         super().__init__(reduction=reduction, name=name, **kwargs)
+        self.use_native = True
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        return log_partition(y_pred) - path_score(y_pred, y_true)
+        return log_partition(y_pred, self.use_native) - path_score(y_pred, y_true)
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -187,20 +196,35 @@ def path_score(scores: Any, tags: Any) -> Any:
     return tf.reduce_sum(tf.where(tags >= 0, steps, tf.zeros((), steps.dtype)), 1)
 
 
-def log_partition(scores: Any) -> Any:
+def native_serves() -> bool:
+    """Whether the compiled operation may be used: there is one, and no GPU."""
+    return not tf.config.list_logical_devices("GPU") and native.library().operations is not None
+
+
+def log_partition(scores: Any, use_native: bool = True) -> Any:
     """log Z `[batch]` of chain scores `[batch, time, tags, tags]`, by the forward algorithm.
 
-    Its gradient, the marginals, comes from the backward algorithm, which runs in the same loop.
+    Its gradient, the marginals, comes from the backward algorithm, which runs together with it.
     """
-    scores = tf.convert_to_tensor(scores)
-    return _log_partition(tf.transpose(tf.cast(scores, _precise(scores.dtype)), (1, 0, 2, 3)))
+    scores = _precisely(scores)
+    if use_native and native_serves():
+        return tf.ensure_shape(native.library().operations.nlp_rnn_chain(scores).total, scores.shape[:1])
+    return _log_partition(tf.transpose(scores, (1, 0, 2, 3)))
 
 
-def marginals(scores: Any) -> Any:
+@tf.RegisterGradient("NlpRnnChain")
+def _native_gradient(op: Any, upstream: Any, _: Any) -> Any:
+    if record.could_possibly_record():  # the gradient may itself be differentiated
+        return _differentiable_gradient(op.inputs[0], upstream)
+    return op.outputs[1] * upstream[:, None, None, None]
+
+
+def marginals(scores: Any, use_native: bool = True) -> Any:
     """Probabilities p(y_{t-1} = i, y_t = j) of the steps of a chain.
 
     Args:
         scores: chain scores `[batch, time, tags, tags]`.
+        use_native: False keeps the compiled operation out.
 
     Returns:
         `[batch, time, tags, tags]`; summed over i they are the probabilities of the tags at t.
@@ -210,8 +234,10 @@ def marginals(scores: Any) -> Any:
     >>> float(tf.reduce_sum(marginals(CRF(3)(tf.zeros((1, 4, 3))))[0, 2]))
     1.0
     """
-    scores = tf.convert_to_tensor(scores)
-    steps = tf.transpose(tf.cast(scores, _precise(scores.dtype)), (1, 0, 2, 3))
+    scores = _precisely(scores)
+    if use_native and native_serves() and not record.could_possibly_record():
+        return tf.ensure_shape(native.library().operations.nlp_rnn_chain(scores).pairs, scores.shape)
+    steps = tf.transpose(scores, (1, 0, 2, 3))
     return tf.transpose(_pairs(steps, *_forward_backward(steps)), (1, 0, 2, 3))
 
 
@@ -250,13 +276,19 @@ def _log_partition(steps: Any) -> tuple[Any, Any]:
 
     def gradient(upstream: Any) -> Any:
         if record.could_possibly_record():  # the gradient may itself be differentiated
-            with tf.GradientTape() as tape:
-                tape.watch(steps)
-                value = _log_sum_exp(_sweep(steps)[-1], 1)
-            return tape.gradient(value, steps, upstream)
+            scores = tf.transpose(steps, (1, 0, 2, 3))
+            return tf.transpose(_differentiable_gradient(scores, upstream), (1, 0, 2, 3))
         return _pairs(steps, alphas, betas, total) * upstream[:, None, None]
 
     return total, gradient
+
+
+def _differentiable_gradient(scores: Any, upstream: Any) -> Any:
+    """The gradient of log Z in operations that have gradients themselves."""
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        value = _log_sum_exp(_sweep(tf.transpose(scores, (1, 0, 2, 3)))[-1], 1)
+    return tape.gradient(value, scores, upstream)
 
 
 def _pairs(steps: Any, alphas: Any, betas: Any, total: Any) -> Any:
@@ -298,6 +330,11 @@ def _log_sum_exp(x: Any, axis: int) -> Any:
 
 def _precise(dtype: Any) -> Any:
     return tf.float64 if tf.as_dtype(dtype) == tf.float64 else tf.float32
+
+
+def _precisely(scores: Any) -> Any:
+    scores = tf.convert_to_tensor(scores)
+    return tf.cast(scores, _precise(scores.dtype))
 
 
 def _blocked(weights: Any, allowed: Any) -> Any:

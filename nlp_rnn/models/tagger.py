@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from nlp_rnn.layers.crf import CRF, marginals, viterbi
+from nlp_rnn.layers.embedding import unit_variance
 from nlp_rnn.models.parts import PartsModel
 
 
@@ -45,7 +46,11 @@ class WordEmbedding(keras.layers.Layer):
         self.supports_masking = True
         self.tokens, self.characters, self.cases, self.case_count = tokens, characters, cases, case_count
         self.dropout = dropout
-        self.case = keras.layers.Embedding(case_count, cases, dtype=self.dtype_policy, name="case") if cases else None
+        self.case = None
+        if cases:
+            self.case = keras.layers.Embedding(
+                case_count, cases, embeddings_initializer=unit_variance(cases), dtype=self.dtype_policy, name="case"
+            )
         self.drop = keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy, name="drop")
 
     @property
@@ -140,7 +145,7 @@ class TaggingHead(keras.layers.Layer):
             single = tf.gather(logs, tags, batch_dims=2)
             return tags, single, single + _before(single)
         tags = viterbi(scores)
-        pairs = marginals(scores)
+        pairs = marginals(scores, self.crf.use_native)
         single = tf.gather(tf.reduce_sum(pairs, 2), tags, batch_dims=2)
         joint = tf.gather(tf.gather(pairs, _before(tags), batch_dims=2), tags, batch_dims=2)
         return tags, _log(single), _log(joint)

@@ -200,6 +200,7 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
 def build(config: Config, assets: Assets) -> Any:
     """Embedding of words, recurrent stack, and a chain of tags."""
     from nlp_rnn.layers import CharacterEmbedding, RecurrentStack, TokenEmbedding
+    from nlp_rnn.layers.embedding import unit_variance
     from nlp_rnn.models import Tagger, TaggingHead, WordEmbedding
     from nlp_rnn.text.schemes import allowed_steps, tag_names
     from nlp_rnn.text.sentences import CASES
@@ -211,6 +212,7 @@ def build(config: Config, assets: Assets) -> Any:
     tokens = TokenEmbedding(
         words.size,
         embedding.size,
+        embeddings_initializer=unit_variance(embedding.size),
         word_dropout=embedding.word_dropout,
         fixed=words.extra,
         rare=rare,
@@ -603,4 +605,5 @@ TASK = Task(
     signatures=signatures,
     show=show,
     errors=errors,
+    example="Ada Lovelace met Charles Babbage in London.",
 )

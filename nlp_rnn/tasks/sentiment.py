@@ -260,6 +260,17 @@ def show(prediction: Sentiment, record: dict[str, Any] | None = None) -> str:
     return f"{prediction.label} {prediction.probability:4.0%}  {right}{text}"
 
 
+def errors(records: Records, predictions: list[Sentiment], count: int) -> list[str]:
+    """The mistakes that the model was surest of."""
+    wrong = [
+        (prediction, record)
+        for prediction, record in zip(predictions, records, strict=True)
+        if prediction.label != record["label"]
+    ]
+    wrong.sort(key=lambda pair: -pair[0].probability)
+    return [show(prediction, record) for prediction, record in wrong[:count]]
+
+
 def explain(run: Run, texts: Sequence[str]) -> list[Explanation]:
     """How much each token weighed when a text was pooled.
 
@@ -365,5 +376,6 @@ TASK = Task(
     metrics=metrics,
     signatures=signatures,
     show=show,
+    errors=errors,
     commands={"explain": explain_command},
 )

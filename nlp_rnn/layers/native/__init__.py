@@ -1,4 +1,4 @@
-"""The recurrent kernels in C++: compiled on first use where there is a compiler, and kept for the next time.
+"""The kernels in C++, recurrent and of chains: compiled on first use where there is a compiler, and then kept.
 
 They need TensorFlow's headers, which come with it, and a C++17 compiler (`$CXX`, `c++`, `g++` or `clang++`); without
 one the loops of `fused.py` serve. `NLP_RNN_NATIVE=0` turns them off, `NLP_RNN_CACHE` names another folder than
@@ -80,7 +80,7 @@ def _compiled(compiler: str) -> Path:
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    print("Compiling the recurrent kernels for this machine, once …", file=sys.stderr, flush=True)
+    print("Compiling the kernels for this machine, once …", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         built = Path(scratch) / path.name
         command = [compiler, *flags, *tf.sysconfig.get_compile_flags(), str(SOURCES / "ops.cc"), "-o", str(built)]

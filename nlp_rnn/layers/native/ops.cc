@@ -1,9 +1,10 @@
-// The two operations as TensorFlow knows them, through its C interface, which stays the same from version to version.
+// The operations as TensorFlow knows them, through its C interface, which stays the same from version to version.
 
 #include <cstdlib>
 #include <string>
 
 #include "backward.h"
+#include "chain.h"
 #include "forward.h"
 #include "tensorflow/c/kernels.h"
 #include "tensorflow/c/ops.h"
@@ -218,16 +219,32 @@ void backward(void* kernel, TF_OpKernelContext* context) {
   dispatch<BackwardLoop, S, T>(attributes.kind, a);
 }
 
+template <typename T>
+void chain(void*, TF_OpKernelContext* context) {
+  Call call(context);
+  Chain<T> c;
+  TF_Tensor* scores = call.input(0);
+  if (call.failed()) return;
+  if (TF_NumDims(scores) != 4 || TF_Dim(scores, 2) != TF_Dim(scores, 3) || TF_Dim(scores, 2) == 0)
+    return call.refuse("Chain: the scores must have the shape [batch, time, tags, tags].");
+  c.batch = TF_Dim(scores, 0);
+  c.time = TF_Dim(scores, 1);
+  c.tags = TF_Dim(scores, 2);
+  c.scores = static_cast<T*>(TF_TensorData(scores));
+  c.total = call.output<T>(0, {c.batch});
+  c.pairs = call.output<T>(1, {c.batch, c.time, c.tags, c.tags});
+  if (call.failed()) return;
+  chain_sums(c, threads);
+}
+
 void unknown_shapes(TF_ShapeInferenceContext* context, TF_Status* status) {
   TF_ShapeInferenceContextSetUnknownShape(context, status);
 }
 
 void define(const char* name, const std::vector<const char*>& inputs, const std::vector<const char*>& outputs,
-            const std::vector<const char*>& own_attributes) {
+            const std::vector<const char*>& attributes) {
   TF_OpDefinitionBuilder* builder = TF_NewOpDefinitionBuilder(name);
-  for (const char* attribute : {"T: {float, double, bfloat16}", "S: {float, double}", "directions: int >= 1", "kind: int", "reversed: int", "hold: bool"})
-    TF_OpDefinitionBuilderAddAttr(builder, attribute);
-  for (const char* attribute : own_attributes) TF_OpDefinitionBuilderAddAttr(builder, attribute);
+  for (const char* attribute : attributes) TF_OpDefinitionBuilderAddAttr(builder, attribute);
   for (const char* input : inputs) TF_OpDefinitionBuilderAddInput(builder, input);
   for (const char* output : outputs) TF_OpDefinitionBuilderAddOutput(builder, output);
   TF_OpDefinitionBuilderSetShapeInferenceFunction(builder, &unknown_shapes);
@@ -236,35 +253,41 @@ void define(const char* name, const std::vector<const char*>& inputs, const std:
   TF_DeleteStatus(status);
 }
 
-void implement(const char* name, TF_DataType stored, TF_DataType computed, void* (*create)(TF_OpKernelConstruction*),
-               void (*compute)(void*, TF_OpKernelContext*)) {
-  TF_KernelBuilder* builder = TF_NewKernelBuilder(name, "CPU", create, compute, &destroy);
+void implement(const char* name, const std::vector<std::pair<const char*, TF_DataType>>& types,
+               void* (*create)(TF_OpKernelConstruction*), void (*compute)(void*, TF_OpKernelContext*)) {
+  TF_KernelBuilder* builder = TF_NewKernelBuilder(name, "CPU", create, compute, create ? &destroy : nullptr);
   TF_Status* status = TF_NewStatus();
-  TF_KernelBuilder_TypeConstraint(builder, "T", stored, status);
-  TF_KernelBuilder_TypeConstraint(builder, "S", computed, status);
+  for (const auto& [attribute, type] : types) TF_KernelBuilder_TypeConstraint(builder, attribute, type, status);
   TF_RegisterKernelBuilder(name, builder, status);
   TF_DeleteStatus(status);
 }
 
 struct Registration {
   Registration() {
+    const std::vector<const char*> common = {"T: {float, double, bfloat16}", "S: {float, double}",
+                                             "directions: int >= 1", "kind: int", "reversed: int", "hold: bool"};
+    std::vector<const char*> with_keep = common;
+    with_keep.push_back("keep: bool");
     define("NlpRnnRecurrentForward",
            {"projected: directions * T", "kernels: directions * T", "biases: directions * T", "state: S", "cell: S",
             "mask: bool"},
            {"output: T", "last_state: S", "last_cell: S", "gates: directions * T", "cells: directions * T"},
-           {"keep: bool"});
+           with_keep);
     define("NlpRnnRecurrentBackward",
            {"kernels: directions * T", "state: S", "cell: S", "mask: bool", "output: T", "gates: directions * T",
             "cells: directions * T", "d_output: T", "d_last_state: S", "d_last_cell: S"},
            {"d_projected: directions * T", "d_state: S", "d_cell: S", "before: directions * T",
             "d_products: directions * T"},
-           {});
-    implement("NlpRnnRecurrentForward", TF_FLOAT, TF_FLOAT, &create<true>, &forward<float, float>);
-    implement("NlpRnnRecurrentForward", TF_DOUBLE, TF_DOUBLE, &create<true>, &forward<double, double>);
-    implement("NlpRnnRecurrentForward", TF_BFLOAT16, TF_FLOAT, &create<true>, &forward<bfloat16, float>);
-    implement("NlpRnnRecurrentBackward", TF_FLOAT, TF_FLOAT, &create<false>, &backward<float, float>);
-    implement("NlpRnnRecurrentBackward", TF_DOUBLE, TF_DOUBLE, &create<false>, &backward<double, double>);
-    implement("NlpRnnRecurrentBackward", TF_BFLOAT16, TF_FLOAT, &create<false>, &backward<bfloat16, float>);
+           common);
+    define("NlpRnnChain", {"scores: T"}, {"total: T", "pairs: T"}, {"T: {float, double}"});
+    implement("NlpRnnChain", {{"T", TF_FLOAT}}, nullptr, &chain<float>);
+    implement("NlpRnnChain", {{"T", TF_DOUBLE}}, nullptr, &chain<double>);
+    implement("NlpRnnRecurrentForward", {{"T", TF_FLOAT}, {"S", TF_FLOAT}}, &create<true>, &forward<float, float>);
+    implement("NlpRnnRecurrentForward", {{"T", TF_DOUBLE}, {"S", TF_DOUBLE}}, &create<true>, &forward<double, double>);
+    implement("NlpRnnRecurrentForward", {{"T", TF_BFLOAT16}, {"S", TF_FLOAT}}, &create<true>, &forward<bfloat16, float>);
+    implement("NlpRnnRecurrentBackward", {{"T", TF_FLOAT}, {"S", TF_FLOAT}}, &create<false>, &backward<float, float>);
+    implement("NlpRnnRecurrentBackward", {{"T", TF_DOUBLE}, {"S", TF_DOUBLE}}, &create<false>, &backward<double, double>);
+    implement("NlpRnnRecurrentBackward", {{"T", TF_BFLOAT16}, {"S", TF_FLOAT}}, &create<false>, &backward<bfloat16, float>);
   }
 } registration;
 
