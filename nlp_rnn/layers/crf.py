@@ -90,9 +90,7 @@ class CRF(keras.layers.Layer):
 
     def build(self, emissions_shape: Any) -> None:
         if emissions_shape[-1] != self.tags:
-            raise ValueError(
-                f"The emissions have {emissions_shape[-1]} scores a token where the CRF has {self.tags} tags."
-            )
+            raise ValueError(f"The emissions have {emissions_shape[-1]} scores a token; the CRF has {self.tags} tags.")
         options: dict[str, Any] = {"initializer": self.initializer, "dtype": "float32", "autocast": False}
         self.transitions = self.add_weight(name="transitions", shape=(self.tags, self.tags), **options)
         self.start = self.add_weight(name="start", shape=(self.tags,), **options)
@@ -121,7 +119,9 @@ class CRF(keras.layers.Layer):
         elsewhere = tf.fill((self.tags - 1, self.tags), tf.constant(BLOCKED, dtype))
         first = tf.concat([start[None], elsewhere], 0)
         steps = tf.concat([first[None], tf.repeat(inner[None], time - 1, 0)], 0)
-        keep = tf.where(tf.eye(self.tags, dtype=tf.bool), tf.zeros((), dtype), tf.constant(BLOCKED, dtype))
+        stay = tf.eye(self.tags, dtype=tf.bool)
+        stay = tf.concat([(stay & (tf.range(self.tags) == 0))[None], tf.repeat(stay[None], time - 1, 0)], 0)
+        keep = tf.where(stay, tf.zeros((), dtype), tf.constant(BLOCKED, dtype))
         return tf.where(mask[:, :, None, None], steps + emissions[:, :, None, :], keep)
 
     def compute_output_shape(self, emissions_shape: Any, mask_shape: Any = None) -> tuple[int | None, ...]:

@@ -126,7 +126,7 @@ class WordTokenizer(Tokenizer):
         words, first, last = self._split_with_gaps(normalized)
         breaks = tf.strings.regex_full_match(words.values, _LINE_BREAK)
         is_word = self._is_word(words.values)
-        after_break = tf.boolean_mask(tf.concat([[False], breaks[:-1]], 0), is_word)
+        after_break = tf.boolean_mask(tf.concat([[False], breaks], 0)[:-1], is_word)
         words, first, last = (keep(part, is_word) for part in (words, first, last))
         first, last = code_points_at(normalized, first), code_points_at(normalized, last)
         return Words(words, *source_spans(first, last, starts, ends), after_break)

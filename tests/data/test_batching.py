@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlp_rnn.data.batching import Batches, Rows, bucket_bounds
+from nlp_rnn.data.batching import Batches, NestedRows, Rows, bucket_bounds
 
 
 def make(lengths, batch_size=4, seed=0, buckets=3):
@@ -96,3 +96,20 @@ def test_padding_is_small_on_lengths_like_those_of_reviews():
     batches = make(lengths, 32, 0, 8)
     assert batches.padding < 0.1
     assert batches.padding == pytest.approx(1 - lengths.sum() / sum(f["tokens"].size for f, _, _ in batches.epoch(0)))
+
+
+def test_nested_rows_and_rows_of_targets():
+    words = Rows([(np.array([7, 7, 8, 9, 9, 9, 9, 9]), np.array([2, 1, 5]))])  # three words of 2, 1 and 5 characters
+    nested = NestedRows(words, np.array([2, 1]))
+    tokens = Rows([(np.array([4, 5, 6]), np.array([2, 1]))])
+    tags = Rows([(np.array([1, 0, 2]), np.array([2, 1]))], filler=-1)
+    batches = Batches({"tokens": tokens, "characters": nested}, tags, 2, buckets=1)
+    features, targets, _ = next(batches.epoch(0))
+    assert features["tokens"].tolist() == [[4, 5], [6, 0]]
+    assert targets.tolist() == [[1, 0], [2, -1]]
+    assert features["characters"].shape == (2, 2, 8), "rounded up to a multiple of four"
+    assert features["characters"][0].tolist() == [[7, 7] + [0] * 6, [8] + [0] * 7]
+    assert features["characters"][1].tolist() == [[9] * 5 + [0] * 3, [0] * 8]
+    (from_dataset,) = batches.dataset().take(1)
+    np.testing.assert_array_equal(from_dataset[0]["characters"], features["characters"])
+    np.testing.assert_array_equal(from_dataset[1], targets)

@@ -7,14 +7,36 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_rnn.layers import GRU, LSTM, AdditivePooling, RecurrentStack, SequencePooling, SimpleRNN, TokenEmbedding
-from nlp_rnn.models import ClassifierHead, TextClassifier
+from nlp_rnn.layers import (
+    CRF,
+    GRU,
+    LSTM,
+    AdditivePooling,
+    CharacterEmbedding,
+    RecurrentStack,
+    SequencePooling,
+    SimpleRNN,
+    TokenEmbedding,
+)
+from nlp_rnn.models import ClassifierHead, Tagger, TaggingHead, TextClassifier, WordEmbedding
 
 IDS = np.array([[5, 6, 7, 0, 0], [1, 0, 0, 0, 0]], np.int32)
 SEQUENCE = np.random.default_rng(0).normal(size=(2, 5, 6)).astype("float32")
 MASK = IDS != 0
 
+CHARACTERS = np.array([[[3, 4, 5], [6, 0, 0]], [[3, 3, 0], [0, 0, 0]]], np.int32)
+
 LAYERS = {
+    "fixed_embedding": (
+        lambda dtype: TokenEmbedding(10, 4, fixed=4, rare=(2, 4), replace_rare=0.5, dtype=dtype),
+        IDS,
+        {},
+    ),
+    "characters_cnn": (lambda dtype: CharacterEmbedding(10, 4, 6, dropout=0.1, dtype=dtype), CHARACTERS, {}),
+    "characters_lstm": (lambda dtype: CharacterEmbedding(10, 4, 6, "lstm", dtype=dtype), CHARACTERS, {}),
+    "crf": (lambda dtype: CRF(6, initializer="random_normal", dtype=dtype), SEQUENCE, {"mask": MASK}),
+    "tagging_crf": (lambda dtype: TaggingHead(5, dropout=0.1, dtype=dtype), SEQUENCE, {"mask": MASK}),
+    "tagging_softmax": (lambda dtype: TaggingHead(5, "softmax", dtype=dtype), SEQUENCE, {"mask": MASK}),
     "embedding": (lambda dtype: TokenEmbedding(10, 4, word_dropout=0.1, dropout=0.1, dtype=dtype), IDS, {}),
     "simple_rnn": (lambda dtype: SimpleRNN(3, weight_drop=0.1, dtype=dtype), SEQUENCE, {"mask": MASK}),
     "gru": (lambda dtype: GRU(3, weight_drop=0.1, dtype=dtype), SEQUENCE, {"mask": MASK}),
@@ -153,3 +175,69 @@ def test_fit_with_any_callback(tmp_path):
     history = model.fit({"tokens": tokens}, targets, epochs=25, verbose=0, callbacks=callbacks)
     assert history.history["loss"][-1] < history.history["loss"][0]
     assert (tmp_path / "m.keras").exists()
+
+
+def test_vectors_of_words_that_training_never_sees_stay_as_they_are():
+    layer = TokenEmbedding(10, 4, fixed=4)
+    table = np.random.default_rng(0).normal(size=(10, 4)).astype("float32")
+    layer.build((None, None))
+    layer.assign(table)
+    ids = np.arange(10)[None]
+    np.testing.assert_array_equal(layer(ids)[0], table)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(ids) ** 2)
+    (gradient,) = tape.gradient(loss, layer.trainable_variables)
+    np.testing.assert_allclose(tf.convert_to_tensor(gradient), 2 * table[:6], rtol=1e-6)
+
+
+def test_rare_words_are_sometimes_read_as_unknown():
+    layer = TokenEmbedding(10, 4, rare=(6, 9), replace_rare=0.5)
+    ids = np.tile([[5, 6, 7, 8, 9]], (200, 1))
+    plain, training = layer(ids).numpy(), layer(ids, training=True).numpy()
+    unknown = layer(np.array([[1]])).numpy()[0, 0]
+    replaced = (training == unknown).all(-1)
+    assert not replaced[:, [0, 4]].any(), "only rare ones"
+    assert 0.3 < replaced[:, 1:4].mean() < 0.7
+    np.testing.assert_array_equal(training[~replaced], plain[~replaced])
+
+
+def test_characters_are_convolved_as_the_formula_says():
+    layer = CharacterEmbedding(10, 4, 6, width=3)
+    found = layer(CHARACTERS).numpy()
+    table, kernel, bias = (weight.numpy() for weight in layer.weights)
+    kernel = kernel.reshape(4, 3, 6)
+    for row, column in ((0, 0), (0, 1), (1, 0)):
+        word = [c for c in CHARACTERS[row, column] if c]
+        vectors = np.stack([np.zeros(4), *table[word], np.zeros(4)])
+        windows = [sum(vectors[t + k] @ kernel[:, k] for k in range(3)) for t in range(len(word))]
+        np.testing.assert_allclose(found[row, column], np.tanh(np.max(windows, 0) + bias), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "lstm"])
+def test_words_do_not_see_the_padding_of_their_characters(kind):
+    layer = CharacterEmbedding(10, 4, 6, kind)
+    longer = np.concatenate([CHARACTERS, np.zeros((2, 2, 5), np.int32)], -1)
+    np.testing.assert_allclose(layer(longer), layer(CHARACTERS), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["crf", "softmax"])
+def test_tagger_does_not_see_padding_and_loads_in_a_fresh_process(kind, tmp_path, python):
+    embedding = WordEmbedding(TokenEmbedding(10, 4), CharacterEmbedding(10, 4, 6), cases=3)
+    model = Tagger(embedding, RecurrentStack("lstm", 5), TaggingHead(5, kind))
+    model.build()
+    tokens = np.array([[5, 6, 7], [8, 0, 0]], np.int32)
+    characters = np.random.default_rng(0).integers(1, 10, (2, 3, 4)) * (tokens != 0)[..., None]
+    features = {"tokens": tokens, "characters": characters, "case": (tokens != 0) * 2}
+    outputs = model.infer(features)
+    alone = model.infer({name: value[1:, :1] for name, value in features.items()})
+    np.testing.assert_array_equal(outputs["tags"][1, :1], alone["tags"][0])
+    np.testing.assert_allclose(outputs["confidence"][1, :1], alone["confidence"][0], atol=1e-6)
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "features.npz", **features)
+    code = """
+import sys, numpy as np, keras, nlp_rnn.models
+model = keras.saving.load_model(sys.argv[1])
+print(model.infer(dict(np.load(sys.argv[2])))["confidence"].numpy().tolist())
+"""
+    found = eval(python(code, tmp_path / "model.keras", tmp_path / "features.npz").splitlines()[-1])
+    np.testing.assert_allclose(np.array(found)[tokens != 0], outputs["confidence"].numpy()[tokens != 0], atol=1e-6)
