@@ -59,6 +59,15 @@ class Fields:
     check: Callable[[dict[str, Any], str], None] | None = None
     conll: tuple[int, int] = (0, -1)
 
+    def features(self) -> Any:
+        """The types of a record's fields, as `datasets` stores them."""
+        datasets = _datasets()
+        text, place = datasets.Value("string"), datasets.Value("int64")
+        spans = datasets.List({"start": place, "end": place, "label": text})
+        types = {"text": text, "texts": datasets.List(text), "spans": spans}
+        found = {name: types[self.kinds.get(name, "text")] for name in self.columns}
+        return datasets.Features({**found, "line": place})
+
     def record(self, row: Mapping[str, Any], columns: Mapping[str, str], line: int, where: str) -> dict[str, Any]:
         """A row of a source → a record.
 
@@ -209,16 +218,10 @@ def _read_file(path: Path, format: str, fields: Fields) -> Records:
 def _stored(key: dict[str, Any], kind: str, fields: Fields, shown: str) -> Any:
     datasets = _datasets()
 
-    text = datasets.Value("string")
-    place = datasets.Value("int64")
-    spans = datasets.List({"start": place, "end": place, "label": text})
-    types = {"text": text, "texts": datasets.List(text), "spans": spans}
-    features = {name: types[fields.kinds.get(name, "text")] for name in fields.columns}
-    features["line"] = place
     try:
         return datasets.Dataset.from_generator(
             _generate,
-            features=datasets.Features(features),
+            features=fields.features(),
             gen_kwargs={**key, "kind": kind, "shown": shown, "fields": vars(fields)},
         )
     except Exception as error:
@@ -343,27 +346,24 @@ def _from_table(rows: Any, fields: Fields, shown: str) -> Records:
         if column not in rows.column_names and name not in fields.optional:
             raise _no_column(shown, name, column, rows.column_names)
     present = {name: column for name, column in fields.columns.items() if column in rows.column_names}
-    names = {column: _names_of(rows.features[column]) for column in present.values()}
+    kinds = dict(rows.features)
 
     def convert(row: dict[str, Any], index: int) -> dict[str, Any]:
-        decoded = {column: name(row[column]) for column, name in names.items()}
+        decoded = {column: _by_name(row[column], kinds[column]) for column in present.values()}
         return fields.record(decoded, present, index + 1, f"{shown}, row {index + 1}")
 
-    rows = rows.map(convert, with_indices=True, remove_columns=rows.column_names)
+    rows = rows.map(convert, with_indices=True, remove_columns=rows.column_names, features=fields.features())
     return _labelled(rows, fields, shown)
 
 
-def _names_of(feature: Any) -> Callable[[Any], Any]:
+def _by_name(value: Any, feature: Any) -> Any:
     """Classes → their names, also in lists; other values as they are."""
-    datasets = _datasets()
-
-    def name(value: Any) -> Any:
-        if isinstance(value, (list, tuple)):
-            return [name(item) for item in value]
-        return inner.int2str(value) if value is not None and value >= 0 else None
-
-    inner = getattr(feature, "feature", feature)
-    return name if isinstance(inner, datasets.ClassLabel) else lambda value: value
+    feature = getattr(feature, "feature", feature)
+    if not isinstance(feature, _datasets().ClassLabel):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_by_name(item, feature) for item in value]
+    return feature.int2str(value) if value is not None and value >= 0 else None
 
 
 def _labelled(rows: Any, fields: Fields, shown: str) -> Records:
