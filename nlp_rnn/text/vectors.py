@@ -116,10 +116,13 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
     if not path.is_file():
         raise InputError(f"The vectors file {path} does not exist; give a GloVe, word2vec or fastText text file.")
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", errors="replace", newline="\n") as lines:
-        for number, line in enumerate(lines, 1):
-            word, _, values = line.rstrip(" \r\n").partition(" ")
-            if number == 1 and values.isdigit():
-                continue
-            if values:
-                yield number, word, values
+    try:
+        with opener(path, "rt", encoding="utf-8", errors="replace", newline="\n") as lines:
+            for number, line in enumerate(lines, 1):
+                word, _, values = line.rstrip(" \r\n").partition(" ")
+                if number == 1 and values.isdigit():
+                    continue
+                if values:
+                    yield number, word, values
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise InputError(f"{path} is cut off or damaged ({error}); fetch it again.") from None
