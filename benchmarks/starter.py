@@ -1,12 +1,13 @@
 """How varied a starter corpus is: python benchmarks/starter.py [TASK] [--json]
 
-Prints rows, balance and lengths by split, distinct n-grams, the commonest openings, and how close the nearest
-neighbour of a held-out text is among the training texts (part of its word 4-grams, or of its words, shared).
+Prints rows, balance and lengths by split, the part of held-out entities that training does not have, distinct n-grams,
+the commonest openings, and how close the nearest neighbour of a held-out text is among the training texts (part of its word 4-grams, or of its words, shared).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import statistics
@@ -42,13 +43,27 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def labels(row: dict[str, Any]) -> list[str]:
+    return [row["label"]] if "label" in row else [entity["label"] for entity in row["entities"]]
+
+
+def entities(row: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(row["text"][entity["start"] : entity["end"]], entity["label"]) for entity in row["entities"]]
+
+
 def examine(task: str) -> dict[str, Any]:
     splits = {name: read(STARTER / task / f"{name}.jsonl") for name in ("train", "validation", "test")}
     tokens = {name: [words(row["text"]) for row in rows] for name, rows in splits.items()}
     everything = [row for rows in tokens.values() for row in rows]
     report: dict[str, Any] = {"rows": {name: len(rows) for name, rows in splits.items()}}
-    report["labels"] = {name: dict(Counter(row["label"] for row in rows)) for name, rows in splits.items()}
-    report["topics"] = len({row["topic"] for rows in splits.values() for row in rows})
+    report["labels"] = {name: dict(Counter(itertools.chain(*map(labels, rows)))) for name, rows in splits.items()}
+    kinds = Counter(row.get("topic") or row["genre"] for rows in splits.values() for row in rows)
+    report["kinds"] = len(kinds) if len(kinds) > 12 else dict(kinds)
+    if "entities" in splits["train"][0]:
+        known = set(itertools.chain(*map(entities, splits["train"])))
+        for name in ("validation", "test"):
+            found = list(itertools.chain(*map(entities, splits[name])))
+            report[f"unseen_{name}"] = round(sum(entity not in known for entity in found) / len(found), 4)
     lengths = sorted(map(len, everything))
     report["tokens"] = {"shortest": lengths[0], "median": statistics.median(lengths), "longest": lengths[-1]}
     for n in (1, 2, 3, 4):

@@ -1,22 +1,24 @@
 """Records → sentences of words, which know their places in the record's text, with entities as spans of words.
 
-A record is `{"text", "tokens", "entities"}`: with tokens, the text is those with a blank between them; entities are
-`{"start", "end", "label"}` in code points of the text.
+Records are those of `annotations.py`; only "text" or "tokens" need be there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from nlp_rnn.data.annotations import token_offsets
+from nlp_rnn.data.batching import NestedRows, Rows
 from nlp_rnn.data.records import Records
 from nlp_rnn.text.lookup import WordTokenizer
-from nlp_rnn.text.schemes import Span
-from nlp_rnn.text.sentences import row_starts
+from nlp_rnn.text.schemes import Span, tag_names, tags_of
+from nlp_rnn.text.sentences import WordFeatures, row_starts
 from nlp_rnn.text.tokenizer import as_tensor
 
 _CHUNK = 2000
@@ -68,6 +70,9 @@ class _Splitter:
         )
 
 
+_splitter = functools.lru_cache(maxsize=4)(_Splitter)
+
+
 def sentences_of(tokenizer: WordTokenizer, records: Records, max_tokens: int, with_entities: bool = False) -> Sentences:
     """The sentences of records.
 
@@ -76,7 +81,7 @@ def sentences_of(tokenizer: WordTokenizer, records: Records, max_tokens: int, wi
         max_tokens: longer sentences go on in a further row.
         with_entities: find the rows' entities too; no sentence then ends inside one.
     """
-    splitter = _Splitter(tokenizer, max_tokens)
+    splitter = _splitter(tokenizer, max_tokens)
     parts: list[tuple[np.ndarray, ...]] = []
     nothing = np.zeros(0, np.int64)
     result = Sentences(nothing, nothing, nothing, nothing, nothing)
@@ -100,11 +105,39 @@ def sentences_of(tokenizer: WordTokenizer, records: Records, max_tokens: int, wi
     return result
 
 
-def token_offsets(tokens: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Where tokens start and end in the text that they are with a blank between them."""
-    lengths = np.array([len(token) for token in tokens], np.int64)
-    ends = np.cumsum(lengths + 1) - 1
-    return ends - lengths, ends
+def word_rows(sentences: Sentences, see: WordFeatures) -> dict[str, Rows | NestedRows]:
+    """Rows of what a model sees of words: "tokens", "characters" and "case"."""
+    # Most words occur often: each different one is looked at once.
+    number: dict[bytes, int] = {}
+    place = np.array([number.setdefault(word, len(number)) for word in sentences.words], np.int64)
+    ids, characters, cases = _traced(see)(tf.constant(list(number), tf.string, shape=[len(number)]))
+    by_word = Rows([(characters.values.numpy(), characters.row_lengths().numpy())])
+    lengths = by_word.lengths[place]
+    spelled = Rows([(by_word.values[_ranges(by_word.starts[place], lengths)], lengths)])
+    return {
+        "tokens": Rows([(ids.numpy()[place], sentences.lengths)]),
+        "characters": NestedRows(spelled, sentences.lengths),
+        "case": Rows([(cases.numpy()[place], sentences.lengths)]),
+    }
+
+
+def tag_rows(sentences: Sentences, labels: Sequence[str]) -> Rows:
+    """Rows of the ids of IOBES tags, to be padded with -1."""
+    place = {tag: i for i, tag in enumerate(tag_names(labels))}
+    rows = zip(sentences.lengths, sentences.spans, strict=True)
+    ids = [place[tag] for length, spans in rows for tag in tags_of(int(length), spans)]
+    return Rows([(np.array(ids, np.int32), sentences.lengths)], filler=-1)
+
+
+@functools.lru_cache(maxsize=4)
+def _traced(see: WordFeatures) -> Any:
+    return tf.function(see.__call__, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The places start, start + 1, … of rows, behind each other."""
+    first = np.cumsum(lengths) - lengths
+    return np.arange(int(lengths.sum())) - np.repeat(first, lengths) + np.repeat(starts, lengths)
 
 
 def _split(splitter: _Splitter, rows: list[tuple[Any, ...]], max_tokens: int) -> Iterator[tuple[np.ndarray, ...]]:

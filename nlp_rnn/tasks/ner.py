@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from nlp_rnn.config import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
-from nlp_rnn.errors import InputError, did_you_mean
+from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import Assets, Task
 
 if TYPE_CHECKING:
@@ -129,21 +129,18 @@ class Document:
 
 def read(config: Config, split: str) -> Records | None:
     """Records `{"text", "tokens", "entities", "line"}`: entities as spans of the text, tokens None where not given."""
-    from nlp_rnn.data.sources import Fields, read_split
+    from nlp_rnn.data.annotations import annotated_fields, check_names, standard_records
+    from nlp_rnn.data.sources import read_split
 
-    data = config.data
-    fields = Fields(
-        {name: getattr(data, name) for name in ("text", "tokens", "tags", "entities")},
-        optional=("text", "tokens", "tags", "entities"),
-        kinds={"tokens": "texts", "tags": "texts", "entities": "spans"},
-        check=_check_input if split == "predict" else _check_annotated,
-        conll=(data.token_column, data.tag_column),
-    )
-    place = "test" if split == "predict" else split
-    records = read_split("ner", data, place, fields, config.train.seed)
+    data, annotated = config.data, split != "predict"
+    columns = {name: getattr(data, name) for name in ("text", "entities", "tokens", "tags")}
+    fields = annotated_fields(columns, (data.token_column, data.tag_column), annotated)
+    records = read_split("ner", data, split if annotated else "test", fields, config.train.seed)
     if records is None:
         return None
-    return _standard(records, data, annotated=split != "predict", naming=split == "train")
+    if split == "train":
+        check_names(records, data.labels)
+    return standard_records(records, data.scheme, data.labels, annotated)
 
 
 def assets(config: Config, records: Records) -> Assets:
@@ -179,13 +176,16 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
     of the words, "starts" and "ends"."""
     import numpy as np
 
+    from nlp_rnn.data.annotations import check_label
     from nlp_rnn.data.batching import Batches, Rows
-    from nlp_rnn.data.words import sentences_of
+    from nlp_rnn.data.words import sentences_of, tag_rows, word_rows
+    from nlp_rnn.text.sentences import WordFeatures
 
     training = seed is not None
     sentences = sentences_of(assets.tokenizer, records, config.data.max_tokens, with_entities=training)
     _note_spans(records, sentences)
-    features = _features(config, assets, sentences)
+    see = WordFeatures(assets.tokenizer, assets.tokenizers["characters"], config.embedding.max_characters)
+    features: dict[str, Any] = word_rows(sentences, see)
     train = config.train
     if not training:
         features["starts"] = Rows([(sentences.starts, sentences.lengths)])
@@ -193,7 +193,10 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
         nothing = np.zeros(len(sentences.lengths), np.int32)
         size = max(train.batch_size, 128)
         return Batches(features, nothing, size, buckets=16, cut=sentences.cut, record_of=sentences.record_of)
-    tags = Rows([(_tag_ids(sentences, assets, records), sentences.lengths)], filler=-1)
+    for record, spans in zip(sentences.record_of, sentences.spans, strict=True):
+        for label in {label for _, _, label in spans} - set(assets.labels):
+            check_label(label, assets.labels, records[int(record)].get("line"))
+    tags = tag_rows(sentences, assets.labels)
     return Batches(features, tags, train.batch_size, None, seed, train.buckets, sentences.cut)
 
 
@@ -289,13 +292,14 @@ def decode(outputs: dict[str, Any], records: Records, assets: Assets) -> list[Do
 
 def metrics(records: Records, predictions: list[Document], outputs: dict[str, Any], assets: Assets) -> dict[str, Any]:
     """F1 of exact entities, by label, for entities that training has and has not seen, and calibration."""
+    from nlp_rnn.data.annotations import check_label
     from nlp_rnn.metrics.entities import entity_report
 
     labels = assets.labels
     expected = _expected(records)
     for line, spans in zip(_lines(records), expected, strict=True):
         for _, _, label in spans:
-            _check_label(label, labels, line)
+            check_label(label, labels, line)
     known = frozenset((text, label) for text, label in assets.facts.get("entities", []))
     confidences = [[entity.confidence for entity in document.entities] for document in predictions]
     texts = [document.text for document in predictions]
@@ -380,124 +384,6 @@ def errors(records: Records, predictions: list[Document], count: int) -> list[st
     return [str(error) for error in frequent_errors(_expected(records), _predicted(predictions), texts, count)]
 
 
-def _check_annotated(record: dict[str, Any], where: str) -> None:
-    """A record for training or evaluation: tokens with tags, or a text with entities, that make sense."""
-    tokens, tags, text, entities = (record[name] for name in ("tokens", "tags", "text", "entities"))
-    if tokens is not None and tags is not None:
-        if len(tokens) != len(tags):
-            raise InputError(f"{where}: {len(tokens)} tokens but {len(tags)} tags; each token needs one.")
-        _check_tags(tags, where)
-    elif text is not None and entities is not None:
-        _check_spans(text, entities, where)
-    else:
-        raise InputError(
-            f"{where}: neither tokens with tags nor a text with entities; name their fields with --data.tokens, "
-            f"--data.tags, --data.text, --data.entities."
-        )
-
-
-def _check_input(record: dict[str, Any], where: str) -> None:
-    """A record for prediction."""
-    if record["tokens"] is None and record["text"] is None:
-        raise InputError(
-            f"{where}: neither a text nor tokens; name their field with --data.text (to predict, --column)."
-        )
-
-
-def _check_tags(tags: Sequence[str], where: str) -> None:
-    from nlp_rnn.text.schemes import split_tag
-
-    try:
-        for tag in tags:
-            split_tag(tag)
-    except ValueError as error:
-        raise InputError(f"{where}: {error}.") from None
-
-
-def _check_spans(text: str, entities: Sequence[dict[str, Any]], where: str) -> None:
-    end_before, label_before = 0, ""
-    for entity in sorted(entities, key=lambda entity: (entity["start"], entity["end"])):
-        start, end = entity["start"], entity["end"]
-        if not 0 <= start < end <= len(text):
-            raise InputError(
-                f"{where}: the entity {start}–{end} ({entity['label']}) is not within the text of {len(text)} "
-                f"characters; start and end are counted from 0, the end is the place after the last character."
-            )
-        if start < end_before:
-            raise InputError(
-                f"{where}: the entities {text[start:end]!r} ({entity['label']}) and the one before it ({label_before}) "
-                f"overlap; keep one of them."
-            )
-        end_before, label_before = end, entity["label"]
-
-
-def _standard(records: Records, data: NerData, annotated: bool, naming: bool) -> Records:
-    """Any annotation → spans of the text, under the names that were asked for; sentences without words are dropped."""
-    from nlp_rnn.data.records import Records
-
-    tagged = [(tags, line) for tags, line in records.columns("tags", "line") if tags]
-    notes = [records.note] if records.note else []
-    if tagged and annotated:
-        notes.append(_scheme_note(tagged, data))
-    rows, empty = [], 0
-    for row in (row for start in range(0, len(records), 2000) for row in records[start : start + 2000]):
-        text, tokens, entities = _spans_of_row(row)
-        if annotated and not text.strip():
-            empty += 1
-            continue
-        named = [{**entity, "label": data.labels.get(entity["label"], entity["label"])} for entity in entities]
-        rows.append({"text": text, "tokens": tokens, "entities": named, "line": row["line"]})
-    if annotated and not rows:
-        raise InputError("All sentences are empty: is --data.token_column, --data.tokens or --data.text right?")
-    if naming:
-        _check_names(data, records)
-    dropped = {**records.dropped, **({"empty sentence": empty} if empty else {})}
-    return Records(rows, dropped, "; ".join(notes))
-
-
-def _spans_of_row(row: dict[str, Any]) -> tuple[str, list[str] | None, list[dict[str, Any]]]:
-    """The text, the tokens if they are given, and the entities of a row as it was read."""
-    if row["tokens"] is None:
-        return row["text"] or "", None, row["entities"] or []
-    from nlp_rnn.data.words import token_offsets
-    from nlp_rnn.text.schemes import spans_of
-
-    tokens = list(row["tokens"])
-    starts, ends = token_offsets(tokens)
-    entities = [
-        {"start": int(starts[first]), "end": int(ends[last - 1]), "label": label}
-        for first, last, label in spans_of(row["tags"] or [])
-    ]
-    return " ".join(tokens), tokens, entities
-
-
-def _scheme_note(tagged: list[tuple[list[str], int]], data: NerData) -> str:
-    """Says which scheme the tags are in, and how many sentences violate it."""
-    from nlp_rnn.text.schemes import detect_scheme, is_well_formed
-
-    scheme = data.scheme if data.scheme != "auto" else detect_scheme(tags for tags, _ in tagged)
-    wrong = [line for tags, line in tagged if not is_well_formed(tags, scheme)]
-    busy = sum(1 for tags, _ in tagged if any(tag != "O" for tag in tags))
-    if len(wrong) > max(busy // 2, 0) and wrong:
-        raise InputError(
-            f"{len(wrong)} of {busy} sentences with entities violate the scheme {scheme.upper()}, the first in line "
-            f"{wrong[0]}: no scheme allows these tags; correct them, or name the scheme with --data.scheme."
-        )
-    note = f"tags in {scheme.upper()}"
-    return note + (f", {len(wrong)} ill-formed sentences (the first in line {wrong[0]})" if wrong else "")
-
-
-def _check_names(data: NerData, records: Records) -> None:
-    """Every label that is to be renamed must occur."""
-    there = {e["label"] for spans in records.column("entities") for e in spans or []}
-    there |= {tag.partition("-")[2] for tags in records.column("tags") for tag in tags or [] if tag != "O"}
-    for label in data.labels:
-        if label not in there:
-            raise InputError(
-                f'data.labels renames "{label}", which never occurs in the training data.{did_you_mean(label, there)}'
-            )
-
-
 def _entities(records: Records) -> Iterator[tuple[str, dict[str, Any]]]:
     for text, entities in records.columns("text", "entities"):
         for entity in entities or []:
@@ -532,63 +418,6 @@ def _note_spans(records: Records, sentences: Sentences) -> None:
     }
     notes = [f"{count:,} {what}" for what, count in counts.items() if count]
     records.note = "; ".join([*([records.note] if records.note else []), *notes])
-
-
-def _features(config: Config, assets: Assets, sentences: Sentences) -> dict[str, Any]:
-    """Rows of the model's inputs."""
-    import numpy as np
-    import tensorflow as tf
-
-    from nlp_rnn.data.batching import NestedRows, Rows
-    from nlp_rnn.text.sentences import WordFeatures
-
-    see = WordFeatures(assets.tokenizer, assets.tokenizers["characters"], config.embedding.max_characters)
-    strings = [tf.TensorSpec([None], tf.string)]
-    traced = tf.function(see.__call__, input_signature=strings, autograph=False)
-    # Most words occur often: each different one is looked at once.
-    distinct, place = np.unique(sentences.words.astype(bytes), return_inverse=True)
-    ids, characters, cases = traced(tf.constant(distinct.tolist(), tf.string, shape=[len(distinct)]))
-    by_word = Rows([(characters.values.numpy(), characters.row_lengths().numpy())])
-    lengths = by_word.lengths[place]
-    spelled = Rows([(by_word.values[_ranges(by_word.starts[place], lengths)], lengths)])
-    return {
-        "tokens": Rows([(ids.numpy()[place], sentences.lengths)]),
-        "characters": NestedRows(spelled, sentences.lengths),
-        "case": Rows([(cases.numpy()[place], sentences.lengths)]),
-    }
-
-
-def _ranges(starts: Any, lengths: Any) -> Any:
-    """The places start, start + 1, … of rows, behind each other."""
-    import numpy as np
-
-    first = np.cumsum(lengths) - lengths
-    return np.arange(int(lengths.sum())) - np.repeat(first, lengths) + np.repeat(starts, lengths)
-
-
-def _tag_ids(sentences: Sentences, assets: Assets, records: Records) -> Any:
-    """Tags of all words behind each other."""
-    import numpy as np
-
-    from nlp_rnn.text.schemes import tag_names, tags_of
-
-    place = {tag: i for i, tag in enumerate(tag_names(assets.labels))}
-    lines = _lines(records)
-    ids: list[int] = []
-    for length, spans, record in zip(sentences.lengths, sentences.spans, sentences.record_of, strict=True):
-        for _, _, label in spans:
-            _check_label(label, assets.labels, lines[record])
-        ids += [place[tag] for tag in tags_of(int(length), spans)]
-    return np.array(ids, np.int32)
-
-
-def _check_label(label: str, labels: Sequence[str], line: int | None) -> None:
-    if label not in labels:
-        where = f" (line {line})" if line else ""
-        raise InputError(
-            f'The label "{label}"{where} does not occur in the training data.{did_you_mean(label, labels)} '
-            f"Rename labels with --data.labels VALUE NAME."
-        )
 
 
 TASK = Task(

@@ -74,7 +74,7 @@ def test_spans_outside_the_text_or_overlapping(training_fails):
     assert "data.jsonl, line 2: the entity 8–12 (PER) is not within the text of 11 characters" in message
     assert "line 1: the entity 3–3 (PER) is not within" in training_fails([row((3, 3))])
     message = training_fails([row((0, 7), (4, 11))])
-    assert "line 1: the entities 'met Bob' (PER) and the one before it (PER) overlap; keep one of them." in message
+    assert "line 1: the entities 'Ada met' and 'met Bob' (PER) overlap; keep one of them." in message
     message = training_fails([{"text": "Ada", "entities": [{"start": "0", "end": 3, "label": "PER"}]}])
     assert 'line 1: "entities" must be a list of entities such as {"start": 0' in message
 

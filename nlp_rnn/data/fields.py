@@ -1,0 +1,90 @@
+"""Which columns of a source a task reads, and what they must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nlp_rnn.errors import InputError
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Which columns a task reads, and what it calls them.
+
+    Args:
+        columns: field of the record → column of the source.
+        optional: fields that may be missing or null, such as the label at prediction.
+        names: values of the label column → label names.
+        label: the field that holds the label, if any.
+        kinds: what a field holds where that is not a text: "texts" a list of them, "spans" a list of
+            `{"start", "end", "label"}`.
+        check: (record, where it stands) → None; raises InputError for a record that makes no sense. A function of a
+            module, since what was read is cached under its name.
+        conll: columns of the tokens and of the tags in CoNLL files.
+    """
+
+    columns: Mapping[str, str]
+    optional: tuple[str, ...] = ()
+    names: Mapping[str, str] | None = None
+    label: str | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[dict[str, Any], str], None] | None = None
+    conll: tuple[int, int] = (0, -1)
+
+    def features(self) -> Any:
+        """The types of a record's fields, as `datasets` stores them."""
+        import datasets
+
+        text, place = datasets.Value("string"), datasets.Value("int64")
+        spans = datasets.List({"start": place, "end": place, "label": text})
+        types = {"text": text, "texts": datasets.List(text), "spans": spans}
+        found = {name: types[self.kinds.get(name, "text")] for name in self.columns}
+        return datasets.Features({**found, "line": place})
+
+    def record(self, row: Mapping[str, Any], columns: Mapping[str, str], line: int, where: str) -> dict[str, Any]:
+        """A row of a source → a record.
+
+        Raises:
+            InputError: a value is not of its kind, or the check fails.
+        """
+        record: dict[str, Any] = {"line": line}
+        for name in self.columns:
+            value = row.get(columns[name]) if name in columns else None
+            record[name] = _KINDS[self.kinds.get(name, "text")](value, f'{where}: "{columns.get(name)}"')
+        if self.check is not None:
+            self.check(record, where)
+        return record
+
+
+def _as_text(value: Any, where: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def _as_texts(value: Any, where: str) -> list[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, (str, int, float)) for item in value):
+        raise InputError(f'{where} must be a list of texts, such as ["Ada", "met"].')
+    return [str(item) for item in value]
+
+
+def _as_spans(value: Any, where: str) -> list[dict[str, Any]] | None:
+    if value is None:
+        return None
+    spans = []
+    for item in value if isinstance(value, (list, tuple)) else [value]:
+        item = dict(zip(("start", "end", "label"), item, strict=False)) if isinstance(item, (list, tuple)) else item
+        span = {name: item.get(name) for name in ("start", "end", "label")} if isinstance(item, dict) else {}
+        if [type(part) for part in span.values()] != [int, int, str] or not span["label"]:
+            raise InputError(f'{where} must be a list of entities such as {{"start": 0, "end": 3, "label": "person"}}.')
+        spans.append(span)
+    return spans
+
+
+_KINDS: dict[str, Callable[[Any, str], Any]] = {"text": _as_text, "texts": _as_texts, "spans": _as_spans}
