@@ -34,12 +34,12 @@ SETTINGS = {
 }
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "nlp_rnn", "train", "sentiment", *map(str, arguments)]
+def command(*arguments: object, task: str = "sentiment") -> list[str]:
+    return [sys.executable, "-m", "nlp_rnn", "train", task, *map(str, arguments)]
 
 
-def begin(out: Path) -> list[str]:
-    return command("--out", out, *(str(part) for pair in SETTINGS.items() for part in pair))
+def begin(out: Path, task: str = "sentiment") -> list[str]:
+    return command("--out", out, *(str(part) for pair in SETTINGS.items() for part in pair), task=task)
 
 
 def finish(arguments: list[str]) -> subprocess.CompletedProcess[str]:
@@ -99,6 +99,16 @@ def test_killed_in_the_middle_of_an_epoch(uninterrupted, tmp_path):
     assert_same(uninterrupted, out)
     with pytest.raises(InputError, match="is finished"):
         resume(out)
+
+
+def test_a_tagger_killed_in_the_middle_of_an_epoch(tmp_path):
+    """Its words are replaced at random, and its batches hold characters."""
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    finish(begin(whole, "ner"))
+    process = interrupt(begin(out, "ner"), out, signal.SIGKILL, after=30)
+    assert process.returncode == -signal.SIGKILL
+    finish(command("--resume", out, task="ner"))
+    assert_same(whole, out)
 
 
 def test_interrupted_by_the_user_says_how_to_go_on(uninterrupted, tmp_path):
