@@ -125,6 +125,7 @@ def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -
             out,
             fingerprint,
             resuming,
+            task.lower_is_better,
         )
         run.calibrate(splits["validation"])
         measured = [name for name in splits if name != "train"]

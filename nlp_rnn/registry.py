@@ -8,7 +8,11 @@ from importlib.metadata import entry_points
 from nlp_rnn.errors import InputError, did_you_mean
 from nlp_rnn.tasks.base import Task
 
-BUILT_IN = {"ner": "nlp_rnn.tasks.ner:TASK", "sentiment": "nlp_rnn.tasks.sentiment:TASK"}
+BUILT_IN = {
+    "language-modeling": "nlp_rnn.tasks.language_modeling:TASK",
+    "ner": "nlp_rnn.tasks.ner:TASK",
+    "sentiment": "nlp_rnn.tasks.sentiment:TASK",
+}
 _registered: dict[str, Task] = {}
 
 

@@ -92,7 +92,8 @@ def model_card(run: Run) -> str:
     lines += [
         "",
         "The model has learned from these records alone: expect it to do worse on texts of another kind, and to "
-        "repeat what is one-sided in them. Probabilities are calibrated on the validation records.",
+        "repeat what is one-sided in them."
+        + (" Probabilities are calibrated on the validation records." if hasattr(run.model, "calibrate") else ""),
         "",
     ]
     return "\n".join(lines)

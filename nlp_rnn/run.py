@@ -6,7 +6,6 @@ config.yaml  assets/<name>/  model.keras  checkpoints/  metrics.jsonl  report.js
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -129,23 +128,18 @@ class Run:
         """Outputs of the model for each record, in order.
 
         Returns:
-            By name an array `[records, …]`; or, where rows were padded to different lengths, a list of arrays,
-            each still with its padding; or, where a record has several rows, a list of arrays, those of its rows behind
-            each other without padding.
+            By name what `by_record` of the task's batches makes of them.
         """
         if records not in self._batches:
             self._batches[records] = self.task.batches(self.config, self.assets, records, None)
         batches = self._batches[records]
-        found: dict[str, list[Any]] = {}
+        found: dict[str, dict[int, Any]] = {}
         for indices, features in batches.indexed():
             for name, value in self._infer_batch(features).items():
-                column = found.setdefault(name, [None] * len(batches.lengths))
+                column = found.setdefault(name, {})
                 for place, index in enumerate(indices):
-                    column[index] = value[place]
-        if batches.record_of is not None:
-            bounds = np.searchsorted(batches.record_of, np.arange(len(records) + 1))
-            return {name: _joined(column, batches.lengths, bounds) for name, column in found.items()}
-        return {k: np.stack(v) if len({a.shape for a in v}) == 1 else v for k, v in found.items()}
+                    column[int(index)] = value[place]
+        return {name: batches.by_record([column[i] for i in range(len(column))]) for name, column in found.items()}
 
     def held_out(self, count: int) -> Records | None:
         """A few test records, or validation records, spread over all of them."""
@@ -209,14 +203,6 @@ class Run:
     def _as_records(self, inputs: Sequence[str]) -> Records:
         name = dataclasses.fields(self.task.prediction)[0].name
         return Records([{name: text} for text in inputs])
-
-
-def _joined(column: list[np.ndarray], lengths: np.ndarray, bounds: np.ndarray) -> list[np.ndarray]:
-    """The rows of each record behind each other, cut to their lengths."""
-    return [
-        np.concatenate([column[row][: lengths[row]] for row in range(first, last)])
-        for first, last in itertools.pairwise(bounds)
-    ]
 
 
 def predict_and_measure(run: Run, records: Records) -> tuple[list[Any], dict[str, Any]]:

@@ -41,10 +41,11 @@ def run(task: str | None, arguments: list[str]) -> int:
     path = found.export(out)
     if before:
         print(f"Replaced the SavedModel that was in {path}.", file=sys.stderr)
+    names = json.loads((path / "assets.extra" / "signatures.json").read_text(encoding="utf-8"))["signatures"]
     if options.json:
-        print(json.dumps({"path": str(path), "signatures": ["serving_default", "tokens"]}))
+        print(json.dumps({"path": str(path), "signatures": names}))
         return 0
-    print(f"{path}: a SavedModel with the signatures serving_default (strings) and tokens (ids).")
+    print(f"{path}: a SavedModel with the signatures {', '.join(names)}; serving_default takes strings.")
     print("Load it where tensorflow and tensorflow-text are installed:")
     print("  import tensorflow as tf, tensorflow_text")
     print(f'  serve = tf.saved_model.load("{path}").signatures["serving_default"]')

@@ -174,6 +174,22 @@ class Batches:
         for indices, count, length in self.plan(0):
             yield indices[:count], self._features(indices[:count], length)
 
+    def by_record(self, column: list[np.ndarray]) -> Any:
+        """Results of each row, padded, by record.
+
+        Returns:
+            An array `[records, …]`; or, where rows were padded to different lengths, a list of arrays, each still with
+            its padding; or, where a record may have several rows, a list of arrays, those of its rows behind each other
+            without padding.
+        """
+        if self.record_of is None:
+            return np.stack(column) if len({value.shape for value in column}) == 1 else column
+        bounds = np.searchsorted(self.record_of, np.arange(self.record_of[-1] + 2))
+        return [
+            np.concatenate([column[row][: self.lengths[row]] for row in range(first, last)])
+            for first, last in itertools.pairwise(bounds)
+        ]
+
     def dataset(self, position: Any = None) -> Any:
         """A `tf.data.Dataset` of one epoch, each pass over it the next; or from a position on without end.
 
@@ -182,14 +198,6 @@ class Batches:
                 asked for a number of steps, then never runs into an end, where it counts a step that is none.
         """
         import tensorflow as tf
-
-        epochs = itertools.count()
-
-        def generate() -> Iterator[Batch]:
-            if position is None:
-                return self.epoch(next(epochs))
-            following = (self.epoch(epoch) for epoch in itertools.count(position.epoch + 1))
-            return itertools.chain(self.epoch(position.epoch, position.batch), itertools.chain.from_iterable(following))
 
         size = self.batch_size
         features = {
@@ -200,11 +208,7 @@ class Batches:
             targets = tf.TensorSpec([size, None], tf.int32)
         else:
             targets = tf.TensorSpec([size, *self.targets.shape[1:]], tf.as_dtype(self.targets.dtype))
-        weights = tf.TensorSpec([size], tf.float32)
-        data = tf.data.Dataset.from_generator(generate, output_signature=(features, targets, weights))
-        if position is None:
-            data = data.apply(tf.data.experimental.assert_cardinality(self.steps_per_epoch))
-        return data.prefetch(4)
+        return dataset_of(self, (features, targets, tf.TensorSpec([size], tf.float32)), position)
 
     def _features(self, indices: np.ndarray, length: int) -> dict[str, np.ndarray]:
         names = list(self.features)
@@ -217,6 +221,24 @@ class Batches:
 
     def _targets(self, indices: np.ndarray, length: int) -> np.ndarray:
         return self.targets.padded(indices, length) if isinstance(self.targets, Rows) else self.targets[indices]
+
+
+def dataset_of(batches: Any, signature: Any, position: Any) -> Any:
+    """The epochs of `batches` as a `tf.data.Dataset`: one a pass, or from a position on without end."""
+    import tensorflow as tf
+
+    epochs = itertools.count()
+
+    def generate() -> Iterator[Batch]:
+        if position is None:
+            return batches.epoch(next(epochs))
+        following = (batches.epoch(epoch) for epoch in itertools.count(position.epoch + 1))
+        return itertools.chain(batches.epoch(position.epoch, position.batch), itertools.chain.from_iterable(following))
+
+    data = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    if position is None:
+        data = data.apply(tf.data.experimental.assert_cardinality(batches.steps_per_epoch))
+    return data.prefetch(4)
 
 
 def bucket_bounds(lengths: Sequence[int] | np.ndarray, buckets: int) -> np.ndarray:

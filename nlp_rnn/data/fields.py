@@ -23,6 +23,7 @@ class Fields:
         check: (record, where it stands) → None; raises InputError for a record that makes no sense. A function of a
             module, since what was read is cached under its name.
         conll: columns of the tokens and of the tags in CoNLL files.
+        running: the field of a text whose rows follow each other: parts that are held out are then cut off its end.
     """
 
     columns: Mapping[str, str]
@@ -32,6 +33,7 @@ class Fields:
     kinds: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[dict[str, Any], str], None] | None = None
     conll: tuple[int, int] = (0, -1)
+    running: str | None = None
 
     def features(self) -> Any:
         """The types of a record's fields, as `datasets` stores them."""

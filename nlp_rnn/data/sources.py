@@ -61,8 +61,9 @@ def read_split(task: str, data: DataConfig, split: str, fields: Fields, seed: in
     for name, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction)):
         if not getattr(data, name) and fraction > 0 and not _has_split(task, data.train, name):
             fractions[name] = fraction
-    parts = _cut(train, fractions, fields.label, seed)
-    return parts.get(split)
+    if fields.running is not None:
+        return _cut_end(train, fractions, fields.running).get(split)
+    return _cut(train, fractions, fields.label, seed).get(split)
 
 
 def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields: Fields) -> Records:
@@ -331,6 +332,19 @@ def _cut(train: Records, fractions: Mapping[str, float], label: str | None, seed
             note = f"cut off the training data ({fractions[name]:.0%}, of every label alike, seed {seed})"
             parts[name] = Records(train.select(sorted(part)).rows, note=note)
     return parts
+
+
+def _cut_end(train: Records, fractions: Mapping[str, float], running: str) -> dict[str, Records]:
+    """Cuts parts off the end of a running text, by its characters."""
+    sizes = np.cumsum([len(text or "") + 1 for text in train.column(running)])
+    parts, end = {}, len(train)
+    for name, fraction in fractions.items():
+        start = int(np.searchsorted(sizes, sizes[end - 1] - fraction * sizes[-1]))
+        if 0 < start < end:
+            note = f"the last {fraction:.0%} of the training text"
+            parts[name] = Records(train.select(range(start, end)).rows, note=note)
+            end = start
+    return {"train": train.select(range(end)), **parts}
 
 
 def _last_line(error: BaseException) -> str:

@@ -42,7 +42,7 @@ def _labels(records: Records) -> str:
 
 def _noted(records: Records, batches: Batches) -> str:
     facts = [f"{count:,} rows dropped: {reason}" for reason, count in records.dropped.items()]
-    if len(records) and "text" in records[0]:
+    if len(records) and "text" in records[0] and not records[0].get("follows"):
         empty = sum(1 for text in records.column("text") if not (text or "").strip())
         facts += [f"{empty:,} empty texts"] if empty else []
     facts += [f"{batches.cut:,} longer than data.max_tokens"] if batches.cut else []

@@ -33,7 +33,7 @@ def export_saved_model(
     assets: Assets,
     signatures: Callable[[keras.Model], dict[str, Any]],
 ) -> Path:
-    """Writes a SavedModel and, beside it, the labels in `assets.extra/labels.json`.
+    """Writes a SavedModel and, in `assets.extra`, the names of its labels and of its signatures.
 
     The graph is built for any device: a model trained with cuDNN is exported with the plain loop.
 
@@ -57,8 +57,9 @@ def export_saved_model(
     tf.saved_model.save(served, str(temporary), signatures=concrete)
     extra = temporary / "assets.extra"
     extra.mkdir()
-    labels = json.dumps({"labels": list(assets.labels)}, ensure_ascii=False)
-    (extra / "labels.json").write_text(labels + "\n", encoding="utf-8")
+    for name, values in (("labels", assets.labels), ("signatures", concrete)):
+        content = json.dumps({name: list(values)}, ensure_ascii=False)
+        (extra / f"{name}.json").write_text(content + "\n", encoding="utf-8")
     shutil.rmtree(path, ignore_errors=True)
     temporary.rename(path)
     return path

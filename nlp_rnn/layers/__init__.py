@@ -5,6 +5,7 @@ from nlp_rnn.layers.crf import CRF, CRFLoss, TokenCrossEntropy, log_partition, m
 from nlp_rnn.layers.embedding import CharacterEmbedding, TokenEmbedding
 from nlp_rnn.layers.pooling import SequencePooling
 from nlp_rnn.layers.recurrent import GRU, LSTM, SimpleRNN, kernel_of
+from nlp_rnn.layers.softmax import SoftmaxHead
 from nlp_rnn.layers.stack import RecurrentStack
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "RecurrentStack",
     "SequencePooling",
     "SimpleRNN",
+    "SoftmaxHead",
     "TokenCrossEntropy",
     "TokenEmbedding",
     "kernel_of",

@@ -2,6 +2,7 @@
 
 from nlp_rnn import layers
 from nlp_rnn.models.classifier import ClassifierHead, TextClassifier
+from nlp_rnn.models.language_model import LanguageModel
 from nlp_rnn.models.tagger import Tagger, TaggingHead, WordEmbedding
 
-__all__ = ["ClassifierHead", "Tagger", "TaggingHead", "TextClassifier", "WordEmbedding", "layers"]
+__all__ = ["ClassifierHead", "LanguageModel", "Tagger", "TaggingHead", "TextClassifier", "WordEmbedding", "layers"]

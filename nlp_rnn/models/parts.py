@@ -55,6 +55,7 @@ class PartsModel(keras.Model):
         parts = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects) for name in _PARTS
         }
-        model = cls(**{**config, **parts})
+        others = {name: value for name, value in config.items() if name not in _PARTS}
+        model = cls(*parts.values(), **others)
         model.build()
         return model

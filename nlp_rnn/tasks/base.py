@@ -83,6 +83,7 @@ class Task:
         signatures: (config, model, assets) → `tf.function`s of the SavedModel by name.
         show: (prediction, record or None) → one line for a person; with a record, whether it was right.
         errors: (records, predictions, count) → lines on the mistakes that matter most.
+        lower_is_better: whether less of the first metric is better.
         example: an input, for messages.
         commands: extra verbs: name → function (run, arguments, how the verb was called) → exit code.
     """
@@ -100,5 +101,6 @@ class Task:
     signatures: Callable[..., dict[str, Any]]
     show: Callable[..., str] = str
     errors: Callable[..., list[str]] | None = None
+    lower_is_better: bool = False
     example: str = "A joyless slog."
     commands: Mapping[str, Callable[..., int]] = field(default_factory=dict)

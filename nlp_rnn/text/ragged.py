@@ -31,6 +31,15 @@ def never_empty(rows: tf.RaggedTensor, filler: int) -> tf.RaggedTensor:
     return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
 
 
+def append(rows: tf.RaggedTensor, value: int) -> tf.RaggedTensor:
+    """Each row with one value more at its end."""
+    splits = rows.row_splits + tf.range(tf.size(rows.row_splits, out_type=tf.int64))
+    places = tf.range(tf.size(rows.values, out_type=tf.int64)) + rows.value_rowids()
+    values = tf.fill([splits[-1]], tf.cast(value, rows.dtype))
+    values = tf.tensor_scatter_nd_update(values, tf.expand_dims(places, 1), rows.values)
+    return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
+
+
 def truncate(rows: tf.RaggedTensor, length: int, which: str = "start") -> tf.RaggedTensor:
     """Cuts longer rows to `length` values: their "start", their "end", or half of "both"."""
     place = position_in_row(rows)

@@ -200,6 +200,7 @@ class Checkpointer(keras.callbacks.Callback):
         """Puts a checkpoint's state everywhere but into the metrics, which `fit` resets as it begins."""
         assign_arrays("model", self.model.variables, arrays)
         assign_arrays("optimizer", self.model.optimizer.variables, arrays)
+        assign_arrays("carried", getattr(self.model, "carried", []), arrays)
         self.position.epoch, self.position.batch = state["epoch"], state["batch"]
         self.metric_arrays = arrays
         self.validation.restore(state["validation"])
@@ -253,6 +254,7 @@ class Checkpointer(keras.callbacks.Callback):
             **variable_arrays("model", self.model.variables),
             **variable_arrays("optimizer", self.model.optimizer.variables),
             **variable_arrays("metrics", self.model.metrics_variables),
+            **variable_arrays("carried", getattr(self.model, "carried", [])),
         }
         if not all(np.isfinite(a).all() for a in arrays.values() if a.dtype.kind == "f"):
             raise Diverged(

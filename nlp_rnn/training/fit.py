@@ -45,6 +45,7 @@ def fit(
     out: Path,
     fingerprint: str,
     resume: bool = False,
+    lower_is_better: bool = False,
 ) -> Fitted:
     """Fits a model and leaves it with its best weights.
 
@@ -56,6 +57,7 @@ def fit(
         out: the run directory, for `checkpoints/`, `metrics.jsonl` and `logs/`.
         fingerprint: of the training data.
         resume: whether to continue from the newest checkpoint.
+        lower_is_better: whether less of the deciding metric is better.
 
     Raises:
         InputError: there is nothing to resume, or the data have changed.
@@ -68,7 +70,7 @@ def fit(
         model.optimizer.build(model.trainable_variables)
         _build_metrics(model, batches)
     position, folder = Position(), out / "checkpoints"
-    validation = Validation(measure, folder, train.patience)
+    validation = Validation(measure, folder, train.patience, lower_is_better)
     history = History(out, batches.tokens_per_epoch)
     progress = ProgressDisplay(position, train.epochs, steps, batches.tokens_per_epoch / steps)
     checkpointer = Checkpointer(folder, position, validation, history, fingerprint, steps, train)

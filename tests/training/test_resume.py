@@ -18,6 +18,7 @@ import nlp_rnn
 from nlp_rnn.api import resume
 from nlp_rnn.errors import InputError
 from nlp_rnn.training import checkpoints
+from tests.conftest import ROOT
 
 SETTINGS = {
     "--embedding.size": 8,
@@ -108,6 +109,19 @@ def test_a_tagger_killed_in_the_middle_of_an_epoch(tmp_path):
     process = interrupt(begin(out, "ner"), out, signal.SIGKILL, after=30)
     assert process.returncode == -signal.SIGKILL
     finish(command("--resume", out, task="ner"))
+    assert_same(whole, out)
+
+
+def test_a_language_model_killed_in_the_middle_of_an_epoch(tmp_path):
+    """Its state, carried from window to window, is part of the checkpoint."""
+    text = tmp_path / "text.txt"
+    text.write_text((ROOT / "LICENSE").read_text() * 4)
+    own = ("--data", text, "--train.window", 16, "--train.activation_penalty", 1)
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    finish([*begin(whole, "language-modeling"), *map(str, own)])
+    process = interrupt([*begin(out, "language-modeling"), *map(str, own)], out, signal.SIGKILL, after=60)
+    assert process.returncode == -signal.SIGKILL
+    finish(command("--resume", out, task="language-modeling"))
     assert_same(whole, out)
 
 

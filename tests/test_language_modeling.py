@@ -1,0 +1,301 @@
+"""Language modelling from end to end, as a user meets it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nlp_rnn
+from nlp_rnn.data.lanes import Lanes
+from nlp_rnn.data.records import Records
+from nlp_rnn.decoding.sampling import Generator, Sampling
+from nlp_rnn.errors import InputError
+from nlp_rnn.layers import RecurrentStack, SoftmaxHead, TokenEmbedding
+from nlp_rnn.models import LanguageModel
+from nlp_rnn.tasks.language_modeling import generate
+
+LINES = ["the cat sat on the mat", "the dog sat on the cat", "", "a mat is not a dog 🐈", "  the end"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A character model of a text that repeats itself."""
+    folder = tmp_path_factory.mktemp("language")
+    (folder / "text.txt").write_text("\n".join(LINES * 40) + "\n")
+    settings = {"epochs": 12, "batch_size": 4, "window": 16, "learning_rate": 0.01}
+    return nlp_rnn.train(
+        "language-modeling",
+        out=folder / "run",
+        data={"train": [str(folder / "text.txt")]},
+        stack={"units": 48, "bidirectional": False},
+        train=settings,
+    )
+
+
+def model(cell="lstm", layers=2, size=12, vocabulary=11, tied=True, **options):
+    made = LanguageModel(
+        TokenEmbedding(vocabulary, size),
+        RecurrentStack(cell, 9, layers, bidirectional=False),
+        SoftmaxHead(vocabulary, size if tied else 0),
+        **options,
+    )
+    made.build()
+    return made
+
+
+# The text as lanes --------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(2, 200),
+    st.integers(1, 6),
+    st.integers(1, 20),
+    st.one_of(st.none(), st.integers(0, 5)),
+    st.integers(0, 3),
+)
+def test_lanes_are_parts_of_the_text_in_their_order(size, lanes, window, seed, epoch):
+    if size < lanes:
+        return
+    ids = np.arange(4, 4 + size, dtype=np.int32)
+    made = Lanes(ids, lanes, window, seed)
+    batches = list(made.epoch(epoch))
+    assert len(batches) == made.steps_per_epoch
+    tokens = np.concatenate([features["tokens"] for features, _, _ in batches], 1)
+    targets = np.concatenate([target for _, target, _ in batches], 1)
+    assert all(target.shape[1] > 0 for _, target, _ in batches)
+    np.testing.assert_array_equal(targets.reshape(-1), ids[: lanes * (size // lanes)])
+    np.testing.assert_array_equal(tokens.reshape(-1)[1:], targets.reshape(-1)[:-1])
+    assert tokens[0, 0] == 3
+    assert [int(features["reset"][0, 0]) for features, _, _ in batches] == [1] + [0] * (len(batches) - 1)
+    later = list(made.epoch(epoch, start=len(batches) // 2))
+    for (a, b, _), (c, d, _) in zip(batches[len(batches) // 2 :], later, strict=True):
+        np.testing.assert_array_equal(a["tokens"], c["tokens"])
+        np.testing.assert_array_equal(b, d)
+
+
+def test_windows_differ_from_epoch_to_epoch():
+    made = Lanes(np.arange(4, 1000, dtype=np.int32), 2, 32, seed=0)
+    bounds = [made.bounds(epoch).tolist() for epoch in (0, 0, 1)]
+    assert bounds[0] == bounds[1] != bounds[2]
+    assert max(np.diff(bounds[0])) > 32
+
+
+# The model ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["simple_rnn", "gru", "lstm"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_steps_one_by_one_give_what_a_call_gives(cell, tied):
+    made = model(cell, tied=tied)
+    tokens = np.random.default_rng(0).integers(4, 11, (3, 7)).astype("int32")
+    whole = made({"tokens": tokens}).numpy()
+    state = None
+    for t in range(7):
+        logits, state = made.advance(tokens[:, t : t + 1], state)
+        np.testing.assert_allclose(logits[:, 0], whole[:, t], atol=1e-5)
+
+
+def test_a_batch_goes_on_where_the_one_before_it_ended():
+    made = model()
+    tokens = np.random.default_rng(0).integers(4, 11, (3, 8)).astype("int32")
+    begin, go_on = np.ones((3, 1), np.int32), np.zeros((3, 1), np.int32)
+    whole = made({"tokens": tokens}).numpy()
+    parts = [made({"tokens": tokens[:, :5], "reset": begin}), made({"tokens": tokens[:, 5:], "reset": go_on})]
+    np.testing.assert_allclose(np.concatenate(parts, 1), whole, atol=1e-5)
+    again = made({"tokens": tokens[:, :5], "reset": begin})
+    np.testing.assert_allclose(again, whole[:, :5], atol=1e-5, err_msg="reset begins anew")
+    assert not [v for v in made.variables if "carried" in v.path]
+    assert len(made.carried) == 4
+
+
+@pytest.mark.parametrize("window", [1, 7, 100])
+def test_perplexity_does_not_depend_on_the_window(run, window, monkeypatch):
+    records = Records([{"text": line, "follows": True} for line in LINES])
+    expected = run.evaluate(records)
+    made = Lanes
+
+    def other(ids, lanes, _, *rest, **options):
+        return made(ids, lanes, window, *rest, **options)
+
+    monkeypatch.setattr("nlp_rnn.data.lanes.Lanes", other)
+    again = run.evaluate(Records([{"text": line, "follows": True} for line in LINES]))
+    assert again["nats_per_unit"] == pytest.approx(expected["nats_per_unit"], rel=1e-5)
+    assert again["units"] == expected["units"] == sum(len(line) + 1 for line in LINES)
+
+
+def test_penalties_are_added_to_the_loss():
+    tokens = np.random.default_rng(0).integers(4, 11, (3, 8)).astype("int32")
+    made = model(activation_penalty=2.0, change_penalty=3.0)
+    made({"tokens": tokens}, training=True)
+    sequence, _ = made.stack(made.embedding(tokens))
+    h = sequence.numpy()
+    expected = [2 * np.mean(h**2), 3 * np.mean((h[:, 1:] - h[:, :-1]) ** 2)]
+    np.testing.assert_allclose([float(loss) for loss in made.losses], expected, rtol=1e-5)
+    plain = model()
+    plain({"tokens": tokens}, training=True)
+    assert plain.losses == []
+
+
+def test_tied_weights_are_one():
+    made = model(tied=True)
+    untied = model(tied=False)
+    assert made.count_params() == untied.count_params() - 9 * 11 + (9 * 12 + 12), "a projection instead of a table"
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(made({"tokens": np.array([[4]], np.int32)}) ** 2)
+    gradient = tf.convert_to_tensor(tape.gradient(loss, made.embedding.embeddings.value))
+    assert (np.abs(gradient.numpy()).sum(-1) > 0).all(), "every word's vector is compared with the state"
+
+
+# Choosing -----------------------------------------------------------------------------------------------------------
+
+LOGITS = np.log(np.array([[0.5, 0.25, 0.15, 0.1]], np.float32))
+NOTHING = np.zeros((1, 4), bool)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "left"),
+    [
+        (Sampling(), [0, 1, 2, 3]),
+        (Sampling(top_k=2), [0, 1]),
+        (Sampling(top_p=0.5), [0]),
+        (Sampling(top_p=0.51), [0, 1]),
+        (Sampling(top_p=0.01), [0]),
+        (Sampling(top_k=3, top_p=0.9), [0, 1, 2]),
+        (Sampling(top_k=99), [0, 1, 2, 3]),
+    ],
+)
+def test_what_may_be_drawn(sampling, left):
+    filtered = sampling.filtered(tf.constant(LOGITS), NOTHING).numpy()[0]
+    assert np.flatnonzero(filtered > -1e8).tolist() == left
+    drawn = {int(sampling.draw(tf.constant(LOGITS), NOTHING, [0, n])[0]) for n in range(200)}
+    assert drawn == set(left)
+
+
+def test_draws_follow_the_probabilities():
+    sampling = Sampling(temperature=0.5)
+    many = tf.tile(tf.constant(LOGITS), [20_000, 1])
+    drawn = np.bincount(sampling.draw(many, np.zeros((20_000, 4), bool), [1, 2]).numpy(), minlength=4) / 20_000
+    expected = np.exp(LOGITS[0] / 0.5)
+    np.testing.assert_allclose(drawn, expected / expected.sum(), atol=0.015)
+
+
+def test_greedy_and_penalty():
+    assert int(Sampling(temperature=0).draw(tf.constant(LOGITS), NOTHING, [0, 0])[0]) == 0
+    seen = np.array([[True, False, False, False]])
+    logits = tf.constant([[2.0, 1.5, -1.0, -2.0]])
+    penalized = Sampling(repetition_penalty=2.0).filtered(logits, seen).numpy()[0]
+    assert penalized.tolist() == [1.0, 1.5, -1.0, -2.0]
+    assert Sampling(repetition_penalty=2.0).filtered(-logits, seen).numpy()[0, 0] == -4.0
+
+
+def test_a_batch_of_prompts_gives_each_what_it_gives_alone():
+    made = model()
+    generator = Generator(made, Sampling(temperature=0), banned=(0, 1, 2))
+    together = list(itertools.islice(generator(np.array([[5, 6, 7], [8, 0, 0]], np.int32)), 12))
+    for row, prompt in enumerate(([5, 6, 7], [8])):
+        alone = list(itertools.islice(generator(np.array([prompt], np.int32)), 12))
+        assert [int(tokens[row]) for tokens in together] == [int(tokens[0]) for tokens in alone]
+    assert not {0, 1, 2} & {int(token) for tokens in together for token in tokens}
+
+
+# The task -----------------------------------------------------------------------------------------------------------
+
+
+def test_it_learns(run):
+    assert run.metrics["perplexity"] < 2
+    assert run.metrics["bits_per_character"] == pytest.approx(run.metrics["nats_per_unit"] / np.log(2))
+    assert run.history[0]["val_perplexity"] > run.history[-1]["val_perplexity"]
+    assert run.report["best_epoch"] > 1, "less is better"
+
+
+def test_texts_are_scored_by_themselves(run):
+    scores = run(LINES)
+    for line, score in zip(LINES, scores, strict=True):
+        alone = run(line)
+        assert score.text == line
+        assert alone.log_probability == pytest.approx(score.log_probability, rel=1e-4)
+        assert score.units == len(line) + 1
+        assert score.perplexity == pytest.approx(np.exp(-score.log_probability / score.units), rel=1e-4)
+    assert run("the cat sat").log_probability > run("tac eht tas").log_probability
+
+
+def test_generation_streams_repeats_and_stops(run):
+    pieces = list(generate(run, "the c", length=60, temperature=0))
+    assert len(pieces) > 20
+    text = "".join(pieces)
+    assert ("the c" + text).startswith("the cat sat on the mat\n")
+    assert "".join(generate(run, "the c", length=60, seed=1)) == "".join(generate(run, "the c", length=60, seed=1))
+    assert "".join(generate(run, "the c", length=60, temperature=0, stop=("mat",))) == text[: text.index("mat")]
+    assert len("".join(generate(run, "", length=7))) == 7
+    with pytest.raises(InputError, match="length is 0; it must be at least 1"):
+        next(generate(run, length=0))
+    with pytest.raises(InputError, match=r"top-p is 1\.5"):
+        next(generate(run, top_p=1.5))
+
+
+def test_half_a_character_is_never_said(run, tmp_path):
+    (tmp_path / "text.txt").write_text("\n".join(LINES * 10))
+    settings = {"epochs": 1, "batch_size": 4, "window": 16}
+    data = {"train": [str(tmp_path / "text.txt")]}
+    of_bytes = nlp_rnn.train(
+        "language-modeling", out=tmp_path / "r", data=data, tokenizer={"kind": "byte"}, train=settings
+    )
+    pieces = list(generate(of_bytes, "🐈", length=300, temperature=2.0))
+    for piece in pieces[:-1]:
+        assert not piece.endswith("\ufffd")
+
+
+def test_words_end_lines_with_a_token(tmp_path, command):
+    (tmp_path / "text.txt").write_text("\n".join(LINES * 20))
+    settings = ("--train.epochs", 1, "--train.batch_size", 4, "--train.window", 8, "--tokenizer.kind", "word")
+    code, _, log = command(
+        "train", "language-modeling", "--data", tmp_path / "text.txt", "--out", tmp_path / "run", *settings
+    )
+    assert code == 0, log
+    (tmp_path / "test.txt").write_text("\n".join(LINES))
+    code, out, _ = command("evaluate", tmp_path / "run", "--data", tmp_path / "test.txt", "--json")
+    scores = json.loads(out)
+    assert list(scores)[:2] == ["perplexity", "nats_per_unit"]
+    assert scores["units"] == sum(len(line.split()) + 1 for line in LINES), "an empty line is its end alone"
+    code, out, _ = command("generate", tmp_path / "run", "--prompt", "the cat", "--length", 5, "--json")
+    assert code == 0
+    assert len(json.loads(out)["text"].split(" ")) <= 6
+
+
+def test_saved_model_scores_as_the_run_does(run, python, tmp_path):
+    exported = run.export(tmp_path / "export")
+    code = """
+import json, sys
+import tensorflow as tf, tensorflow_text
+out = tf.saved_model.load(sys.argv[1]).signatures["serving_default"](text=tf.constant(json.loads(sys.argv[2])))
+assert "nlp_rnn" not in sys.modules
+print(json.dumps(out["log_probability"].numpy().tolist()))
+"""
+    there = json.loads(python(code, exported, json.dumps(LINES)).splitlines()[-1])
+    assert there == pytest.approx([score.log_probability for score in run(LINES)], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        ("a\nb\nc\n", (), "too few for 4 lanes of at least 2"),
+        ("\n\n\n", (), "there is nothing to predict"),
+        ("abc\n" * 50, ("--stack.bidirectional", "True"), "A language model reads in one direction"),
+    ],
+)
+def test_bad_input(content, arguments, message, command, tmp_path):
+    (tmp_path / "text.txt").write_text(content)
+    code, out, log = command(
+        "train", "language-modeling", "--data", tmp_path / "text.txt", "--out", tmp_path / "run",
+        "--train.batch_size", 4, "--data.validation_fraction", 0.2, *arguments,
+    )  # fmt: skip
+    assert code == 2, log
+    assert out == ""
+    assert message in " ".join(log.split())
