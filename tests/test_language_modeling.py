@@ -282,6 +282,17 @@ print(json.dumps(out["log_probability"].numpy().tolist()))
     assert there == pytest.approx([score.log_probability for score in run(LINES)], rel=1e-3)
 
 
+def test_saved_model_goes_on_from_a_state(run, tmp_path):
+    step = tf.saved_model.load(run.export(tmp_path / "export")).signatures["step"]
+    tokens = np.array([[3, 5, 6, 7], [3, 8, 5, 4]], np.int32)
+    state = np.zeros((2, 2, 48), np.float32)
+    expected = run.model({"tokens": tokens}).numpy()
+    for t in range(4):
+        out = step(tokens=tf.constant(tokens[:, t : t + 1]), state=tf.constant(state))
+        state = out["state"].numpy()
+        np.testing.assert_allclose(out["logits"][:, 0], expected[:, t], atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("content", "arguments", "message"),
     [

@@ -213,7 +213,7 @@ def metrics(records: Records, predictions: list[Score], outputs: dict[str, Any],
 
 
 def signatures(config: Config, model: Any, assets: Assets) -> dict[str, Any]:
-    """`serving_default` takes strings and gives their log-probabilities."""
+    """`serving_default` takes strings and gives their log-probabilities; `step` goes on from a state."""
     import tensorflow as tf
 
     from nlp_rnn.text.ragged import append
@@ -237,7 +237,18 @@ def signatures(config: Config, model: Any, assets: Assets) -> dict[str, Any]:
             "units": tf.cast(units, tf.int32),
         }
 
-    return {"serving_default": score}
+    state_shape = [None, sum(len(layer) for layer in model.advance(tf.ones((1, 1), tf.int32))[1]), config.stack.units]
+    inputs = [tf.TensorSpec([None, None], tf.int32, "tokens"), tf.TensorSpec(state_shape, tf.float32, "state")]
+
+    @tf.function(input_signature=inputs, autograph=False)
+    def step(tokens: Any, state: Any) -> dict[str, Any]:
+        parts = tf.unstack(state, axis=1)
+        size = len(parts) // config.stack.layers
+        layers = [parts[i : i + size] for i in range(0, len(parts), size)]
+        logits, after = model.advance(tokens, layers)
+        return {"logits": logits, "state": tf.stack([tf.cast(s, tf.float32) for s in tf.nest.flatten(after)], 1)}
+
+    return {"serving_default": score, "step": step}
 
 
 def show(prediction: Score, record: dict[str, Any] | None = None) -> str:
