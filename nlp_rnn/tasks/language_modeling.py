@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -153,7 +153,7 @@ def build(config: Config, assets: Assets) -> Any:
     from nlp_rnn.layers import RecurrentStack, SoftmaxHead, TokenEmbedding
     from nlp_rnn.models import LanguageModel
 
-    embedding, stack, head, dtype = config.embedding, config.stack, config.head, config.train.precision
+    embedding, head, dtype = config.embedding, config.head, config.train.precision
     size = assets.tokenizer.size
     model = LanguageModel(
         TokenEmbedding(
@@ -165,18 +165,7 @@ def build(config: Config, assets: Assets) -> Any:
             dtype=dtype,
             name="embedding",
         ),
-        RecurrentStack(
-            stack.cell,
-            stack.units,
-            stack.layers,
-            False,
-            stack.residual,
-            stack.dropout,
-            stack.weight_drop,
-            stack.activation,
-            dtype=dtype,
-            name="stack",
-        ),
+        RecurrentStack(**asdict(config.stack), dtype=dtype, name="stack"),
         SoftmaxHead(size, embedding.size if head.tied else 0, head.dropout, dtype=dtype, name="head"),
         activation_penalty=config.train.activation_penalty,
         change_penalty=config.train.change_penalty,
@@ -338,13 +327,12 @@ class GenerateOptions:
 
 def generate_command(run: Run, arguments: list[str], prog: str) -> int:
     """`generate RUN --prompt …`: the text as it comes."""
-    import dataclasses
     import json
 
     from nlp_rnn.cli.options import parse
 
     options = parse(GenerateOptions, arguments, f"{prog} RUN", "Goes on from a prompt.")
-    settings = dataclasses.asdict(options)
+    settings = asdict(options)
     as_json = settings.pop("json")
     pieces = generate(run, **settings)
     if as_json:

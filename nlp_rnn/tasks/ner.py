@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -209,7 +209,7 @@ def build(config: Config, assets: Assets) -> Any:
     from nlp_rnn.text.sentences import CASES
     from nlp_rnn.text.tokenizer import SPECIAL
 
-    embedding, stack, head, dtype = config.embedding, config.stack, config.head, config.train.precision
+    embedding, head, dtype = config.embedding, config.head, config.train.precision
     words, characters = assets.tokenizer, assets.tokenizers["characters"]
     rare = (SPECIAL + (words.frequent or 0), words.size - words.extra)
     tokens = TokenEmbedding(
@@ -245,18 +245,7 @@ def build(config: Config, assets: Assets) -> Any:
             dtype=dtype,
             name="embedding",
         ),
-        RecurrentStack(
-            stack.cell,
-            stack.units,
-            stack.layers,
-            stack.bidirectional,
-            stack.residual,
-            stack.dropout,
-            stack.weight_drop,
-            stack.activation,
-            dtype=dtype,
-            name="stack",
-        ),
+        RecurrentStack(**asdict(config.stack), dtype=dtype, name="stack"),
         TaggingHead(len(tags), head.kind, head.dropout, *allowed, dtype=dtype, name="head"),
         dtype=dtype,
         name="tagger",

@@ -155,7 +155,7 @@ def build(config: Config, assets: Assets) -> Any:
     from nlp_rnn.layers import RecurrentStack, TokenEmbedding
     from nlp_rnn.models import ClassifierHead, TextClassifier
 
-    embedding, stack, head, dtype = config.embedding, config.stack, config.head, config.train.precision
+    embedding, head, dtype = config.embedding, config.head, config.train.precision
     model = TextClassifier(
         TokenEmbedding(
             assets.tokenizer.size,
@@ -167,18 +167,7 @@ def build(config: Config, assets: Assets) -> Any:
             dtype=dtype,
             name="embedding",
         ),
-        RecurrentStack(
-            stack.cell,
-            stack.units,
-            stack.layers,
-            stack.bidirectional,
-            stack.residual,
-            stack.dropout,
-            stack.weight_drop,
-            stack.activation,
-            dtype=dtype,
-            name="stack",
-        ),
+        RecurrentStack(**asdict(config.stack), dtype=dtype, name="stack"),
         ClassifierHead(len(assets.labels), head.pooling, head.attention_units, head.dropout, dtype=dtype, name="head"),
         dtype=dtype,
         name="classifier",
