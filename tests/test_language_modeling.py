@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nlp_rnn
+from nlp_rnn.config import override
 from nlp_rnn.data.lanes import Lanes
 from nlp_rnn.data.records import Records
 from nlp_rnn.decoding.sampling import Generator, Sampling
@@ -236,6 +237,8 @@ def test_generation_streams_repeats_and_stops(run):
     assert len("".join(generate(run, "", length=7))) == 7
     with pytest.raises(InputError, match="length is 0; it must be at least 1"):
         next(generate(run, length=0))
+    with pytest.raises(InputError, match=r"The prompt has 'Ж', which training never saw"):
+        next(generate(run, "the Ж"))
     with pytest.raises(InputError, match=r"top-p is 1\.5"):
         next(generate(run, top_p=1.5))
 
@@ -310,3 +313,9 @@ def test_bad_input(content, arguments, message, command, tmp_path):
     assert code == 2, log
     assert out == ""
     assert message in " ".join(log.split())
+
+
+def test_one_device_only(run):
+    config = override(run.config, {"train": {"devices": "0,1"}})
+    with pytest.raises(InputError, match="A language model carries its state on one device"):
+        run.task.assets(config, Records([{"text": "ab"}]))

@@ -112,6 +112,8 @@ def assets(config: Config, records: Records) -> Assets:
 
     if config.stack.bidirectional:
         raise InputError("A language model reads in one direction: give --stack.bidirectional False.")
+    if "," in config.train.devices:
+        raise InputError("A language model carries its state on one device: give --train.devices one number, or none.")
     ending = "\n" if _line_end(config) == "newline" else ""
     tokenizer = train_tokenizer(config.tokenizer, (text + ending for text in records.column("text")))
     if tokenizer.size <= SPECIAL + 1:
@@ -281,7 +283,7 @@ def generate(
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
     tokenizer, newline = run.assets.tokenizer, _line_end(run.config) == "newline"
     banned = (PAD, UNKNOWN, BEGIN) + ((END,) if newline else ())
-    given = tokenizer.encode([prompt]).to_list()[0] if prompt else []
+    given = _prompt_ids(tokenizer, prompt) if prompt else []
     stream = Generator(run.model, sampling, banned)(np.array([[END, *given]], np.int32), seed)
     ids: list[int] = []
     said = ""
@@ -344,6 +346,19 @@ def generate_command(run: Run, arguments: list[str], prog: str) -> int:
         sys.stdout.flush()
     print()
     return 0
+
+
+def _prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+    from nlp_rnn.text.tokenizer import UNKNOWN
+
+    ids, starts, ends = (part.to_list()[0] for part in tokenizer.encode_with_offsets([prompt]))
+    if UNKNOWN in ids:
+        place = ids.index(UNKNOWN)
+        unknown = prompt[starts[place] : ends[place]]
+        raise InputError(
+            f"The prompt has {unknown!r}, which training never saw: leave it out, or write it another way."
+        )
+    return ids
 
 
 def _line_end(config: Config) -> str:
