@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import nlp_rnn
+from nlp_rnn.config import EmbeddingConfig, TokenizerConfig
 from nlp_rnn.errors import InputError
-from nlp_rnn.text.vectors import first_words, read_vectors
+from nlp_rnn.text.vectors import extra_words, read_vectors
 
 LINES = "good 1 2 3\nbad -1 -2 -3\nsoup 0.5 0 0\n"
 
@@ -25,7 +26,8 @@ def test_only_wanted_words_are_read(glove):
     vectors = read_vectors(glove, ["soup", "good", "absent"])
     assert vectors.words == ["good", "soup"]
     np.testing.assert_array_equal(vectors.matrix, [[1, 2, 3], [0.5, 0, 0]])
-    assert first_words(glove, 2) == ["good", "bad"]
+    settings = EmbeddingConfig(vectors=str(glove), extra_words=2)
+    assert extra_words(settings, TokenizerConfig(kind="word")) == ["good", "bad"]
 
 
 def test_header_and_gzip_and_trailing_blanks(tmp_path):
