@@ -1,8 +1,8 @@
 """How varied a starter corpus is: python benchmarks/starter.py [TASK] [--json]
 
 Prints rows, balance and lengths by split, the part of held-out entities that training does not have, distinct
-n-grams, the commonest openings, and how close the nearest neighbour of a held-out text is among the training texts (part
-of its word 4-grams, or of its words, shared).
+n-grams, the commonest openings, and how close the nearest neighbour of a held-out text is among the training texts
+(part of its word 4-grams, or of its words, shared).
 """
 
 from __future__ import annotations
