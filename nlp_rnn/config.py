@@ -137,7 +137,8 @@ class TrainConfig:
     clip_norm: float = 1.0
     """Gradients are scaled down to this global norm; 0 turns clipping off."""
     average: float = 0.0
-    """Decay of a moving average of the weights, which is then what is validated and kept; 0 turns it off."""
+    """Decay of a moving average of the weights, which is then what is validated and kept; 0 turns it off. Where steps
+    are few it is lowered, so that the average spans a fifth of them at most."""
     label_smoothing: float = 0.0
     """Part of the target's mass spread over all classes."""
     class_weights: Literal["none", "balanced"] = "none"

@@ -149,8 +149,15 @@ class Run:
         return records.select(sorted({int(i) for i in np.linspace(0, len(records) - 1, count)}))
 
     def save(self, path: str | Path) -> None:
-        """Writes the run so that `nlp_rnn.load` finds it."""
+        """Writes the run so that `nlp_rnn.load` finds it.
+
+        Raises:
+            InputError: another run is there.
+        """
         path = Path(path)
+        own = self.path is not None and path.resolve() == self.path.resolve()
+        if not own and (path / "config.yaml").exists():
+            raise InputError(f"{path} holds another run: choose another folder, or delete that one first.")
         self.save_settings(path)
         temporary = path / ".model.tmp.keras"
         self.model.save(temporary)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import nlp_rnn
+from nlp_rnn.errors import InputError
 from nlp_rnn.text.schemes import spans_of, tags_of
 from tests.conftest import ROOT
 
@@ -104,6 +105,7 @@ serve = model.signatures["serving_default"]
 decode = lambda a: [decode(x) for x in a] if isinstance(a, list) else a.decode() if isinstance(a, bytes) else a
 show = lambda texts: {k: decode(v.numpy().tolist()) for k, v in serve(text=tf.constant(texts)).items()}
 print(json.dumps([show(json.loads(sys.argv[2])), show([""])]))
+assert serve(text=tf.constant([], tf.string))["tags"].shape == (0, 0)
 assert "nlp_rnn" not in sys.modules
 """
     out, empty = json.loads(python(code, exported, json.dumps(texts)).splitlines()[-1])
@@ -304,6 +306,12 @@ def test_training_on_own_annotations_and_the_commands(tmp_path, command):
     code, _, log = command("predict", out, "--input", tmp_path / "in.conll", "--output", tmp_path / "out.csv")
     assert code == 0, log
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+
+
+def test_a_run_does_not_overwrite_another(run, tmp_path):
+    nlp_rnn.load(run.path).save(tmp_path / "copy")
+    with pytest.raises(InputError, match="copy holds another run: choose another folder"):
+        nlp_rnn.load(run.path).save(tmp_path / "copy")
 
 
 def test_fine_tuning_with_fit(run, tmp_path):

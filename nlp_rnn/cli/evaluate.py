@@ -59,6 +59,9 @@ def run(task: str | None, arguments: list[str]) -> int:
         raise InputError("Say what to evaluate on with --data.")
     source = ", ".join(options.data.test) or f"the run's own {split} data, {', '.join(options.data.train)}"
     print(f"Evaluating on {len(records):,} records: {source}", file=sys.stderr)
+    for fact in [*(f"{count:,} dropped: {reason}" for reason, count in records.dropped.items()), records.note]:
+        if fact:
+            print(fact, file=sys.stderr)
     predictions, metrics = predict_and_measure(found, records)
     mistakes = found.task.errors(records, predictions, options.errors) if options.errors and found.task.errors else []
     if options.json:

@@ -28,7 +28,7 @@ def annotated_fields(columns: Mapping[str, str], conll: tuple[int, int], annotat
         annotated: whether annotations must be there.
     """
     check = _check_annotated if annotated else _check_input
-    return Fields(columns, tuple(columns), kinds=_KINDS, check=check, conll=conll)
+    return Fields(columns, tuple(columns), kinds=_KINDS, check=check, labels_of=_labels_of, conll=conll)
 
 
 def standard_records(records: Records, scheme: str, labels: Mapping[str, str], annotated: bool) -> Records:
@@ -69,8 +69,8 @@ def check_names(records: Records, labels: Mapping[str, str]) -> None:
     Raises:
         InputError: one does not.
     """
-    there = {entity["label"] for entities in records.column("entities") for entity in entities or []}
-    there |= {split_tag(tag)[1] for tags in records.column("tags") for tag in tags or []} - {""}
+    rows = records.columns("tags", "entities")
+    there = set().union(*(_labels_of({"tags": tags, "entities": entities}) for tags, entities in rows))
     for label in labels:
         if label not in there:
             raise InputError(
@@ -99,6 +99,12 @@ def token_offsets(tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return ends - lengths, ends
 
 
+def _labels_of(record: dict[str, Any]) -> set[str]:
+    """The labels of a record as it was read."""
+    tagged = {split_tag(tag)[1] for tag in record["tags"] or []} - {""}
+    return tagged | {entity["label"] for entity in record["entities"] or []}
+
+
 def _standard_row(row: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
     text, tokens, entities = row["text"] or "", row["tokens"], row["entities"] or []
     if tokens is not None:
@@ -117,11 +123,12 @@ def _scheme_note(records: Records, scheme: str) -> str:
     tagged = [(tags, line) for tags, line in records.columns("tags", "line") if tags]
     if not tagged:
         return ""
-    if scheme == "auto":
+    found_out = scheme == "auto"
+    if found_out:
         scheme = detect_scheme(tags for tags, _ in tagged)
     wrong = [line for tags, line in tagged if not is_well_formed(tags, scheme)]
     with_entities = sum(1 for tags, _ in tagged if any(tag != "O" for tag in tags))
-    if len(wrong) > with_entities // 2:
+    if found_out and scheme in ("iobes", "bilou") and len(wrong) > with_entities // 2:
         raise InputError(
             f"{len(wrong)} of {with_entities} sentences with entities violate the scheme {scheme.upper()}, the first "
             f"in line {wrong[0]}: no scheme allows these tags; correct them, or name the scheme with --data.scheme."
@@ -155,11 +162,11 @@ def _check_input(record: dict[str, Any], where: str) -> None:
 
 
 def _check_tags(tags: Sequence[str], where: str) -> None:
-    try:
-        for tag in tags:
+    for number, tag in enumerate(tags, 1):
+        try:
             split_tag(tag)
-    except ValueError as error:
-        raise InputError(f"{where}: {error}.") from None
+        except ValueError as error:
+            raise InputError(f"{where}, token {number}: {error}.") from None
 
 
 def _check_spans(text: str, entities: Sequence[dict[str, Any]], where: str) -> None:

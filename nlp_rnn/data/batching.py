@@ -91,7 +91,7 @@ class Batches:
         batch_size: rows in a batch.
         weights: `[rows]`, 1 where None.
         seed: seed of the order; None keeps buckets in order of length.
-        buckets: at most so many different lengths.
+        buckets: at most so many different lengths; in training so few that most batches are full.
         cut: how many rows were shortened, for reports.
         record_of: `[rows]`, increasing: the record that a row is a part of, where a record may have several.
 
@@ -123,6 +123,8 @@ class Batches:
         self.weights = np.ones(len(targets), np.float32) if weights is None else weights.astype(np.float32)
         self.seed = seed
         lengths = next(iter(self.features.values())).lengths
+        if seed is not None:  # few rows in many buckets would make batches of a few rows each, which count as much
+            buckets = min(buckets, max(len(lengths) // (2 * batch_size), 1))
         self.bounds = bucket_bounds(lengths, buckets)
         self._bucket_of = np.searchsorted(self.bounds, lengths)
         self._members = [np.flatnonzero(self._bucket_of == b) for b in range(len(self.bounds))]

@@ -22,6 +22,8 @@ class Fields:
             `{"start", "end", "label"}`.
         check: (record, where it stands) → None; raises InputError for a record that makes no sense. A function of a
             module, since what was read is cached under its name.
+        labels_of: record → the labels in it; a record is not held out for validation if no other has one of them. A
+            function of a module.
         conll: columns of the tokens and of the tags in CoNLL files.
         running: the field of a text whose rows follow each other: parts that are held out are then cut off its end.
     """
@@ -32,6 +34,7 @@ class Fields:
     label: str | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[dict[str, Any], str], None] | None = None
+    labels_of: Callable[[dict[str, Any]], set[str]] | None = None
     conll: tuple[int, int] = (0, -1)
     running: str | None = None
 

@@ -63,7 +63,7 @@ def read_split(task: str, data: DataConfig, split: str, fields: Fields, seed: in
             fractions[name] = fraction
     if fields.running is not None:
         return _cut_end(train, fractions, fields.running).get(split)
-    return _cut(train, fractions, fields.label, seed).get(split)
+    return _cut(train, fractions, fields, seed).get(split)
 
 
 def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields: Fields) -> Records:
@@ -194,6 +194,8 @@ def _generate(
     columns = {name: name for name in wanted.columns} if kind == "conll" else wanted.columns
     count = 0
     for line, row in rows_of(path, kind, shown, next(iter(columns.values())), wanted.conll):
+        if count == 0 and not any(column in row for column in columns.values()):
+            raise _no_column(shown, *next(iter(columns.items())), row)
         for name, column in columns.items():
             if column not in row and name not in wanted.optional:
                 if count == 0:
@@ -310,12 +312,12 @@ def _rename(row: dict[str, Any], label: str, names: dict[str, str]) -> dict[str,
     return {label: names.get(row[label], row[label])}
 
 
-def _cut(train: Records, fractions: Mapping[str, float], label: str | None, seed: int) -> dict[str, Records]:
+def _cut(train: Records, fractions: Mapping[str, float], fields: Fields, seed: int) -> dict[str, Records]:
     """Cuts parts off the training records: at random, of every label alike, the same ones every time."""
     if not fractions:
         return {"train": train}
     generator = np.random.default_rng(seed)
-    labels = np.array(list(train.column(label))) if label else np.zeros(len(train))
+    labels = np.array(list(train.column(fields.label))) if fields.label else np.zeros(len(train))
     taken: dict[str, list[int]] = {name: [] for name in fractions}
     kept: list[int] = []
     for value in np.unique(labels):
@@ -326,12 +328,25 @@ def _cut(train: Records, fractions: Mapping[str, float], label: str | None, seed
             taken[name].extend(indices[:count].tolist())
             indices = indices[count:]
         kept.extend(indices.tolist())
+    if fields.labels_of is not None:
+        _give_back(train, taken, kept, fields.labels_of)
     parts = {"train": train.select(sorted(kept))}
     for name, part in taken.items():
         if part:
             note = f"cut off the training data ({fractions[name]:.0%}, of every label alike, seed {seed})"
             parts[name] = Records(train.select(sorted(part)).rows, note=note)
     return parts
+
+
+def _give_back(train: Records, taken: dict[str, list[int]], kept: list[int], labels_of: Any) -> None:
+    """Moves what has a label that is nowhere else back to the training records."""
+    known = set().union(*(labels_of(train[i]) for i in kept))
+    for part in taken.values():
+        for index in list(part):
+            if not labels_of(train[index]) <= known:
+                known |= labels_of(train[index])
+                part.remove(index)
+                kept.append(index)
 
 
 def _cut_end(train: Records, fractions: Mapping[str, float], running: str) -> dict[str, Records]:

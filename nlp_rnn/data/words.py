@@ -144,8 +144,7 @@ def _split(splitter: _Splitter, rows: list[tuple[Any, ...]], max_tokens: int) ->
     """(words, starts, ends, which of them begin a row) of each record."""
     texts = [text or "" for text, tokens, _ in rows if not tokens]
     given = [token for _, tokens, _ in rows if tokens for token in tokens]
-    # tensorflow-text's offsets crash on an empty batch: one text more.
-    *flat, counts, begins = (part.numpy() for part in splitter.split_texts(as_tensor([*texts, ""])))
+    *flat, counts, begins = (part.numpy() for part in splitter.split_texts(as_tensor(texts)))
     bounds = np.concatenate([[0], np.cumsum(counts)])
     normalized = splitter.normalize(as_tensor(given)).numpy()
     place = token = 0

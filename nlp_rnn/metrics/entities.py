@@ -134,7 +134,7 @@ class EntityError:
             "wrong label": f"{self.expected} read as {self.predicted}",
             "wrong limits": f"{self.expected} with wrong limits",
         }
-        return f"{self.count:>3} × {labels[self.kind]}: {self.context}"
+        return f"{self.count} × {labels[self.kind]}: {self.context}"
 
 
 def frequent_errors(

@@ -64,6 +64,17 @@ class Assets:
         return cls(tokenizers, tuple(labels), facts=facts)
 
 
+def refuse_settings(train: Any, task: str, *names: str) -> None:
+    """Settings of training that a task has no use for must be as they are by default.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name in names:
+        if getattr(train, name) != getattr(type(train)(), name):
+            raise InputError(f"--train.{name} does nothing in {task}: leave it out.")
+
+
 @dataclass(frozen=True)
 class Task:
     """A task, in the order in which data flows through it. All fields are plain functions and classes.

@@ -14,7 +14,7 @@ import tyro
 
 from nlp_rnn.config import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
 from nlp_rnn.errors import InputError
-from nlp_rnn.tasks.base import Assets, Task
+from nlp_rnn.tasks.base import Assets, Task, refuse_settings
 
 if TYPE_CHECKING:
     from nlp_rnn.data.records import Records
@@ -110,6 +110,7 @@ def assets(config: Config, records: Records) -> Assets:
     from nlp_rnn.text.tokenizer import SPECIAL
     from nlp_rnn.text.tokenizers import train_tokenizer
 
+    refuse_settings(config.train, "language modelling", "class_weights", "label_smoothing")
     if config.stack.bidirectional:
         raise InputError("A language model reads in one direction: give --stack.bidirectional False.")
     if "," in config.train.devices:

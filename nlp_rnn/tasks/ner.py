@@ -14,7 +14,7 @@ import tyro
 
 from nlp_rnn.config import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
 from nlp_rnn.errors import InputError
-from nlp_rnn.tasks.base import Assets, Task
+from nlp_rnn.tasks.base import Assets, Task, refuse_settings
 
 if TYPE_CHECKING:
     from nlp_rnn.data.batching import Batches
@@ -30,6 +30,8 @@ class NerData(DataConfig):
     """Field of the text, where entities are given by their places in it."""
     entities: str = "entities"
     """Field of those entities: a list of {"start", "end", "label"}, in code points."""
+    max_tokens: int = 512
+    """Longer sentences go on in a further row (counted); nothing is cut."""
     tokens: str = "tokens"
     """Field of the list of tokens, where each has a tag."""
     tags: str = "tags"
@@ -150,6 +152,7 @@ def assets(config: Config, records: Records) -> Assets:
     from nlp_rnn.text.normalization import Normalizer
     from nlp_rnn.text.vectors import extra_words, vectors_for
 
+    refuse_settings(config.train, "named entity recognition", "class_weights", "label_smoothing")
     settings = config.tokenizer
     if settings.kind != "word":
         raise InputError(f"Entities are made of words: give --tokenizer.kind word (it is {settings.kind}).")
@@ -343,7 +346,11 @@ def signatures(config: Config, model: Any, assets: Assets) -> dict[str, Any]:
     @tf.function(input_signature=list(inputs.values()), autograph=False)
     def from_tokens(tokens: Any, characters: Any, case: Any) -> dict[str, Any]:
         outputs = model.infer({"tokens": tokens, "characters": characters, "case": case})
-        return {"tags": tf.gather(names, outputs["tags"]), "confidences": outputs["confidence"]}
+        is_word = tokens != 0
+        return {
+            "tags": tf.where(is_word, tf.gather(names, outputs["tags"]), ""),
+            "confidences": tf.where(is_word, outputs["confidence"], 0.0),
+        }
 
     return {"serving_default": from_text, "tokens": from_tokens}
 

@@ -30,7 +30,7 @@ WORDS = {
     "whitespace": r"[^\p{Z}\p{Cc}]+",
 }
 _SPACES = r"[\p{Z}\p{Cc}]+"
-_LINE_BREAK = r"[\p{Z}\p{Cc}]*[\n\r\x{85}\x{2028}\x{2029}][\p{Z}\p{Cc}]*"
+_EMPTY_LINE = r"(?s).*(?:\n[^\n]*\n|\r[^\r\n]*\r|\x{2029}).*"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Words:
     Args:
         words: strings `[batch, (words)]`.
         starts, ends: int64 code points of the text as given.
-        after_break: flat booleans, whether a line break stands before a word.
+        after_break: flat booleans, whether an empty line stands before a word.
     """
 
     words: tf.RaggedTensor
@@ -122,14 +122,16 @@ class WordTokenizer(Tokenizer):
     def words(self, texts: tf.Tensor) -> Words:
         """Strings `[batch]` → their words and where they stand, for use in a graph; rows may be empty."""
         cased = dataclasses.replace(self.normalizer, lowercase=False)
+        texts = tf.concat([texts, [""]], 0)  # tensorflow-text's offsets crash on an empty batch
         normalized, starts, ends = cased.with_offsets(texts)
         words, first, last = self._split_with_gaps(normalized)
-        breaks = tf.strings.regex_full_match(words.values, _LINE_BREAK)
+        breaks = tf.strings.regex_full_match(words.values, _EMPTY_LINE)
         is_word = self._is_word(words.values)
         after_break = tf.boolean_mask(tf.concat([[False], breaks], 0)[:-1], is_word)
         words, first, last = (keep(part, is_word) for part in (words, first, last))
         first, last = code_points_at(normalized, first), code_points_at(normalized, last)
-        return Words(words, *source_spans(first, last, starts, ends), after_break)
+        starts, ends = source_spans(first, last, starts, ends)
+        return Words(_all_but_last(words), _all_but_last(starts), _all_but_last(ends), after_break)
 
     def cased(self, words: tf.Tensor) -> tf.Tensor:
         """Normalises words that were given as such, without lower-casing them."""
@@ -268,6 +270,11 @@ class ByteTokenizer(Tokenizer):
         table = tf.constant([b"\xef\xbf\xbd" if i == UNKNOWN else b"" for i in range(SPECIAL)] + _BYTES)
         joined = tf.strings.reduce_join(tf.gather(table, ids), axis=1)
         return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace")
+
+
+def _all_but_last(rows: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Without the last row, which is empty."""
+    return tf.RaggedTensor.from_row_splits(rows.values, rows.row_splits[:-1], validate=False)
 
 
 _BYTES = [bytes([b]) for b in range(256)]

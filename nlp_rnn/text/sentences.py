@@ -23,8 +23,9 @@ _OPENING = r"[\p{Lu}\p{Lt}\p{Lo}\p{N}].*|[\"'“‘«(\[¿¡]"
 def sentence_ids(words: Words) -> tf.Tensor:
     """For each word, flat, the number of its sentence within its text, from 0.
 
-    A sentence ends at a line break, and after . ! ? … (and the quotes and brackets that close behind them) where the
-    next word begins like a sentence does and no abbreviation or initial stands before the full stop.
+    A sentence ends at an empty line (a line break alone may stand anywhere), and after . ! ? … (and the quotes and
+    brackets that close behind them) where the next word begins like a sentence does and no abbreviation or initial
+    stands before the full stop.
     """
     values, place = words.words.values, position_in_row(words.words)
     ends = tf.strings.regex_full_match(values, _END)

@@ -43,7 +43,8 @@ def compile_model(
 
     Args:
         loss: a Keras loss, or None where the model computes its own.
-        steps_per_epoch: with it the learning rate follows `train.schedule`; without, it is constant.
+        steps_per_epoch: with it the learning rate follows `train.schedule`, and weights are averaged over time if
+            `train.average` says so; without, the learning rate is constant.
         learning_rate: instead of `train.learning_rate`.
     """
     rate: Any = learning_rate or train.learning_rate
@@ -51,8 +52,10 @@ def compile_model(
         total = steps_per_epoch * train.epochs
         rate = WarmupSchedule(rate, round(total * train.warmup), total, train.schedule)
     options: dict[str, Any] = {"global_clipnorm": train.clip_norm or None}
-    if train.average:
-        options |= {"use_ema": True, "ema_momentum": train.average}
+    if train.average and steps_per_epoch:
+        # It begins at the initial weights: over few steps a long memory would keep them.
+        momentum = min(train.average, 1.0 - 5.0 / max(total, 10))
+        options |= {"use_ema": True, "ema_momentum": momentum}
     alone = model.distribute_strategy.num_replicas_in_sync == 1
     if train.optimizer == "adamw":
         adamw = keras.optimizers.AdamW if alone else SharedAdamW

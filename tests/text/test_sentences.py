@@ -37,7 +37,7 @@ def split(text, kind="fine", max_tokens=100):
         ("The U.N. met. It talked.", ["The U.N. met .", "It talked ."]),
         ("Dr. Sow and J. Smith left. Bye", ["Dr . Sow and J . Smith left .", "Bye"]),
         ('"Go!" he said. "No." (Why?) Yes', ['" Go ! " he said .', '" No . "', "( Why ? )", "Yes"]),
-        ("one\ntwo\r\n\r\nthree", ["one", "two", "three"]),
+        ("Charles\nBabbage\r\n\r\nthree\n \nfour", ["Charles Babbage", "three", "four"]),
         ("wait... what?! No.", ["wait . . . what ? !", "No ."]),
         ("东京很大。大阪也是。", ["东京很大 。", "大阪也是 。"]),
         ("no end. here", ["no end . here"]),
