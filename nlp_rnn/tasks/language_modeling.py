@@ -93,7 +93,8 @@ def read(config: Config, split: str) -> Records | None:
     from nlp_rnn.data.sources import read_split
 
     data = config.data
-    if data.train == ("starter",) and split != "predict" and not getattr(data, split if split != "train" else "", ()):
+    given = split == "predict" or (split != "train" and getattr(data, split))
+    if data.train == ("starter",) and not given:
         from nlp_rnn.data.starter.python_documentation import split_documents
 
         return Records([{"text": line, "follows": True} for line in split_documents(split)])
