@@ -125,15 +125,19 @@ class TrainConfig:
     buckets: int = 8
     """Number of sequence lengths that batches are padded to."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    """Optimizer; "sgd" has momentum 0.9."""
+    """Optimizer."""
+    momentum: float = 0.9
+    """Momentum of "sgd"."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW) or L2 (SGD)."""
     warmup: float = 0.05
     """Part of all steps over which the learning rate rises linearly."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "halving", "constant"] = "cosine"
     """Course of the learning rate after the warm-up."""
+    halve_after: int = 4
+    """Epochs before a "halving" schedule begins to halve the learning rate in each."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this global norm; 0 turns clipping off."""
     average: float = 0.0

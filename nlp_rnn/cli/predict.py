@@ -43,18 +43,32 @@ def run(task: str | None, arguments: list[str]) -> int:
     from nlp_rnn.cli import program
 
     prog = program(task, "predict")
+    options = read_options(arguments, prog, "Applies a run to texts.")
+    from nlp_rnn.run import load
+
+    return apply(load(options.run, task), options)
+
+
+def read_options(arguments: list[str], prog: str, description: str) -> PredictOptions:
+    """The options of a verb that applies a run.
+
+    Raises:
+        InputError: they contradict each other.
+    """
     if not {"-h", "--help"} & set(arguments):
         first_path(arguments, prog)
-    options = parse(PredictOptions, arguments, prog, "Applies a run to texts.")
+    options = parse(PredictOptions, arguments, prog, description)
     if options.output and Path(options.output).suffix not in (".jsonl", ".csv", ".tsv"):
         raise InputError(f"The name of --output {options.output} must end in .jsonl, .csv or .tsv.")
     if options.texts and options.input:
         raise InputError("Give either texts or --input, not both.")
     if options.column and not options.input:
         raise InputError("--column names a column of --input; give both.")
-    from nlp_rnn.run import load
+    return options
 
-    found = load(options.run, task)
+
+def apply(found: Any, options: PredictOptions) -> int:
+    """Predictions of a run for the options' texts, to where they say."""
     if not options.texts and not options.input and sys.stdin.isatty():
         return _prompt(found, options)
     write = _writer(options)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from nlp_rnn.errors import InputError
+
+_LONGEST_LINE = 10_000
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Fields:
         labels_of: record → the labels in it; a record is not held out for validation if no other has one of them. A
             function of a module.
         conll: columns of the tokens and of the tags in CoNLL files.
-        running: the field of a text whose rows follow each other: parts that are held out are then cut off its end.
+        running: the field of a text whose rows follow each other: parts that are held out are then cut off its end,
+            and `lines_of` makes rows of its lines.
     """
 
     columns: Mapping[str, str]
@@ -46,6 +49,8 @@ class Fields:
         spans = datasets.List({"start": place, "end": place, "label": text})
         types = {"text": text, "texts": datasets.List(text), "spans": spans}
         found = {name: types[self.kinds.get(name, "text")] for name in self.columns}
+        if self.running is not None:
+            found["continues"] = datasets.Value("bool")
         return datasets.Features({**found, "line": place})
 
     def record(self, row: Mapping[str, Any], columns: Mapping[str, str], line: int, where: str) -> dict[str, Any]:
@@ -61,6 +66,20 @@ class Fields:
         if self.check is not None:
             self.check(record, where)
         return record
+
+    def lines_of(self, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """A record of running text → one for each line; a line of more than 10,000 characters is cut, where it can be
+        after a blank, into several, of which all but the last have "continues"."""
+        if self.running is None:
+            yield record
+            return
+        lines = (record[self.running] or "").removesuffix("\n").split("\n")
+        for line in lines:
+            while len(line) > _LONGEST_LINE:
+                end = line.rfind(" ", _LONGEST_LINE // 2, _LONGEST_LINE) + 1 or _LONGEST_LINE
+                yield {**record, self.running: line[:end], "continues": True}
+                line = line[end:]
+            yield {**record, self.running: line, "continues": False}
 
 
 def _as_text(value: Any, where: str) -> str | None:

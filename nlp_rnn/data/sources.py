@@ -202,7 +202,7 @@ def _generate(
                     raise _no_column(shown, name, column, row)
                 raise InputError(f'{shown}, line {line}: the field "{column}" is missing.')
         count += 1
-        yield wanted.record(row, columns, line, f"{shown}, line {line}")
+        yield from wanted.lines_of(wanted.record(row, columns, line, f"{shown}, line {line}"))
     if count == 0:
         raise InputError(f"{shown} holds no rows.")
 
@@ -271,11 +271,15 @@ def _from_table(rows: Any, fields: Fields, shown: str) -> Records:
     present = {name: column for name, column in fields.columns.items() if column in rows.column_names}
     kinds = dict(rows.features)
 
-    def convert(row: dict[str, Any], index: int) -> dict[str, Any]:
-        decoded = {column: _by_name(row[column], kinds[column]) for column in present.values()}
-        return fields.record(decoded, present, index + 1, f"{shown}, row {index + 1}")
+    def convert(rows: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+        records: list[dict[str, Any]] = []
+        for place, index in enumerate(indices):
+            decoded = {column: _by_name(rows[column][place], kinds[column]) for column in present.values()}
+            records += fields.lines_of(fields.record(decoded, present, index + 1, f"{shown}, row {index + 1}"))
+        return {name: [record[name] for record in records] for name in features}
 
-    rows = rows.map(convert, with_indices=True, remove_columns=rows.column_names, features=fields.features())
+    features = fields.features()
+    rows = rows.map(convert, with_indices=True, batched=True, remove_columns=rows.column_names, features=features)
     return _labelled(rows, fields, shown)
 
 
@@ -351,7 +355,7 @@ def _give_back(train: Records, taken: dict[str, list[int]], kept: list[int], lab
 
 def _cut_end(train: Records, fractions: Mapping[str, float], running: str) -> dict[str, Records]:
     """Cuts parts off the end of a running text, by its characters."""
-    sizes = np.cumsum([len(text or "") + 1 for text in train.column(running)])
+    sizes = np.cumsum([len(text or "") + (not goes_on) for text, goes_on in train.columns(running, "continues")])
     parts, end = {}, len(train)
     for name, fraction in fractions.items():
         start = int(np.searchsorted(sizes, sizes[end - 1] - fraction * sizes[-1]))

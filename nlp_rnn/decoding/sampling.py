@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,35 +13,46 @@ import tensorflow as tf
 from nlp_rnn.errors import InputError
 
 _NEVER = -1e9
+_BLOCK = 16
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen.
+    """How the next token is chosen. In a graph the settings may be scalar tensors.
 
     Args:
         temperature: logits are divided by it; 0 takes the most probable token (greedy).
         top_k: only the so many most probable tokens may be drawn; 0 for all.
         top_p: only the fewest tokens that together have this probability may be drawn (nucleus sampling, Holtzman et
-            al. 2020, arXiv:1904.09751); 1 for all.
+            al. 2020, arXiv:1904.09751), of those that top-k leaves; 1 for all.
         repetition_penalty: logits of tokens that occurred are divided by it where positive, else multiplied (Keskar et
             al. 2019, arXiv:1909.05858); 1 for none.
+
+    Raises:
+        InputError: a number makes no sense.
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
+    temperature: Any = 1.0
+    top_k: Any = 0
+    top_p: Any = 1.0
+    repetition_penalty: Any = 1.0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
+        if any(tf.is_tensor(getattr(self, field.name)) for field in fields(self)):
+            return
+        if not self.temperature >= 0:
             raise InputError(f"The temperature is {self.temperature}; it must be at least 0.")
         if self.top_k < 0:
             raise InputError(f"top-k is {self.top_k}; it must be at least 0 (0 for all tokens).")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top-p is {self.top_p}; it must be above 0 and at most 1.")
-        if self.repetition_penalty <= 0:
+        if not self.repetition_penalty > 0:
             raise InputError(f"The repetition penalty is {self.repetition_penalty}; it must be above 0 (1 for none).")
+
+    def tensors(self) -> tuple[tf.Tensor, ...]:
+        """The settings in order, as scalar tensors."""
+        kinds = (tf.float32, tf.int32, tf.float32, tf.float32)
+        return tuple(tf.cast(getattr(self, f.name), kind) for f, kind in zip(fields(self), kinds, strict=True))
 
     def filtered(self, logits: Any, seen: Any) -> Any:
         """Logits `[batch, vocabulary]` from which to draw.
@@ -49,19 +61,20 @@ class Sampling:
             logits: as the model gives them.
             seen: booleans `[batch, vocabulary]`: tokens that occurred.
         """
-        if self.repetition_penalty != 1.0:
-            penalty = self.repetition_penalty
-            logits = tf.where(seen, tf.where(logits > 0, logits / penalty, logits * penalty), logits)
-        logits /= max(self.temperature, 1e-6)
-        if self.top_k:
-            least = tf.math.top_k(logits, min(self.top_k, logits.shape[-1])).values[:, -1:]
-            logits = tf.where(logits < least, _NEVER, logits)
-        if self.top_p < 1.0:
+        temperature, top_k, top_p, penalty = self.tensors()
+        logits = tf.where(seen, tf.where(logits > 0, logits / penalty, logits * penalty), logits)
+        logits /= tf.maximum(temperature, 1e-6)
+
+        def limited() -> Any:
             ordered = tf.sort(logits, direction="DESCENDING")
+            within = (tf.range(tf.shape(logits)[-1]) < top_k) | (top_k == 0)
+            ordered = tf.where(within, ordered, _NEVER)
             before = tf.cumsum(tf.nn.softmax(ordered), -1, exclusive=True)
-            least = tf.reduce_min(tf.where(before < self.top_p, ordered, np.inf), -1, keepdims=True)
-            logits = tf.where(logits < least, _NEVER, logits)
-        return logits
+            taken = within & (before < top_p)
+            least = tf.reduce_min(tf.where(taken, ordered, np.inf), -1, keepdims=True)
+            return tf.where(logits < least, _NEVER, logits)
+
+        return tf.cond((top_k > 0) | (top_p < 1.0), limited, lambda: logits)
 
     def draw(self, logits: Any, seen: Any, seed: Any) -> Any:
         """The next tokens `[batch]`, int32.
@@ -72,9 +85,11 @@ class Sampling:
             seed: int32 `[2]`.
         """
         filtered = self.filtered(logits, seen)
-        if self.temperature == 0:
-            return tf.argmax(filtered, -1, tf.int32)
-        return tf.random.stateless_categorical(filtered, 1, seed, tf.int32)[:, 0]
+        return tf.cond(
+            tf.equal(tf.cast(self.temperature, tf.float32), 0.0),
+            lambda: tf.argmax(filtered, -1, tf.int32),
+            lambda: tf.random.stateless_categorical(filtered, 1, seed, tf.int32)[:, 0],
+        )
 
 
 class Generator:
@@ -82,42 +97,74 @@ class Generator:
 
     Args:
         model: a `LanguageModel`.
-        sampling: how tokens are chosen.
         banned: ids that are never chosen.
     """
 
-    def __init__(self, model: Any, sampling: Sampling, banned: tuple[int, ...] = ()) -> None:
-        self.model, self.sampling = model, sampling
+    def __init__(self, model: Any, banned: tuple[int, ...] = ()) -> None:
+        self.model = model
         self._banned = np.zeros(model.head.vocabulary, np.float32)
         self._banned[list(banned)] = _NEVER
-        self._read_traced = tf.function(self._read, reduce_retracing=True, autograph=False)
-        self._step_traced = tf.function(self._step, reduce_retracing=True, autograph=False)
+        prompts = tf.TensorSpec([None, None], tf.int32)
+        self._read_traced = tf.function(self.read, input_signature=[prompts], autograph=False)
 
-    def __call__(self, prompts: np.ndarray, seed: int = 0) -> Iterator[np.ndarray]:
-        """Yields the next tokens `[batch]`, without end.
+    def __call__(self, prompts: np.ndarray, sampling: Sampling, seed: int = 0) -> Iterator[np.ndarray]:
+        """Yields the next tokens `[batch]`, without end; they are computed a few at a time.
 
         Args:
             prompts: int32 `[batch, time]`, at least one token each; padded with 0 on the right.
+            sampling: how tokens are chosen.
             seed: the same one gives the same tokens.
         """
-        logits, state, seen = self._read_traced(tf.constant(prompts, tf.int32))
+        reached = self._read_traced(tf.constant(prompts, tf.int32))
+        settings = sampling.tensors()
         number = 0
         while True:
-            tokens, logits, state, seen = self._step_traced(logits, state, seen, tf.constant([seed, number]))
-            yield tokens.numpy()
-            number += 1
+            tokens, reached = self._write_block(reached, settings, tf.constant(seed), tf.constant(number))
+            yield from tokens.numpy()
+            number += _BLOCK
 
-    def _read(self, prompts: Any) -> tuple[Any, Any, Any]:
-        """The logits after the prompts, the state, and which tokens occurred."""
+    def read(self, prompts: Any) -> tuple[Any, Any, Any]:
+        """What `write` goes on from: the logits after the prompts, the state, and which tokens occurred."""
         vocabulary = self.model.head.vocabulary
         mask = prompts != 0
         logits, state = self.model.advance(prompts, mask=mask)
         last = tf.reduce_sum(tf.cast(mask, tf.int32), 1) - 1
-        seen = tf.reduce_max(tf.one_hot(prompts, vocabulary, dtype=tf.float32), 1) > 0
-        return tf.gather(logits, last, batch_dims=1), state, seen
+        rows = tf.broadcast_to(tf.range(tf.shape(prompts)[0])[:, None], tf.shape(prompts))
+        places = tf.stack([rows, prompts], -1)[mask]
+        counts = tf.scatter_nd(places, tf.ones_like(places[:, 0]), [tf.shape(prompts)[0], vocabulary])
+        return tf.gather(logits, last, batch_dims=1), state, counts > 0
 
-    def _step(self, logits: Any, state: Any, seen: Any, seed: Any) -> tuple[Any, Any, Any, Any]:
-        tokens = self.sampling.draw(logits + self._banned, seen, seed)
-        seen = seen | (tf.one_hot(tokens, tf.shape(seen)[1]) > 0)
-        after, state = self.model.advance(tokens[:, None], state)
-        return tokens, after[:, -1], state, seen
+    def write(self, reached: tuple[Any, Any, Any], sampling: Sampling, seed: Any, number: Any, count: Any) -> Any:
+        """The next `count` tokens `[count, batch]`, and what to go on from.
+
+        Args:
+            reached: as `read` and this return it.
+            sampling: how tokens are chosen.
+            seed: int32 scalar.
+            number: how many tokens were written before.
+            count: int32 scalar.
+        """
+
+        def step(place: Any, written: Any, logits: Any, state: Any, seen: Any) -> tuple[Any, ...]:
+            tokens = sampling.draw(logits + self._banned, seen, tf.stack([seed, number + place]))
+            seen |= tf.one_hot(tokens, self.model.head.vocabulary, True, False, dtype=tf.bool)
+            logits, state = self.model.advance(tokens[:, None], state)
+            return place + 1, written.write(place, tokens), logits[:, -1], state, seen
+
+        written = tf.TensorArray(tf.int32, count, element_shape=[None])
+        begin = (tf.constant(0), written, *reached)
+        _, written, *after = tf.while_loop(lambda place, *_: place < count, step, begin, maximum_iterations=count)
+        return written.stack(), tuple(after)
+
+    @cached_property
+    def _write_block(self) -> Any:
+        def write(reached: Any, settings: tuple[Any, ...], seed: Any, number: Any) -> Any:
+            return self.write(reached, Sampling(*settings), seed, number, tf.constant(_BLOCK))
+
+        def of_any_batch(tensor: Any) -> tf.TensorSpec:
+            return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
+
+        reached = tf.nest.map_structure(of_any_batch, self._read_traced.get_concrete_function().structured_outputs)
+        settings = tuple(tf.TensorSpec([], setting.dtype) for setting in Sampling().tensors())
+        number = tf.TensorSpec([], tf.int32)
+        return tf.function(write, input_signature=[reached, settings, number, number], autograph=False)

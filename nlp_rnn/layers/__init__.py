@@ -5,13 +5,14 @@ from nlp_rnn.layers.crf import CRF, CRFLoss, TokenCrossEntropy, log_partition, m
 from nlp_rnn.layers.embedding import CharacterEmbedding, TokenEmbedding
 from nlp_rnn.layers.pooling import SequencePooling
 from nlp_rnn.layers.recurrent import GRU, LSTM, SimpleRNN, kernel_of
-from nlp_rnn.layers.softmax import SoftmaxHead
+from nlp_rnn.layers.softmax import AdaptiveSoftmaxHead, SoftmaxHead
 from nlp_rnn.layers.stack import RecurrentStack
 
 __all__ = [
     "CRF",
     "GRU",
     "LSTM",
+    "AdaptiveSoftmaxHead",
     "AdditivePooling",
     "CRFLoss",
     "CharacterEmbedding",

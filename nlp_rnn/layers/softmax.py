@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
 class SoftmaxHead(keras.layers.Layer):
-    """Logits of a vocabulary: z = W·h + b, with W of its own or that of the embedding.
+    """Logits of a vocabulary: z = W·h + b, with W of its own or that of the embedding; p = softmax(z).
 
     Tied (Inan et al. 2016, arXiv:1611.01462; Press and Wolf 2016, arXiv:1608.05859), a word's vector is also what the
     state is compared with; where the sizes differ, a projection without activation comes before.
+
+    What a call does is `logits(states(sequence), embeddings)`; training and measuring need `nats` only.
 
     Args:
         vocabulary: number of words.
@@ -27,6 +32,12 @@ class SoftmaxHead(keras.layers.Layer):
 
     Returns:
         float32 logits `[batch, time, vocabulary]`.
+
+    Example:
+
+    >>> head = SoftmaxHead(50)
+    >>> head(keras.ops.ones((2, 5, 8))).shape
+    TensorShape([2, 5, 50])
     """
 
     def __init__(self, vocabulary: int, tied_size: int = 0, dropout: float = 0.0, **kwargs: Any) -> None:
@@ -40,19 +51,149 @@ class SoftmaxHead(keras.layers.Layer):
         if self.tied_size and self.tied_size != features:
             self.projection = keras.layers.Dense(self.tied_size, dtype=self.dtype_policy, name="projection")
             self.projection.build((None, None, features))
-        if not self.tied_size:
-            self.kernel = self.add_weight(name="kernel", shape=(features, self.vocabulary))
         self.bias = self.add_weight(name="bias", shape=(self.vocabulary,), initializer="zeros")
+        self.build_weights(features)
         self.built = True
 
+    def build_weights(self, features: int) -> None:
+        """Weights beside the bias, for states of so many features."""
+        if not self.tied_size:
+            self.kernel = self.add_weight(name="kernel", shape=(features, self.vocabulary))
+
     def call(self, sequence: Any, embeddings: Any = None, training: bool = False) -> Any:
+        return self.logits(self.states(sequence, training), embeddings)
+
+    def states(self, sequence: Any, training: bool = False) -> Any:
+        """What the words' vectors are compared with, `[batch, time, features]`: dropped and projected."""
         sequence = self.drop(sequence, training=training)
-        if self.projection is not None:
-            sequence = self.projection(sequence)
-        kernel = self.kernel if not self.tied_size else ops.transpose(ops.cast(embeddings, sequence.dtype))
-        logits = ops.matmul(sequence, kernel)
-        return ops.cast(logits, "float32") + ops.cast(self.bias, "float32")
+        return sequence if self.projection is None else self.projection(sequence)
+
+    def logits(self, states: Any, embeddings: Any = None) -> Any:
+        """float32 logits `[batch, time, vocabulary]`."""
+        return self._compared(states, self._words(embeddings, states.dtype), self.bias)
+
+    def nats(self, states: Any, targets: Any, embeddings: Any = None) -> Any:
+        """-log p of the targets, float32 `[batch, time]`.
+
+        Args:
+            states: as `states` gives them.
+            targets: int32 `[batch, time]`.
+            embeddings: the embedding's table, where tied.
+        """
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self.logits(states, embeddings))
+
+    def _words(self, embeddings: Any, dtype: Any) -> Any:
+        """The words' vectors as columns, `[features, vocabulary]`."""
+        return ops.transpose(ops.cast(embeddings, dtype)) if self.tied_size else ops.cast(self.kernel, dtype)
+
+    @staticmethod
+    def _compared(states: Any, columns: Any, bias: Any) -> Any:
+        return ops.cast(ops.matmul(states, columns), "float32") + ops.cast(bias, "float32")
 
     def get_config(self) -> dict[str, Any]:
         names = ("vocabulary", "tied_size", "dropout")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class AdaptiveSoftmaxHead(SoftmaxHead):
+    """Probabilities of a large vocabulary whose ids are ordered by frequency, at the cost of its frequent words.
+
+    The first words share a softmax with one entry per cluster of rarer ones (Grave et al. 2017, arXiv:1609.04309):
+
+        p(w) = p(w | shortlist),             w in the shortlist,
+        p(w) = p(cluster) · p(w | cluster),  w in a cluster,
+
+    which is a distribution over all words, exactly. In training a cluster is computed only at the steps whose target
+    lies in it. The logits of a call are log p of all words.
+
+    Args:
+        vocabulary: number of words.
+        tied_size: as that of `SoftmaxHead`. Tied, clusters have the embedding's vectors, of full size; with weights of
+            its own, the states are projected to `features / reduction^i` dimensions for cluster i, from 1.
+        dropout: as that of `SoftmaxHead`.
+        cutoffs: the first id of each cluster, rising.
+        reduction: see `tied_size`.
+
+    Raises:
+        ValueError: the cutoffs do not rise, or are not inside the vocabulary.
+
+    Example:
+
+    >>> head = AdaptiveSoftmaxHead(1000, cutoffs=(100, 400))
+    >>> logits = head(keras.ops.ones((2, 5, 32)))
+    >>> round(float(keras.ops.sum(keras.ops.exp(logits[0, 0]))), 4)
+    1.0
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        tied_size: int = 0,
+        dropout: float = 0.0,
+        cutoffs: Sequence[int] = (2000, 10000),
+        reduction: int = 4,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(vocabulary, tied_size, dropout, **kwargs)
+        self.cutoffs, self.reduction = [int(cutoff) for cutoff in cutoffs], reduction
+        bounds = [0, *self.cutoffs, vocabulary]
+        if not self.cutoffs or any(first >= last for first, last in itertools.pairwise(bounds)):
+            raise ValueError(f"cutoffs must rise and lie between 0 and the vocabulary, {vocabulary}: {self.cutoffs}.")
+        self.shortlist = self.cutoffs[0]
+        self.clusters = list(itertools.pairwise(bounds[1:]))
+
+    def build_weights(self, features: int) -> None:
+        features = self.tied_size or features
+        count = len(self.clusters)
+        self.cluster_kernel = self.add_weight(name="cluster_kernel", shape=(features, count))
+        self.cluster_bias = self.add_weight(name="cluster_bias", shape=(count,), initializer="zeros")
+        if self.tied_size:
+            return
+        self.kernel = self.add_weight(name="kernel", shape=(features, self.shortlist))
+        self.down, self.cluster_words = [], []
+        for index, (first, last) in enumerate(self.clusters, 1):
+            size = max(features // self.reduction**index, 1)
+            self.down.append(self.add_weight(name=f"down_{index}", shape=(features, size)))
+            self.cluster_words.append(self.add_weight(name=f"words_{index}", shape=(size, last - first)))
+
+    def logits(self, states: Any, embeddings: Any = None) -> Any:
+        top = tf.nn.log_softmax(self._top(states, embeddings))
+        parts = [top[..., : self.shortlist]]
+        for index in range(len(self.clusters)):
+            inside = tf.nn.log_softmax(self._inside(index, states, embeddings))
+            parts.append(inside + top[..., self.shortlist + index, None])
+        return tf.concat(parts, -1)
+
+    def nats(self, states: Any, targets: Any, embeddings: Any = None) -> Any:
+        shape = tf.shape(targets)
+        states, targets = tf.reshape(states, [-1, states.shape[-1]]), tf.reshape(targets, [-1])
+        cluster = tf.searchsorted(self.cutoffs, targets, side="right") - 1
+        entry = tf.where(cluster < 0, targets, self.shortlist + cluster)
+        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(entry, self._top(states, embeddings))
+        for index, (first, _) in enumerate(self.clusters):
+            places = tf.where(cluster == index)
+            logits = self._inside(index, tf.gather(states, places[:, 0]), embeddings)
+            wanted = tf.gather(targets, places[:, 0]) - first
+            inside = tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, logits)
+            nats += tf.scatter_nd(places, inside, tf.shape(nats, tf.int64))
+        return tf.reshape(nats, shape)
+
+    def _top(self, states: Any, embeddings: Any) -> Any:
+        """Logits of the shortlist and of the clusters."""
+        words = embeddings[: self.shortlist] if self.tied_size else None
+        columns = tf.concat([self._words(words, states.dtype), ops.cast(self.cluster_kernel, states.dtype)], 1)
+        return self._compared(states, columns, tf.concat([self.bias[: self.shortlist], self.cluster_bias], 0))
+
+    def _inside(self, index: int, states: Any, embeddings: Any) -> Any:
+        """Logits of a cluster's words."""
+        first, last = self.clusters[index]
+        if self.tied_size:
+            columns = self._words(embeddings[first:last], states.dtype)
+        else:
+            states = ops.matmul(states, ops.cast(self.down[index], states.dtype))
+            columns = ops.cast(self.cluster_words[index], states.dtype)
+        return self._compared(states, columns, self.bias[first:last])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "cutoffs": self.cutoffs, "reduction": self.reduction}

@@ -20,17 +20,18 @@ def perplexity(nats: float) -> float:
     return math.exp(nats) if nats < 700 else math.inf
 
 
-def language_report(nats: Sequence[np.ndarray], texts: Sequence[str]) -> dict[str, Any]:
+def language_report(nats: Sequence[np.ndarray], texts: Sequence[str], line_ends: int | None = None) -> dict[str, Any]:
     """Perplexity per unit, and per word and bits per character, by which models over other units can be compared.
 
     Args:
         nats: -log p of the tokens of each text.
         texts: the texts; a line end counts as a character, and as no word.
+        line_ends: how many of the texts end a line; by default all.
     """
     total = float(sum(part.sum(dtype=np.float64) for part in nats))
     units = sum(len(part) for part in nats)
     words = sum(len(text.split()) for text in texts)
-    characters = sum(len(text) + 1 for text in texts)
+    characters = sum(map(len, texts)) + (len(texts) if line_ends is None else line_ends)
     per_unit = total / max(units, 1)
     return {
         "perplexity": perplexity(per_unit),

@@ -27,6 +27,9 @@ class LanguageModel(PartsModel):
             arXiv:1708.02182).
         change_penalty: β, weight of the mean square of their change from step to step (TAR).
 
+    Compiled without a loss it trains on the mean -log p of the targets, which asks the head for no more than that;
+    targets of 0 do not count.
+
     Call arguments:
         features: `{"tokens": int32 [batch, time]}`, with "reset", int32 `[batch, 1]`, where the state is carried.
         training: whether to drop.
@@ -49,20 +52,38 @@ class LanguageModel(PartsModel):
         super().__init__(*parts, **kwargs)
         self.activation_penalty, self.change_penalty = activation_penalty, change_penalty
         self._carried: dict[str, list[tf.Variable]] = {}
+        self._states: Any = None
 
     @property
     def carried(self) -> list[tf.Variable]:
         """The state that training carries from batch to batch; a checkpoint holds it."""
         return self._carried.get("training", [])
 
+    @property
+    def state_parts(self) -> int:
+        """How many `[batch, units]` the state of all layers has."""
+        return self.stack.layers * (2 if self.stack.cell == "lstm" else 1)
+
     def call(self, features: dict[str, Any], training: bool = False) -> Any:
-        return self._continue(features, "training", training)
+        # Kept for `compute_loss`: a graph in which nobody asks for the logits does not compute them.
+        self._states = self._continue(features, "training", training)
+        return self.head.logits(self._states, self._table)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        if self.loss is not None:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        counts = tf.cast(y != 0, tf.float32)
+        if sample_weight is not None:
+            counts *= tf.cast(sample_weight, tf.float32)
+        nats = self.head.nats(self._states, y, self._table)
+        return tf.add_n([tf.math.divide_no_nan(tf.reduce_sum(nats * counts), tf.reduce_sum(counts)), *self.losses])
 
     def infer(self, features: dict[str, Any]) -> dict[str, Any]:
         """The "nats" of the "targets" among the features, -log p, `[batch, time]`."""
-        logits = self._continue(features, "measuring", False)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(features["targets"], logits)
-        return {"nats": losses}
+        states = self._continue(features, "measuring", False)
+        return {"nats": self.head.nats(states, features["targets"], self._table)}
 
     def advance(self, tokens: Any, state: Any = None, training: bool = False, mask: Any = None) -> tuple[Any, Any]:
         """Goes on from a state.
@@ -77,33 +98,44 @@ class LanguageModel(PartsModel):
             Logits `[batch, time, vocabulary]`, and the state after the last step: for each layer a list of
             `[batch, units]`.
         """
+        states, state = self._read(tokens, state, training, mask)
+        return self.head.logits(states, self._table), state
+
+    def grouped(self, parts: list[Any]) -> list[list[Any]]:
+        """The state's parts in order → by layer, as `advance` takes them."""
+        size = self.state_parts // self.stack.layers
+        return [parts[i : i + size] for i in range(0, len(parts), size)]
+
+    @property
+    def _table(self) -> Any:
+        return self.embedding.embeddings if self.head.tied_size else None
+
+    def _read(self, tokens: Any, state: Any = None, training: bool = False, mask: Any = None) -> tuple[Any, Any]:
+        """What the head compares words with, and the state after the last step."""
         vectors = self.embedding(tokens, training=training)
         sequence, state = self.stack(vectors, mask=mask, initial_state=state, training=training)
         if training:
             self._penalize(sequence)
-        table = self.embedding.embeddings if self.head.tied_size else None
-        return self.head(sequence, embeddings=table, training=training), state
+        return self.head.states(sequence, training), state
 
     def _continue(self, features: dict[str, Any], purpose: str, training: bool) -> Any:
         tokens = features["tokens"]
         if "reset" not in features:
-            return self.advance(tokens, training=training)[0]
+            return self._read(tokens, training=training)[0]
         keep = 1.0 - tf.cast(features["reset"], tf.float32)
         carried = self._variables_for(purpose, tokens.shape[0] or 1)
-        before = [variable * keep for variable in carried]
-        size = len(carried) // self.stack.layers
-        state = [before[i : i + size] for i in range(0, len(before), size)]
-        logits, after = self.advance(tokens, state, training)
+        before = self.grouped([variable * keep for variable in carried])
+        states, after = self._read(tokens, before, training)
         for variable, value in zip(carried, tf.nest.flatten(after), strict=True):
             variable.assign(tf.cast(value, tf.float32))
-        return logits
+        return states
 
     def _variables_for(self, purpose: str, lanes: int) -> list[tf.Variable]:
         found = self._carried.get(purpose)
         if found is None or found[0].shape[0] != lanes:
-            count = self.stack.layers * (2 if self.stack.cell == "lstm" else 1)
             with tf.init_scope():
-                found = [tf.Variable(tf.zeros((lanes, self.stack.units)), trainable=False) for _ in range(count)]
+                zeros = tf.zeros((lanes, self.stack.units))
+                found = [tf.Variable(zeros, trainable=False) for _ in range(self.state_parts)]
             self._carried = {**self._carried, purpose: found}
         return found
 

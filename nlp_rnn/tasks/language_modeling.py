@@ -1,24 +1,22 @@
-"""Language modelling: what comes next; generation that streams, and scores.
+"""Language modelling: what comes next.
 
 What is here is the whole task; TensorFlow is imported inside functions, so that `--help` need not load it.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from nlp_rnn.config import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
 from nlp_rnn.errors import InputError
+from nlp_rnn.tasks import language_verbs as verbs
 from nlp_rnn.tasks.base import Assets, Task, refuse_settings
 
 if TYPE_CHECKING:
     from nlp_rnn.data.records import Records
-    from nlp_rnn.run import Run
 
 
 @dataclass(frozen=True)
@@ -29,12 +27,18 @@ class LanguageData(DataConfig):
     """Column of the text."""
     lines: Literal["auto", "end", "newline"] = "auto"
     """What stands for the end of a line: the end token, or a newline; "auto" takes the end token for words."""
+    carry: tyro.conf.FlagConversionOff[bool] = True
+    """Read on from line to line when measuring; False measures each line by itself."""
 
 
 @dataclass(frozen=True)
 class LanguageHead:
     """From the states to the vocabulary."""
 
+    kind: Literal["full", "adaptive"] = "full"
+    """Softmax over all units, or one whose rare units lie in clusters: as exact, and faster with many thousands."""
+    cutoffs: tuple[int, ...] = (2000, 10000)
+    """First id of each cluster of rarer units ("adaptive" only)."""
     tied: tyro.conf.FlagConversionOff[bool] = True
     """Use the embedding's vectors as the weights of the output."""
     dropout: float = 0.0
@@ -68,6 +72,13 @@ class Config:
     head: LanguageHead = field(default_factory=LanguageHead)
     train: LanguageTrain = field(default_factory=LanguageTrain)
 
+    @property
+    def newline(self) -> bool:
+        """Whether a line ends with a newline, rather than with the end token."""
+        if self.data.lines != "auto":
+            return self.data.lines == "newline"
+        return self.tokenizer.kind != "word"
+
 
 @dataclass(frozen=True)
 class Score:
@@ -87,7 +98,8 @@ class Score:
 
 
 def read(config: Config, split: str) -> Records | None:
-    """Records `{"text", "line"}`; those to train or evaluate on follow each other ("follows")."""
+    """Records `{"text", "line"}`; those to train or evaluate on follow each other ("follows"), and a line that was
+    too long "continues" in the next record."""
     from nlp_rnn.data.fields import Fields
     from nlp_rnn.data.records import Records
     from nlp_rnn.data.sources import read_split
@@ -98,11 +110,12 @@ def read(config: Config, split: str) -> Records | None:
         from nlp_rnn.data.starter.python_documentation import split_documents
 
         return Records([{"text": line, "follows": True} for line in split_documents(split)])
-    fields = Fields({"text": data.text}, optional=("text",), running="text")
+    fields = Fields({"text": data.text}, optional=("text",), running=None if split == "predict" else "text")
     records = read_split("language-modeling", data, "test" if split == "predict" else split, fields, config.train.seed)
     if records is None or split == "predict":
         return records
-    follows = [{"text": text or "", "follows": True} for text in records.column("text")]
+    lines = records.columns("text", "continues")
+    follows = [{"text": text or "", "continues": bool(goes_on), "follows": True} for text, goes_on in lines]
     return Records(follows, records.dropped, records.note)
 
 
@@ -116,12 +129,23 @@ def assets(config: Config, records: Records) -> Assets:
         raise InputError("A language model reads in one direction: give --stack.bidirectional False.")
     if "," in config.train.devices:
         raise InputError("A language model carries its state on one device: give --train.devices one number, or none.")
-    ending = "\n" if _line_end(config) == "newline" else ""
-    tokenizer = train_tokenizer(config.tokenizer, (text + ending for text in records.column("text")))
+    ending = "\n" if config.newline else ""
+    lines = records.columns("text", "continues")
+    tokenizer = train_tokenizer(config.tokenizer, (text + ("" if goes_on else ending) for text, goes_on in lines))
     if tokenizer.size <= SPECIAL + 1:
         raise InputError(
             f"The vocabulary has {tokenizer.size - SPECIAL} units: there is nothing to predict; give more text."
         )
+    head = config.head
+    if head.kind == "adaptive" and not (head.cutoffs and sorted({*head.cutoffs}) == [*head.cutoffs]):
+        raise InputError(f"head.cutoffs must rise, such as 2000 10000; they are {head.cutoffs}.")
+    if head.kind == "adaptive" and not SPECIAL < head.cutoffs[0] <= head.cutoffs[-1] < tokenizer.size:
+        raise InputError(
+            f"head.cutoffs must lie within the vocabulary of {tokenizer.size:,} units: give others, or take "
+            f"--head.kind full."
+        )
+    if head.kind == "adaptive" and config.train.jit == "on":
+        raise InputError("XLA cannot compile an adaptive softmax: leave --train.jit out.")
     return Assets({"tokenizer": tokenizer})
 
 
@@ -133,10 +157,10 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
     from nlp_rnn.data.lanes import Lanes
     from nlp_rnn.text.tokenizer import END
 
-    ids, lengths = _encoded(config, assets, records)
+    ids, lengths = encoded(config, assets, records)
     train = config.train
     follows = bool(len(records)) and records[0].get("follows", False)
-    if seed is None and not follows:
+    if seed is None and not (follows and config.data.carry):
         starts = np.cumsum(lengths) - lengths
         before = np.concatenate([[END], ids[:-1]])
         before[starts] = END
@@ -154,11 +178,17 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
 
 def build(config: Config, assets: Assets) -> Any:
     """Embedding, recurrent stack and softmax."""
-    from nlp_rnn.layers import RecurrentStack, SoftmaxHead, TokenEmbedding
+    from nlp_rnn.layers import AdaptiveSoftmaxHead, RecurrentStack, SoftmaxHead, TokenEmbedding
     from nlp_rnn.models import LanguageModel
 
     embedding, head, dtype = config.embedding, config.head, config.train.precision
     size = assets.tokenizer.size
+    tied = embedding.size if head.tied else 0
+    softmax = (
+        SoftmaxHead(size, tied, head.dropout, dtype=dtype, name="head")
+        if head.kind == "full"
+        else AdaptiveSoftmaxHead(size, tied, head.dropout, head.cutoffs, dtype=dtype, name="head")
+    )
     model = LanguageModel(
         TokenEmbedding(
             size,
@@ -170,7 +200,7 @@ def build(config: Config, assets: Assets) -> Any:
             name="embedding",
         ),
         RecurrentStack(**asdict(config.stack), dtype=dtype, name="stack"),
-        SoftmaxHead(size, embedding.size if head.tied else 0, head.dropout, dtype=dtype, name="head"),
+        softmax,
         activation_penalty=config.train.activation_penalty,
         change_penalty=config.train.change_penalty,
         dtype=dtype,
@@ -181,10 +211,8 @@ def build(config: Config, assets: Assets) -> Any:
 
 
 def loss(config: Config) -> Any:
-    """Cross-entropy of the next token, in nats."""
-    import keras
-
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    """None: the model takes the mean -log p of the next token, in nats."""
+    return None
 
 
 def decode(outputs: dict[str, Any], records: Records, assets: Assets) -> list[Score]:
@@ -202,17 +230,21 @@ def metrics(records: Records, predictions: list[Score], outputs: dict[str, Any],
     """Perplexity of the text read as one, per unit and per word, and bits per character."""
     from nlp_rnn.metrics.language import language_report
 
-    return language_report(outputs["nats"], [score.text for score in predictions])
+    line_ends = sum(not goes_on for (goes_on,) in records.columns("continues"))
+    return language_report(outputs["nats"], [score.text for score in predictions], line_ends)
 
 
 def signatures(config: Config, model: Any, assets: Assets) -> dict[str, Any]:
-    """`serving_default` takes strings and gives their log-probabilities; `step` goes on from a state."""
+    """`serving_default` and `score` take strings and give their log-probabilities; `generate` goes on from prompts;
+    `step` goes on from a state."""
     import tensorflow as tf
 
+    from nlp_rnn.decoding.sampling import Generator, Sampling
+    from nlp_rnn.decoding.streaming import joined, never_written, prompt_tokens
     from nlp_rnn.text.ragged import append
     from nlp_rnn.text.tokenizer import END
 
-    newline = _line_end(config) == "newline"
+    newline = config.newline
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
     def score(text: Any) -> dict[str, Any]:
@@ -230,18 +262,30 @@ def signatures(config: Config, model: Any, assets: Assets) -> dict[str, Any]:
             "units": tf.cast(units, tf.int32),
         }
 
-    state_shape = [None, sum(len(layer) for layer in model.advance(tf.ones((1, 1), tf.int32))[1]), config.stack.units]
+    state_shape = [None, model.state_parts, config.stack.units]
     inputs = [tf.TensorSpec([None, None], tf.int32, "tokens"), tf.TensorSpec(state_shape, tf.float32, "state")]
 
     @tf.function(input_signature=inputs, autograph=False)
     def step(tokens: Any, state: Any) -> dict[str, Any]:
-        parts = tf.unstack(state, axis=1)
-        size = len(parts) // config.stack.layers
-        layers = [parts[i : i + size] for i in range(0, len(parts), size)]
-        logits, after = model.advance(tokens, layers)
+        logits, after = model.advance(tokens, model.grouped(tf.unstack(state, axis=1)))
         return {"logits": logits, "state": tf.stack([tf.cast(s, tf.float32) for s in tf.nest.flatten(after)], 1)}
 
-    return {"serving_default": score, "step": step}
+    kinds = {"length": tf.int32, "temperature": tf.float32, "top_k": tf.int32, "top_p": tf.float32}
+    kinds |= {"repetition_penalty": tf.float32, "seed": tf.int32}
+    texts = [tf.TensorSpec([None], tf.string, name) for name in ("prompt", "stop")]
+    generator = Generator(model, never_written(newline))
+
+    @tf.function(
+        input_signature=texts + [tf.TensorSpec([], kind, name) for name, kind in kinds.items()], autograph=False
+    )
+    def generate(prompt: Any, stop: Any, length: Any, temperature: Any, top_k: Any, top_p: Any, *rest: Any) -> Any:
+        repetition_penalty, seed = rest
+        sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
+        reached = generator.read(prompt_tokens(assets.tokenizer, newline, prompt))
+        tokens, _ = generator.write(reached, sampling, seed, tf.constant(0), length)
+        return {"prompt": tf.identity(prompt), "text": joined(assets.tokenizer, tf.transpose(tokens), prompt, stop)}
+
+    return {"serving_default": score, "score": score, "generate": generate, "step": step}
 
 
 def show(prediction: Score, record: dict[str, Any] | None = None) -> str:
@@ -251,156 +295,30 @@ def show(prediction: Score, record: dict[str, Any] | None = None) -> str:
     return f"log p {prediction.log_probability:9.2f}  perplexity {prediction.perplexity:9.2f}  {text}"
 
 
-def generate(
-    run: Run,
-    prompt: str = "",
-    length: int = 200,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    repetition_penalty: float = 1.0,
-    seed: int = 0,
-    stop: Sequence[str] = (),
-) -> Iterator[str]:
-    """Goes on from a prompt; yields the text piece by piece, never half a character.
-
-    Args:
-        run: a trained one.
-        prompt: what to go on from.
-        length: units to generate, at most.
-        temperature, top_k, top_p, repetition_penalty: as those of `nlp_rnn.decoding.sampling.Sampling`.
-        seed: the same one gives the same text.
-        stop: the text ends before the first of these.
-
-    Raises:
-        InputError: a setting makes no sense.
-    """
-    import numpy as np
-
-    from nlp_rnn.decoding.sampling import Generator, Sampling
-    from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN
-
-    if length < 1:
-        raise InputError(f"The length is {length}; it must be at least 1.")
-    sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-    tokenizer, newline = run.assets.tokenizer, _line_end(run.config) == "newline"
-    banned = (PAD, UNKNOWN, BEGIN) + ((END,) if newline else ())
-    given = _prompt_ids(tokenizer, prompt) if prompt else []
-    stream = Generator(run.model, sampling, banned)(np.array([[END, *given]], np.int32), seed)
-    ids: list[int] = []
-    said = ""
-    for _, tokens in zip(range(length), stream, strict=False):
-        ids.append(int(tokens[0]))
-        text = _text(run, ids)
-        if found := [place for word in stop if word and (place := text.find(word)) >= 0]:
-            yield text[len(said) : min(found)]
-            return
-        # What may still become a stop word or a whole character is held back.
-        held = max((len(word) - 1 for word in stop), default=0)
-        ready = text[: len(text) - held] if held else text
-        ready = ready.rstrip("\ufffd")
-        if len(ready) > len(said):
-            yield ready[len(said) :]
-            said = ready
-    yield _text(run, ids)[len(said) :]
-
-
-@dataclass(frozen=True)
-class GenerateOptions:
-    """Options of the verb `generate`."""
-
-    prompt: str = ""
-    """What to go on from."""
-    length: int = 500
-    """Units (characters, words, …) to generate."""
-    temperature: float = 0.8
-    """Below 1 is more careful, above 1 bolder; 0 takes the most probable unit each time."""
-    top_k: Annotated[int, tyro.conf.arg(name="top-k")] = 0
-    """Draw from so many of the most probable units only; 0 for all."""
-    top_p: Annotated[float, tyro.conf.arg(name="top-p")] = 1.0
-    """Draw from the fewest units that together have this probability."""
-    repetition_penalty: Annotated[float, tyro.conf.arg(name="repetition-penalty")] = 1.0
-    """Above 1, units that occurred become less probable."""
-    seed: int = 0
-    """The same one gives the same text."""
-    stop: tuple[str, ...] = ()
-    """Texts before which to end."""
-    json: bool = False
-    """Print a JSON object at the end instead of streaming."""
-
-
-def generate_command(run: Run, arguments: list[str], prog: str) -> int:
-    """`generate RUN --prompt …`: the text as it comes."""
-    import json
-
-    from nlp_rnn.cli.options import parse
-
-    options = parse(GenerateOptions, arguments, f"{prog} RUN", "Goes on from a prompt.")
-    settings = asdict(options)
-    as_json = settings.pop("json")
-    pieces = generate(run, **settings)
-    if as_json:
-        print(json.dumps({"prompt": options.prompt, "text": "".join(pieces)}, ensure_ascii=False))
-        return 0
-    sys.stdout.write(options.prompt)
-    for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    print()
-    return 0
-
-
-def _prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    from nlp_rnn.text.tokenizer import UNKNOWN
-
-    ids, starts, ends = (part.to_list()[0] for part in tokenizer.encode_with_offsets([prompt]))
-    if UNKNOWN in ids:
-        place = ids.index(UNKNOWN)
-        unknown = prompt[starts[place] : ends[place]]
-        raise InputError(
-            f"The prompt has {unknown!r}, which training never saw: leave it out, or write it another way."
-        )
-    return ids
-
-
-def _line_end(config: Config) -> str:
-    if config.data.lines != "auto":
-        return config.data.lines
-    return "end" if config.tokenizer.kind == "word" else "newline"
-
-
-def _encoded(config: Config, assets: Assets, records: Records) -> tuple[Any, Any]:
+def encoded(config: Config, assets: Assets, records: Records) -> tuple[Any, Any]:
     """The ids of all texts behind each other, each with its line end, and how many each has."""
     import numpy as np
 
     from nlp_rnn.text.ragged import append
     from nlp_rnn.text.tokenizer import END, in_chunks
 
-    newline = _line_end(config) == "newline"
+    newline = config.newline
     values, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
-    for chunk in in_chunks((text or "" for text in records.column("text")), 5000):
-        ids = assets.tokenizer.encode([text + "\n" for text in chunk] if newline else chunk)
-        ids = ids if newline else append(ids, END)
-        counts = ids.row_lengths().numpy()
-        kept = np.ones(len(ids.values), bool)
+    for chunk in in_chunks(records.columns("text", "continues"), 5000, lambda line: len(line[0] or ""), 2_000_000):
+        texts = [text or "" for text, _ in chunk]
+        ends = np.array([not goes_on for _, goes_on in chunk])
+        ids = assets.tokenizer.encode([t + "\n" if newline and end else t for t, end in zip(texts, ends, strict=True)])
+        counts, kept = ids.row_lengths().numpy(), np.ones(len(ids.values), bool)
         if not newline:  # an empty line is its end alone, not an unknown word
-            empty = np.array([not text.strip() for text in chunk])
-            kept[(np.cumsum(counts) - counts)[empty]] = False
-            counts = counts - empty
+            ids = append(ids, END)
+            kept = np.ones(len(ids.values), bool)
+            starts = np.cumsum(counts + 1) - (counts + 1)
+            empty = np.array([not text.strip() for text in texts])
+            kept[starts[empty]], kept[(starts + counts)[~ends]] = False, False
+            counts = counts + ends - empty
         values.append(ids.values.numpy()[kept])
         lengths.append(counts)
     return np.concatenate(values), np.concatenate(lengths)
-
-
-def _text(run: Run, ids: list[int]) -> str:
-    """Ids → text; words have blanks between them, and the end token is a line end."""
-    from nlp_rnn.text.tokenizer import END
-
-    tokenizer = run.assets.tokenizer
-    if tokenizer.kind != "word":
-        return tokenizer.decode([ids])[0]
-    words = ["\n" if i == END else tokenizer.vocabulary[i - 4] for i in ids]
-    return " " + " ".join(words).replace(" \n ", "\n").replace(" \n", "\n")
 
 
 TASK = Task(
@@ -418,5 +336,10 @@ TASK = Task(
     show=show,
     lower_is_better=True,
     example="The quick brown fox",
-    commands={"generate": generate_command},
+    commands={
+        "generate": verbs.generate_command,
+        "score": verbs.score_command,
+        "surprise": verbs.surprise_command,
+        "gradients": verbs.gradients_command,
+    },
 )

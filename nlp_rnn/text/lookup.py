@@ -176,6 +176,9 @@ class WordTokenizer(Tokenizer):
         words, starts, ends = self._split(texts)
         return self._lookup(words), code_points_at(texts, starts), code_points_at(texts, ends)
 
+    def pieces(self) -> list[bytes]:
+        return [b"", b" " + _UNKNOWN, b"", b"", *(b" " + word.encode() for word in self.vocabulary)]
+
     def _decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
         words = tf.constant(["", REPLACEMENT, "", "", *self.vocabulary])
         return tf.strings.reduce_join(tf.gather(words, ids), axis=1, separator=" ")
@@ -233,9 +236,11 @@ class CharacterTokenizer(Tokenizer):
         ids = points.with_values(tf.where(known, tf.gather(self._ids, place), UNKNOWN))
         return ids, first, last
 
+    def pieces(self) -> list[bytes]:
+        return [b"", _UNKNOWN, b"", b"", *(character.encode() for character in self.vocabulary)]
+
     def _decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
-        characters = tf.constant(["", REPLACEMENT, "", "", *self.vocabulary])
-        return tf.strings.reduce_join(tf.gather(characters, ids), axis=1)
+        return tf.strings.reduce_join(tf.gather(tf.constant(self.pieces()), ids), axis=1)
 
     def _save_vocabulary(self, folder: Path) -> None:
         _write_json(folder / "vocabulary.json", self.vocabulary)
@@ -266,9 +271,11 @@ class ByteTokenizer(Tokenizer):
         first = ids.with_values(count[1:] - before_row - 1)
         return ids, first, first.with_values(first.values + 1)
 
+    def pieces(self) -> list[bytes]:
+        return [b"", _UNKNOWN, b"", b"", *(bytes([byte]) for byte in range(256))]
+
     def _decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
-        table = tf.constant([b"\xef\xbf\xbd" if i == UNKNOWN else b"" for i in range(SPECIAL)] + _BYTES)
-        joined = tf.strings.reduce_join(tf.gather(table, ids), axis=1)
+        joined = tf.strings.reduce_join(tf.gather(tf.constant(self.pieces()), ids), axis=1)
         return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace")
 
 
@@ -277,7 +284,7 @@ def _all_but_last(rows: tf.RaggedTensor) -> tf.RaggedTensor:
     return tf.RaggedTensor.from_row_splits(rows.values, rows.row_splits[:-1], validate=False)
 
 
-_BYTES = [bytes([b]) for b in range(256)]
+_UNKNOWN = REPLACEMENT.encode()
 
 
 def _most_common(

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from nlp_rnn.errors import InputError
-from nlp_rnn.text.normalization import Normalizer, code_points_at
+from nlp_rnn.text.normalization import REPLACEMENT, Normalizer, code_points_at
 from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN, Tokenizer, as_tensor, in_chunks
 
 _LONGEST_LINE = 4000
@@ -105,6 +105,17 @@ class SubwordTokenizer(Tokenizer):
             tf.where(ids.values == self._blank, last.values, tf.maximum(last.values, first.values + 1))
         )
         return ids, first, last
+
+    def pieces(self) -> list[bytes]:
+        return [self._piece(i) for i in range(self.size)]
+
+    def _piece(self, number: int) -> bytes:
+        if number == UNKNOWN:
+            return REPLACEMENT.encode()
+        if self._pieces.is_control(number):
+            return b""
+        piece = self._pieces.id_to_piece(number)
+        return bytes([int(piece[3:5], 16)]) if self._pieces.is_byte(number) else piece.replace("▁", " ").encode()
 
     def _decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
         return self._op().detokenize(ids)

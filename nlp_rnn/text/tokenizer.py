@@ -6,17 +6,17 @@ encodes to the unknown id, so that no row of a batch is all padding.
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import tensorflow as tf
 
 from nlp_rnn.text.normalization import REPLACEMENT, Normalizer
 from nlp_rnn.text.ragged import keep, never_empty
 
+T = TypeVar("T")
 PAD, UNKNOWN, BEGIN, END = range(4)
 SPECIAL = 4
 Texts: TypeAlias = str | bytes | Sequence[str] | Sequence[bytes] | Any  # or a string tensor
@@ -80,6 +80,14 @@ class Tokenizer(tf.Module):
         values = ids.values
         ids = keep(ids, (values != PAD) & (values != BEGIN) & (values != END))
         return self._decode_traced(ids)
+
+    def pieces(self) -> list[bytes]:
+        """What each id adds to a text that is put together from left to right: UTF-8, or a part of a character's.
+
+        Words and SentencePiece's pieces begin with the blank that stands before them. Special ids add nothing, but for
+        the unknown one.
+        """
+        raise NotImplementedError
 
     def encode_graph(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """As `encode`, for use in a graph that is to be exported."""
@@ -146,10 +154,19 @@ def _utf8(text: str) -> bytes:
         return "".join(REPLACEMENT if "\ud800" <= c <= "\udfff" else c for c in text).encode("utf-8")
 
 
-def in_chunks(items: Iterable[str], n: int) -> Iterable[list[str]]:
-    """The items in lists of at most `n`."""
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, n)):
+def in_chunks(
+    items: Iterable[T], n: int, size: Callable[[T], int] = lambda item: 0, limit: int = 1
+) -> Iterable[list[T]]:
+    """The items in lists of at most `n`; a list also ends when the sizes in it reach the limit."""
+    batch: list[T] = []
+    total = 0
+    for item in items:
+        batch.append(item)
+        total += size(item)
+        if len(batch) == n or total >= limit:
+            yield batch
+            batch, total = [], 0
+    if batch:
         yield batch
 
 

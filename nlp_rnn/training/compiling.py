@@ -50,7 +50,8 @@ def compile_model(
     rate: Any = learning_rate or train.learning_rate
     if steps_per_epoch:
         total = steps_per_epoch * train.epochs
-        rate = WarmupSchedule(rate, round(total * train.warmup), total, train.schedule)
+        warmup = round(total * train.warmup)
+        rate = WarmupSchedule(rate, warmup, total, train.schedule, steps_per_epoch, train.halve_after)
     options: dict[str, Any] = {"global_clipnorm": train.clip_norm or None}
     if train.average and steps_per_epoch:
         # It begins at the initial weights: over few steps a long memory would keep them.
@@ -62,7 +63,7 @@ def compile_model(
         optimizer = adamw(rate, weight_decay=train.weight_decay, **options)
     else:
         sgd = keras.optimizers.SGD if alone else SharedSGD
-        optimizer = sgd(rate, momentum=0.9, weight_decay=train.weight_decay or None, **options)
+        optimizer = sgd(rate, momentum=train.momentum, weight_decay=train.weight_decay or None, **options)
     if train.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias"])
     jit = {"auto": "auto", "on": True, "off": False}[train.jit]

@@ -11,11 +11,13 @@ from nlp_rnn.layers import (
     CRF,
     GRU,
     LSTM,
+    AdaptiveSoftmaxHead,
     AdditivePooling,
     CharacterEmbedding,
     RecurrentStack,
     SequencePooling,
     SimpleRNN,
+    SoftmaxHead,
     TokenEmbedding,
 )
 from nlp_rnn.models import ClassifierHead, Tagger, TaggingHead, TextClassifier, WordEmbedding
@@ -45,6 +47,8 @@ LAYERS = {
     "additive": (lambda dtype: AdditivePooling(4, dtype=dtype), SEQUENCE, {"mask": MASK}),
     "pooling": (lambda dtype: SequencePooling("last+mean+max", dtype=dtype), SEQUENCE, {"mask": MASK}),
     "attention": (lambda dtype: SequencePooling("attention", 4, dtype=dtype), SEQUENCE, {"mask": MASK}),
+    "softmax": (lambda dtype: SoftmaxHead(9, dropout=0.1, dtype=dtype), SEQUENCE, {}),
+    "adaptive": (lambda dtype: AdaptiveSoftmaxHead(9, cutoffs=(2, 5), dtype=dtype), SEQUENCE, {}),
     "head": (lambda dtype: ClassifierHead(3, "mean", dropout=0.1, dtype=dtype), SEQUENCE, {"mask": MASK}),
 }
 

@@ -39,6 +39,11 @@ def test_schedule_follows_its_formula(kind):
     assert again.get_config() == schedule.get_config()
 
 
+def test_the_rate_halves_in_each_epoch_after_some():
+    schedule = WarmupSchedule(8.0, 0, 60, "halving", epoch_steps=10, halve_after=3)
+    assert [float(schedule(step)) for step in (0, 19, 29, 30, 39, 40, 59)] == [8.0, 8.0, 8.0, 4.0, 4.0, 2.0, 1.0]
+
+
 def test_gradients_are_clipped_by_their_global_norm():
     moved = {}
     for clip in (0.0, 1.0):

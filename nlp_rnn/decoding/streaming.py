@@ -1,0 +1,127 @@
+"""Prompts as token ids, and ids as text, piece by piece, at the same cost each."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from nlp_rnn.text.ragged import append, keep
+from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN
+
+
+class TextStream:
+    """Ids that come one after the other → the text that can be said already.
+
+    What is held back: the bytes of a character that is not whole yet, and what may become a stop text.
+
+    Args:
+        tokenizer: whose ids they are; the end token is a line end.
+        line_begins: whether a new line begins, so that a first blank is no part of the text.
+        stop: texts before which the stream ends.
+
+    Example:
+
+    >>> from nlp_rnn.text.tokenizers import ByteTokenizer
+    >>> tokenizer = ByteTokenizer()
+    >>> stream = TextStream(tokenizer, stop=["."])
+    >>> [stream.push(i) for i in tokenizer.encode(["né. no"]).to_list()[0]], stream.ended
+    (['n', '', 'é', '', '', '', ''], True)
+    """
+
+    def __init__(self, tokenizer: Any, line_begins: bool = True, stop: Sequence[str] = ()) -> None:
+        self._pieces = text_pieces(tokenizer)
+        self._drops_blanks = tokenizer.kind in ("word", "subword")
+        self._after_line_end = tokenizer.kind == "word"  # a blank belongs to each word but the first of a line
+        self._line_begins = line_begins
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stop = [text for text in stop if text]
+        self._held = ""
+        self.ended = False
+
+    def push(self, token: int) -> str:
+        """The text that a further token lets be said; empty once a stop text was met."""
+        return self._say(self._decoder.decode(self._pieces[token]))
+
+    def finish(self) -> str:
+        """What was held back, when no more tokens come."""
+        said = self._say(self._decoder.decode(b"", True))
+        if self.ended:
+            return said
+        said, self._held = said + self._held, ""
+        return said
+
+    def _say(self, text: str) -> str:
+        if self.ended or not text:
+            return ""
+        if self._line_begins and self._drops_blanks:
+            text = text.removeprefix(" ")
+        self._line_begins = self._after_line_end and text.endswith("\n")
+        self._held += text
+        found = [place for stop in self._stop if (place := self._held.find(stop)) >= 0]
+        if found:
+            self.ended = True
+            return self._held[: min(found)]
+        ready = len(self._held) - self._open_stop()
+        said, self._held = self._held[:ready], self._held[ready:]
+        return said
+
+    def _open_stop(self) -> int:
+        """How many of the last characters may be the beginning of a stop text."""
+        return max(
+            (n for stop in self._stop for n in range(1, len(stop)) if self._held.endswith(stop[:n])),
+            default=0,
+        )
+
+
+def text_pieces(tokenizer: Any) -> list[bytes]:
+    """What each id adds to a text; the end token is a line end."""
+    pieces = list(tokenizer.pieces())
+    pieces[END] = b"\n"
+    return pieces
+
+
+def joined(tokenizer: Any, ids: Any, prompts: Any, stop: Any) -> Any:
+    """What a `TextStream` says of ids that go on from prompts, as a graph.
+
+    Args:
+        tokenizer: whose ids they are.
+        ids: int32 `[batch, tokens]`.
+        prompts: strings `[batch]`.
+        stop: strings `[texts]`.
+
+    Returns:
+        Strings `[batch]`.
+    """
+    texts = tf.strings.reduce_join(tf.gather(tf.constant(text_pieces(tokenizer)), ids), axis=1)
+    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+    if tokenizer.kind == "word":
+        texts = tf.strings.regex_replace(texts, "\n ", "\n")
+    if tokenizer.kind in ("word", "subword"):
+        line_begins = tf.strings.regex_full_match(prompts, r"(?s)(.*\n)?")
+        texts = tf.where(line_begins, tf.strings.regex_replace(texts, "^ ", ""), texts)
+
+    def before(texts: Any, text: Any) -> Any:
+        first = tf.strings.split(texts, text)[:, :1]
+        return tf.cond(text == "", lambda: texts, lambda: tf.strings.reduce_join(first, axis=1))
+
+    return tf.foldl(before, stop, texts)
+
+
+def prompt_tokens(tokenizer: Any, newline: bool, prompts: Any) -> Any:
+    """Prompts `[batch]` → int32 ids `[batch, tokens]`, in a graph: the end token, as before any text, and the prompt's;
+    where lines end with that token, between its lines too."""
+    prompts = tf.convert_to_tensor(prompts)
+    lines = tf.strings.split(prompts, "\n") if not newline else tf.RaggedTensor.from_tensor(prompts[:, None])
+    is_text = tf.strings.length(tf.strings.strip(lines.values) if not newline else lines.values) > 0
+    ids = tokenizer.encode_graph(lines.values)
+    ids = append(keep(ids, tf.gather(is_text, ids.value_rowids())), END)
+    whole = tf.RaggedTensor.from_row_splits(ids, lines.row_splits, validate=False).merge_dims(1, 2)
+    return tf.concat([tf.fill([tf.shape(prompts)[0], 1], END), whole[:, :-1].to_tensor()], 1)
+
+
+def never_written(newline: bool) -> tuple[int, ...]:
+    """Ids that no text has."""
+    return (PAD, UNKNOWN, BEGIN, END) if newline else (PAD, UNKNOWN, BEGIN)
