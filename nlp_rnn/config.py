@@ -50,6 +50,8 @@ class TokenizerConfig:
     """Subword is SentencePiece's unigram model with byte fallback: no text is lost."""
     size: int = 8000
     """Vocabulary size, special tokens included (ignored by "byte")."""
+    vocabulary: str = ""
+    """A file of the words to know, one a line, instead of those that training sees (needs kind word)."""
     min_count: int = 1
     """Words or characters seen less often in training are unknown."""
     normalization: Literal["none", "nfc", "nfkc"] = "nfkc"

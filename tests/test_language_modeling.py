@@ -21,7 +21,7 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.layers import RecurrentStack, SoftmaxHead, TokenEmbedding
 from nlp_rnn.models import LanguageModel
 from nlp_rnn.plots.gradients import gradient_reach, loss_by_place
-from nlp_rnn.tasks.language_verbs import generate, surprise, windows
+from nlp_rnn.tasks.language_verbs import complete, generate, surprise, windows
 from nlp_rnn.text.tokenizers import ByteTokenizer, train_tokenizer
 
 LINES = ["the cat sat on the mat", "the dog sat on the cat", "", "a mat is not a dog 🐈", "  the end"]
@@ -309,6 +309,8 @@ def test_generation_streams_repeats_and_stops(run):
     assert "".join(generate(run, "the c", length=60, seed=1)) == "".join(generate(run, "the c", length=60, seed=1))
     assert "".join(generate(run, "the c", length=60, temperature=0, stop=("mat",))) == text[: text.index("mat")]
     assert len("".join(generate(run, "", length=7))) == 7
+    together = complete(run, ["the c", "", "a mat"], 30, temperature=0, stop=("\n",))
+    assert together == ["".join(generate(run, t, 30, 0, stop=("\n",))) for t in ("the c", "", "a mat")]
     with pytest.raises(InputError, match="length is 0; it must be at least 1"):
         next(generate(run, length=0))
     with pytest.raises(InputError, match=r"The prompt has 'Ж', which training never saw"):

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.errors import InputError
+from nlp_rnn.models.copies import float32_copy
 
 _NEVER = -1e9
 _BLOCK = 16
@@ -101,7 +102,8 @@ class Generator:
     """
 
     def __init__(self, model: Any, banned: tuple[int, ...] = ()) -> None:
-        self.model = model
+        self._source = model
+        self.model = model if model.compute_dtype == "float32" else float32_copy(model)
         self._banned = np.zeros(model.head.vocabulary, np.float32)
         self._banned[list(banned)] = _NEVER
         prompts = tf.TensorSpec([None, None], tf.int32)
@@ -115,6 +117,8 @@ class Generator:
             sampling: how tokens are chosen.
             seed: the same one gives the same tokens.
         """
+        if self.model is not self._source:  # which may have been trained on
+            self.model.set_weights(self._source.get_weights())
         reached = self._read_traced(tf.constant(prompts, tf.int32))
         settings = sampling.tensors()
         number = 0

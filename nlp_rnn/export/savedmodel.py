@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn.errors import InputError
+from nlp_rnn.models.copies import float32_copy
 from nlp_rnn.tasks.base import Assets
 
 
@@ -66,13 +67,13 @@ def export_saved_model(
 
 
 def portable_copy(model: keras.Model) -> keras.Model:
-    """A copy with the same weights whose recurrent layers use TensorFlow's own operations: its graph runs anywhere."""
-    copy = type(model).from_config(model.get_config())
+    """A copy with the same weights, in float32, whose recurrent layers use TensorFlow's own operations: its graph runs
+    anywhere."""
+    copy = float32_copy(model)
     for layer in copy._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.RNN):  # Keras's own too, in a model of the user's
             layer.use_cudnn = False
         layer.use_native = False
-    copy.set_weights(model.get_weights())
     return copy
 
 

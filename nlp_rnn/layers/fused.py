@@ -70,6 +70,7 @@ class Recurrence:
         # Variables are read here: the gradient must not find what is assigned to them later.
         arguments = [tf.convert_to_tensor(x) for x in (*projected, *kernels, *biases, *states)]
         serves = self.native and self.kind in NATIVE_KINDS and native.library().operations is not None
+        serves &= training or projected[0].shape[1] != 1  # one step is done before a kernel would be packed
         if not serves and training:
             output, *last = _loop_with_gradient(self, mask)(*arguments)
         elif not serves:
@@ -209,6 +210,10 @@ def _loop(
     inputs = [_time_major(x) for x in projected]
     masks = None if mask is None else tf.transpose(tf.cast(mask, tf.bool))[:, :, None]
     state = [[s[:, d * units : (d + 1) * units] for s in states] for d in range(count)]
+    if projected[0].shape[1] == 1 and mask is None and not keep:
+        after = [_step(kind, projected[d][:, 0], state[d], kernels[d], biases[d])[0] for d in range(count)]
+        last = [tf.concat(parts, -1) for parts in zip(*after, strict=True)]
+        return tf.cast(last[0][:, None], stored), last, []
     kept_sizes = [GATES[kind] * units, units, units] if keep else []
 
     def array(size: int) -> Any:

@@ -51,8 +51,8 @@ class SoftmaxHead(keras.layers.Layer):
         if self.tied_size and self.tied_size != features:
             self.projection = keras.layers.Dense(self.tied_size, dtype=self.dtype_policy, name="projection")
             self.projection.build((None, None, features))
-        self.bias = self.add_weight(name="bias", shape=(self.vocabulary,), initializer="zeros")
         self.build_weights(features)
+        self.bias = self.add_weight(name="bias", shape=(self.vocabulary,), initializer="zeros")
         self.built = True
 
     def build_weights(self, features: int) -> None:

@@ -64,15 +64,15 @@ class Assets:
         return cls(tokenizers, tuple(labels), facts=facts)
 
 
-def refuse_settings(train: Any, task: str, *names: str) -> None:
-    """Settings of training that a task has no use for must be as they are by default.
+def refuse_settings(section: Any, where: str, task: str, *names: str) -> None:
+    """Settings of a section, `where`, that a task has no use for must be as they are by default.
 
     Raises:
         InputError: one is not.
     """
     for name in names:
-        if getattr(train, name) != getattr(type(train)(), name):
-            raise InputError(f"--train.{name} does nothing in {task}: leave it out.")
+        if getattr(section, name) != getattr(type(section)(), name):
+            raise InputError(f"--{where}.{name} does nothing in {task}: leave it out.")
 
 
 @dataclass(frozen=True)

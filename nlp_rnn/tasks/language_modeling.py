@@ -124,7 +124,7 @@ def assets(config: Config, records: Records) -> Assets:
     from nlp_rnn.text.tokenizer import SPECIAL
     from nlp_rnn.text.tokenizers import train_tokenizer
 
-    refuse_settings(config.train, "language modelling", "class_weights", "label_smoothing")
+    refuse_settings(config.train, "train", "language modelling", "class_weights", "label_smoothing")
     if config.stack.bidirectional:
         raise InputError("A language model reads in one direction: give --stack.bidirectional False.")
     if "," in config.train.devices:

@@ -45,23 +45,59 @@ def generate(
     Raises:
         InputError: a setting makes no sense.
     """
-    from nlp_rnn.decoding.sampling import Sampling
-    from nlp_rnn.decoding.streaming import TextStream, prompt_tokens
-
-    if length < 1:
-        raise InputError(f"The length is {length}; it must be at least 1.")
-    sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-    tokenizer, newline = run.assets.tokenizer, run.config.newline
-    _refuse_unknown(tokenizer, prompt)
-    given = prompt_tokens(tokenizer, newline, [prompt]).numpy()
-    text = TextStream(tokenizer, line_begins=prompt == "" or prompt.endswith("\n"), stop=stop)
-    tokens = _generator(run.model, newline)(given, sampling, seed)
-    for token in itertools.islice(tokens, length):
+    sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "repetition_penalty": repetition_penalty}
+    (text,), drawn = _begin(run, [prompt], length, seed, stop, sampling)
+    for token in drawn:
         if piece := text.push(int(token[0])):
             yield piece
         if text.ended:
             return
     yield text.finish()
+
+
+def complete(
+    run: Run, prompts: Sequence[str], length: int = 200, seed: int = 0, stop: Sequence[str] = (), **sampling: Any
+) -> list[str]:
+    """Goes on from several prompts at once.
+
+    Args:
+        run: a trained one.
+        prompts: what to go on from.
+        length: units to generate for each, at most.
+        seed: the same one gives the same texts.
+        stop: a text ends before the first of these.
+        **sampling: as those of `nlp_rnn.decoding.sampling.Sampling`.
+
+    Returns:
+        What follows each prompt.
+
+    Raises:
+        InputError: a setting makes no sense.
+    """
+    texts, drawn = _begin(run, prompts, length, seed, stop, sampling)
+    said = ["" for _ in prompts]
+    for tokens in drawn:
+        said = [before + text.push(int(token)) for before, text, token in zip(said, texts, tokens, strict=True)]
+        if all(text.ended for text in texts):
+            break
+    return [before + text.finish() for before, text in zip(said, texts, strict=True)]
+
+
+def _begin(
+    run: Run, prompts: Sequence[str], length: int, seed: int, stop: Sequence[str], sampling: dict[str, Any]
+) -> tuple[list[Any], Iterator[Any]]:
+    """A stream of text for each prompt, and the tokens for them, `[prompts]` at each of `length` steps."""
+    from nlp_rnn.decoding.sampling import Sampling
+    from nlp_rnn.decoding.streaming import TextStream, prompt_tokens
+
+    if length < 1:
+        raise InputError(f"The length is {length}; it must be at least 1.")
+    settings, tokenizer, newline = Sampling(**sampling), run.assets.tokenizer, run.config.newline
+    for prompt in prompts:
+        _refuse_unknown(tokenizer, prompt)
+    given = prompt_tokens(tokenizer, newline, list(prompts)).numpy()
+    texts = [TextStream(tokenizer, prompt == "" or prompt.endswith("\n"), stop) for prompt in prompts]
+    return texts, itertools.islice(_generator(run.model, newline)(given, settings, seed), length)
 
 
 @dataclass(frozen=True)

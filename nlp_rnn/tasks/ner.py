@@ -152,7 +152,8 @@ def assets(config: Config, records: Records) -> Assets:
     from nlp_rnn.text.normalization import Normalizer
     from nlp_rnn.text.vectors import extra_words, vectors_for
 
-    refuse_settings(config.train, "named entity recognition", "class_weights", "label_smoothing")
+    refuse_settings(config.train, "train", "named entity recognition", "class_weights", "label_smoothing")
+    refuse_settings(config.tokenizer, "tokenizer", "named entity recognition", "vocabulary")
     settings = config.tokenizer
     if settings.kind != "word":
         raise InputError(f"Entities are made of words: give --tokenizer.kind word (it is {settings.kind}).")

@@ -25,8 +25,17 @@ __all__ = [
 
 
 def train_tokenizer(config: TokenizerConfig, texts: Iterable[str], extra: Iterable[str] = ()) -> Tokenizer:
-    """Learns the tokenizer that a configuration describes; `extra` words join a word vocabulary."""
+    """Learns the tokenizer that a configuration describes; `extra` words join a word vocabulary.
+
+    Raises:
+        InputError: the given vocabulary cannot be read, or is not of words.
+    """
     normalizer = Normalizer(config.normalization, config.lowercase)
+    if config.vocabulary:
+        if config.kind != "word":
+            raise InputError(f'--tokenizer.vocabulary is a list of words; the kind is "{config.kind}", not "word".')
+        words = dict.fromkeys([*_listed_words(Path(config.vocabulary)), *extra])
+        return WordTokenizer(list(words), normalizer, config.split)
     if config.kind == "subword":
         return SubwordTokenizer.train(texts, config.size, normalizer)
     if config.kind == "word":
@@ -34,6 +43,18 @@ def train_tokenizer(config: TokenizerConfig, texts: Iterable[str], extra: Iterab
     if config.kind == "character":
         return CharacterTokenizer.train(texts, config.size, normalizer, config.min_count)
     return ByteTokenizer(normalizer)
+
+
+def _listed_words(path: Path) -> list[str]:
+    """The words of a file, one a line; what follows a tab, such as a count, is left out."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The vocabulary {path} cannot be read ({error}).") from None
+    words = [line.split("\t")[0].strip() for line in lines]
+    if not any(words):
+        raise InputError(f"The vocabulary {path} has no words: one a line is needed.")
+    return [word for word in words if word]
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nlp_rnn.config import TokenizerConfig
 from nlp_rnn.errors import InputError
 from nlp_rnn.text.normalization import Normalizer
 from nlp_rnn.text.ragged import truncate
@@ -19,6 +20,7 @@ from nlp_rnn.text.tokenizers import (
     SubwordTokenizer,
     WordTokenizer,
     load_tokenizer,
+    train_tokenizer,
 )
 
 CORPUS = [
@@ -222,3 +224,18 @@ def test_errors_say_what_to_do(tmp_path):
         SubwordTokenizer.train(["", "  "], 400)
     with pytest.raises(InputError, match="no complete tokenizer"):
         load_tokenizer(tmp_path)
+
+
+def test_a_given_vocabulary_is_taken_as_it_is(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("cat\t12\nthe\n\ncat\n")
+    tokenizer = train_tokenizer(TokenizerConfig(kind="word", vocabulary=str(path)), ["a dog"])
+    assert tokenizer.encode(["the cat dog"]).to_list() == [[5, 4, 1]]
+    path.write_text("\n")
+    for config, message in [
+        (TokenizerConfig(kind="word", vocabulary=str(path)), "has no words: one a line is needed"),
+        (TokenizerConfig(kind="word", vocabulary=str(tmp_path / "no")), "no cannot be read"),
+        (TokenizerConfig(kind="byte", vocabulary=str(path)), 'the kind is "byte", not "word"'),
+    ]:
+        with pytest.raises(InputError, match=message):
+            train_tokenizer(config, ["a dog"])
