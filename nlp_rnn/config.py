@@ -52,6 +52,8 @@ class TokenizerConfig:
     """Vocabulary size, special tokens included (ignored by "byte")."""
     vocabulary: str = ""
     """A file of the words to know, one a line, instead of those that training sees (needs kind word)."""
+    split_digits: tyro.conf.FlagConversionOff[bool] = False
+    """Let no subword have more than one digit, so that numbers are read and written digit by digit."""
     min_count: int = 1
     """Words or characters seen less often in training are unknown."""
     normalization: Literal["none", "nfc", "nfkc"] = "nfkc"

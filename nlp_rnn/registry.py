@@ -12,6 +12,7 @@ BUILT_IN = {
     "language-modeling": "nlp_rnn.tasks.language_modeling:TASK",
     "ner": "nlp_rnn.tasks.ner:TASK",
     "sentiment": "nlp_rnn.tasks.sentiment:TASK",
+    "translation": "nlp_rnn.tasks.translation:TASK",
 }
 _registered: dict[str, Task] = {}
 

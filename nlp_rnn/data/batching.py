@@ -87,7 +87,7 @@ class Batches:
     Args:
         features: rows of ids by feature name; the first one's lengths decide on the buckets. Those of the same lengths
             are padded alike, others to their own longest row.
-        targets: `[rows, …]`, or rows as long as those of the first feature.
+        targets: `[rows, …]`, or rows; those of the lengths of the first feature are padded as that is.
         batch_size: rows in a batch.
         weights: `[rows]`, 1 where None.
         seed: seed of the order; None keeps buckets in order of length.
@@ -222,7 +222,10 @@ class Batches:
         return out
 
     def _targets(self, indices: np.ndarray, length: int) -> np.ndarray:
-        return self.targets.padded(indices, length) if isinstance(self.targets, Rows) else self.targets[indices]
+        if not isinstance(self.targets, Rows):
+            return self.targets[indices]
+        alike = np.array_equal(self.targets.lengths[indices], self.lengths[indices])
+        return self.targets.padded(indices, length if alike else int(self.targets.lengths[indices].max()))
 
 
 def dataset_of(batches: Any, signature: Any, position: Any) -> Any:

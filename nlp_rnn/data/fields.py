@@ -29,6 +29,7 @@ class Fields:
         conll: columns of the tokens and of the tags in CoNLL files.
         running: the field of a text whose rows follow each other: parts that are held out are then cut off its end,
             and `lines_of` makes rows of its lines.
+        parallel: whether two files of lines are the first and the second field of each record.
     """
 
     columns: Mapping[str, str]
@@ -40,6 +41,7 @@ class Fields:
     labels_of: Callable[[dict[str, Any]], set[str]] | None = None
     conll: tuple[int, int] = (0, -1)
     running: str | None = None
+    parallel: bool = False
 
     def features(self) -> Any:
         """The types of a record's fields, as `datasets` stores them."""

@@ -6,6 +6,7 @@ path, size and modification time are part of the cache's key, so that an edited 
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import sys
@@ -67,6 +68,9 @@ def read_split(task: str, data: DataConfig, split: str, fields: Fields, seed: in
 
 
 def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields: Fields) -> Records:
+    sources = list(sources)
+    if fields.parallel and len(sources) == 2 and not any(_is_table(source, format) for source in sources):
+        return _read_parallel(sources[0], sources[1], fields)
     parts = []
     for source in sources:
         places = _places(task, source, format)
@@ -151,6 +155,8 @@ def _format_of(path: Path) -> str | None:
 
 def _read_file(path: Path, format: str, fields: Fields) -> Records:
     kind = _format_of(path) if format == "auto" else format
+    if kind is None and (fields.parallel or fields.running):  # such as "val.de", "wiki.tokens": what has lines only
+        kind = "txt"
     if kind is None:
         raise InputError(f"The format of {path} is unknown: say which with --data.format ({', '.join(FORMATS)}).")
     if path.stat().st_size == 0:
@@ -187,13 +193,17 @@ def _stored(key: dict[str, Any], kind: str, fields: Fields, shown: str) -> Any:
 
 
 def _generate(
-    path: str, size: int, modified: int, kind: str, shown: str, fields: dict[str, Any]
+    path: Any, size: Any, modified: Any, kind: str, shown: str, fields: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """The records of a file; all arguments are part of the cache's key."""
     wanted = Fields(**fields)
-    columns = {name: name for name in wanted.columns} if kind == "conll" else wanted.columns
+    columns = {name: name for name in wanted.columns} if kind in ("conll", "parallel") else wanted.columns
     count = 0
-    for line, row in rows_of(path, kind, shown, next(iter(columns.values())), wanted.conll):
+    if kind == "parallel":
+        rows = _pairs(path, list(columns))
+    else:
+        rows = rows_of(path, kind, shown, next(iter(columns.values())), wanted.conll)
+    for line, row in rows:
         if count == 0 and not any(column in row for column in columns.values()):
             raise _no_column(shown, *next(iter(columns.items())), row)
         for name, column in columns.items():
@@ -205,6 +215,39 @@ def _generate(
         yield from wanted.lines_of(wanted.record(row, columns, line, f"{shown}, line {line}"))
     if count == 0:
         raise InputError(f"{shown} holds no rows.")
+
+
+def _is_table(source: str, format: str) -> bool:
+    """Whether a source has columns, or is no file."""
+    path = Path(source)
+    kind = _format_of(path) if format == "auto" else format
+    return not path.is_file() or kind not in (None, "txt")
+
+
+def _read_parallel(first: str, second: str, fields: Fields) -> Records:
+    """Two files of lines as records of the first two fields."""
+    paths = [Path(first), Path(second)]
+    stats = [path.stat() for path in paths]
+    key = {  # tuples: `datasets` takes lists for shards
+        "path": tuple(str(path.resolve()) for path in paths),
+        "size": tuple(stat.st_size for stat in stats),
+        "modified": tuple(stat.st_mtime_ns for stat in stats),
+    }
+    rows = _stored(key, "parallel", fields, f"{first} and {second}")
+    return Records(rows)
+
+
+def _pairs(paths: tuple[str, str], names: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    sides = [rows_of(path, "txt", path, name) for path, name in zip(paths, names, strict=True)]
+    line = 0
+    for line, (one, other) in enumerate(itertools.zip_longest(*sides), 1):
+        if one is None or other is None:
+            longer, shorter = paths if other is None else reversed(paths)
+            raise InputError(
+                f"{longer} has more lines than {shorter}, which ends after line {line - 1}: parallel files need a line "
+                f"for each line of the other."
+            )
+        yield line, {**one[1], **other[1]}
 
 
 def _no_column(shown: str, name: str, column: str, there: Iterable[str]) -> InputError:

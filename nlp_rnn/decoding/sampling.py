@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.errors import InputError
-from nlp_rnn.models.copies import float32_copy
+from nlp_rnn.layers.precision import float32_copy
 
 _NEVER = -1e9
 _BLOCK = 16

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn.errors import InputError
-from nlp_rnn.models.copies import float32_copy
+from nlp_rnn.layers.precision import float32_copy
 from nlp_rnn.tasks.base import Assets
 
 

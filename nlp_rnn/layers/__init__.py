@@ -1,7 +1,8 @@
 """Keras layers for sequences of tokens: embedding, recurrent layers, their stack, attention, pooling, CRF."""
 
-from nlp_rnn.layers.attention import AdditivePooling
+from nlp_rnn.layers.attention import AdditivePooling, Attention
 from nlp_rnn.layers.crf import CRF, CRFLoss, TokenCrossEntropy, log_partition, marginals, viterbi
+from nlp_rnn.layers.decoder import AttentionDecoder, Bridge
 from nlp_rnn.layers.embedding import CharacterEmbedding, TokenEmbedding
 from nlp_rnn.layers.pooling import SequencePooling
 from nlp_rnn.layers.recurrent import GRU, LSTM, SimpleRNN, kernel_of
@@ -14,6 +15,9 @@ __all__ = [
     "LSTM",
     "AdaptiveSoftmaxHead",
     "AdditivePooling",
+    "Attention",
+    "AttentionDecoder",
+    "Bridge",
     "CRFLoss",
     "CharacterEmbedding",
     "RecurrentStack",

@@ -64,3 +64,114 @@ class AdditivePooling(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class Attention(keras.layers.Layer):
+    """What a sequence of queries finds in a memory: for each query a weighted mean of the memory.
+
+        α_ts = softmax_s(score(q_t, m_s))        c_t = Σ_s α_ts m_s
+
+        "additive"    v · tanh(W·q + U·m + b)    Bahdanau et al. 2015, arXiv:1409.0473
+        "concat"      v · tanh(W·[q; m])         Luong et al. 2015, arXiv:1508.04025
+        "dot"         q · m
+        "general"     q · W·m
+        "multi_head"  (W_i·q) · (U_i·m) / √d for each head i, each with a mean of V_i·m, projected together
+                      (Vaswani et al. 2017, arXiv:1706.03762)
+
+    Args:
+        kind: of the score.
+        units: size of the hidden layer ("additive", "concat"), or of all heads together and the result ("multi_head").
+        heads: of "multi_head", a divisor of `units`.
+
+    Call arguments:
+        query: q, `[batch, time, features]`.
+        memory: m, `[batch, places, features]`; for "dot" with as many features as the queries.
+        mask: boolean `[batch, places]`, False at padding.
+        keys: what `keys(memory)` returned, where many calls share a memory.
+
+    Returns:
+        The contexts c `[batch, time, features]` and the weights α `[batch, time, places]` (float32, 0 at padding; of
+        several heads their mean).
+
+    Raises:
+        ValueError: the kind is none of these, the heads do not divide the units, or the sizes do not fit.
+
+    Example:
+
+    >>> contexts, weights = Attention("general")(keras.ops.ones((2, 4, 3)), keras.ops.ones((2, 5, 6)))
+    >>> contexts.shape, weights.shape
+    (TensorShape([2, 4, 6]), TensorShape([2, 4, 5]))
+    """
+
+    KINDS = ("additive", "concat", "dot", "general", "multi_head")
+
+    def __init__(self, kind: str = "additive", units: int = 128, heads: int = 4, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if kind not in self.KINDS:
+            raise ValueError(f'kind is "{kind}"; it must be one of {", ".join(self.KINDS)}.')
+        if kind == "multi_head" and units % heads:
+            raise ValueError(f"units must be a multiple of heads, {heads}; it is {units}.")
+        self.supports_masking = True
+        self.kind, self.units, self.heads = kind, units, heads
+
+    def build(self, query_shape: Any, memory_shape: Any) -> None:
+        queries, places = query_shape[-1], memory_shape[-1]
+        if self.kind == "dot" and queries != places:
+            raise ValueError(f'"dot" needs queries as long as what is attended to: {queries} and {places}.')
+        if self.kind in ("additive", "concat", "multi_head"):
+            self.query_kernel = self.add_weight(name="query_kernel", shape=(queries, self.units))
+            self.key_kernel = self.add_weight(name="key_kernel", shape=(places, self.units))
+        if self.kind in ("additive", "concat"):
+            self.score = self.add_weight(name="score", shape=(self.units, 1))
+        if self.kind == "additive":
+            self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        if self.kind == "general":
+            self.key_kernel = self.add_weight(name="key_kernel", shape=(places, queries))
+        if self.kind == "multi_head":
+            self.value_kernel = self.add_weight(name="value_kernel", shape=(places, self.units))
+            self.output_kernel = self.add_weight(name="output_kernel", shape=(self.units, self.units))
+        self.built = True
+
+    def keys(self, memory: Any) -> Any:
+        """What of a score depends on the memory alone, `[batch, places, …]`."""
+        return memory if self.kind == "dot" else ops.matmul(memory, ops.cast(self.key_kernel, memory.dtype))
+
+    def call(self, query: Any, memory: Any, mask: Any = None, keys: Any = None) -> tuple[Any, Any]:
+        keys = self.keys(memory) if keys is None else keys
+        mask = None if mask is None else mask[:, None, :]
+        if self.kind == "multi_head":
+            return self._by_heads(query, memory, mask, keys)
+        if self.kind in ("dot", "general"):
+            scores = ops.matmul(query, ops.transpose(keys, (0, 2, 1)))
+        else:
+            hidden = ops.matmul(query, self.query_kernel)[:, :, None] + keys[:, None]
+            hidden = ops.tanh(hidden + self.bias if self.kind == "additive" else hidden)
+            scores = ops.matmul(hidden, self.score)[..., 0]
+        weights = masked_softmax(scores, mask)
+        return ops.matmul(ops.cast(weights, memory.dtype), memory), weights
+
+    def _by_heads(self, query: Any, memory: Any, mask: Any, keys: Any) -> tuple[Any, Any]:
+        queries = self._split(ops.matmul(query, self.query_kernel))
+        values = self._split(ops.matmul(memory, self.value_kernel))
+        scores = ops.matmul(queries, ops.transpose(self._split(keys), (0, 1, 3, 2)))
+        scores = scores / (self.units // self.heads) ** 0.5
+        weights = masked_softmax(scores, None if mask is None else mask[:, None])
+        found = ops.transpose(ops.matmul(ops.cast(weights, values.dtype), values), (0, 2, 1, 3))
+        found = ops.reshape(found, (*ops.shape(found)[:2], self.units))
+        return ops.matmul(found, self.output_kernel), ops.mean(weights, axis=1)
+
+    def _split(self, x: Any) -> Any:
+        """`[batch, time, units]` → `[batch, heads, time, units / heads]`."""
+        batch, time = ops.shape(x)[:2]
+        return ops.transpose(ops.reshape(x, (batch, time, self.heads, self.units // self.heads)), (0, 2, 1, 3))
+
+    def output_size(self, features: int) -> int:
+        """Features of a context, where the memory has so many."""
+        return self.units if self.kind == "multi_head" else features
+
+    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
+        """Masks are passed as arguments; none is attached to what comes out."""
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "kind": self.kind, "units": self.units, "heads": self.heads}

@@ -4,5 +4,15 @@ from nlp_rnn import layers
 from nlp_rnn.models.classifier import ClassifierHead, TextClassifier
 from nlp_rnn.models.language_model import LanguageModel
 from nlp_rnn.models.tagger import Tagger, TaggingHead, WordEmbedding
+from nlp_rnn.models.translator import Translator
 
-__all__ = ["ClassifierHead", "LanguageModel", "Tagger", "TaggingHead", "TextClassifier", "WordEmbedding", "layers"]
+__all__ = [
+    "ClassifierHead",
+    "LanguageModel",
+    "Tagger",
+    "TaggingHead",
+    "TextClassifier",
+    "Translator",
+    "WordEmbedding",
+    "layers",
+]

@@ -8,11 +8,11 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from nlp_rnn.models.parts import PartsModel
+from nlp_rnn.models.parts import PartsModel, TokenLoss
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class LanguageModel(PartsModel):
+class LanguageModel(TokenLoss, PartsModel):
     """Predicts the next token from those before it.
 
     With the feature "reset" a batch goes on where the one before it ended (truncated back-propagation through time):
@@ -27,8 +27,7 @@ class LanguageModel(PartsModel):
             arXiv:1708.02182).
         change_penalty: β, weight of the mean square of their change from step to step (TAR).
 
-    Compiled without a loss it trains on the mean -log p of the targets, which asks the head for no more than that;
-    targets of 0 do not count.
+    Compiled without a loss it trains on that of `TokenLoss`.
 
     Call arguments:
         features: `{"tokens": int32 [batch, time]}`, with "reset", int32 `[batch, 1]`, where the state is carried.
@@ -52,7 +51,6 @@ class LanguageModel(PartsModel):
         super().__init__(*parts, **kwargs)
         self.activation_penalty, self.change_penalty = activation_penalty, change_penalty
         self._carried: dict[str, list[tf.Variable]] = {}
-        self._states: Any = None
 
     @property
     def carried(self) -> list[tf.Variable]:
@@ -66,24 +64,13 @@ class LanguageModel(PartsModel):
 
     def call(self, features: dict[str, Any], training: bool = False) -> Any:
         # Kept for `compute_loss`: a graph in which nobody asks for the logits does not compute them.
-        self._states = self._continue(features, "training", training)
-        return self.head.logits(self._states, self._table)
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        if self.loss is not None:
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-        counts = tf.cast(y != 0, tf.float32)
-        if sample_weight is not None:
-            counts *= tf.cast(sample_weight, tf.float32)
-        nats = self.head.nats(self._states, y, self._table)
-        return tf.add_n([tf.math.divide_no_nan(tf.reduce_sum(nats * counts), tf.reduce_sum(counts)), *self.losses])
+        self.states = self._continue(features, "training", training)
+        return self.head.logits(self.states, self.table)
 
     def infer(self, features: dict[str, Any]) -> dict[str, Any]:
         """The "nats" of the "targets" among the features, -log p, `[batch, time]`."""
         states = self._continue(features, "measuring", False)
-        return {"nats": self.head.nats(states, features["targets"], self._table)}
+        return {"nats": self.head.nats(states, features["targets"], self.table)}
 
     def advance(self, tokens: Any, state: Any = None, training: bool = False, mask: Any = None) -> tuple[Any, Any]:
         """Goes on from a state.
@@ -99,16 +86,12 @@ class LanguageModel(PartsModel):
             `[batch, units]`.
         """
         states, state = self._read(tokens, state, training, mask)
-        return self.head.logits(states, self._table), state
+        return self.head.logits(states, self.table), state
 
     def grouped(self, parts: list[Any]) -> list[list[Any]]:
         """The state's parts in order → by layer, as `advance` takes them."""
         size = self.state_parts // self.stack.layers
         return [parts[i : i + size] for i in range(0, len(parts), size)]
-
-    @property
-    def _table(self) -> Any:
-        return self.embedding.embeddings if self.head.tied_size else None
 
     def _read(self, tokens: Any, state: Any = None, training: bool = False, mask: Any = None) -> tuple[Any, Any]:
         """What the head compares words with, and the state after the last step."""

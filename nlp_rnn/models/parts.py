@@ -5,9 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 _PARTS = ("embedding", "stack", "head")
+
+
+class TokenLoss:
+    """For models whose head is a `SoftmaxHead`: the mean -log p of the targets, where Keras is given no loss.
+
+    It asks the head for no more than that, so that an adaptive softmax computes only the clusters it needs. Targets of
+    0 do not count. The call keeps what the head compares words with as `states`; the logits that it returns are not
+    computed in a graph in which nobody uses them.
+    """
+
+    states: Any = None
+    head: Any
+    embedding: Any
+
+    @property
+    def table(self) -> Any:
+        """The vectors that the head is tied to, if it is."""
+        return self.embedding.embeddings if self.head.tied_size else None
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        model: Any = self
+        if model.loss is not None:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)  # type: ignore[misc]
+        counts = tf.cast(y != 0, tf.float32)
+        if sample_weight is not None:
+            weights = tf.cast(sample_weight, tf.float32)
+            counts *= weights if weights.shape.rank == 2 else weights[:, None]
+        nats = self.head.nats(self.states, y, self.table)
+        return tf.add_n([tf.math.divide_no_nan(tf.reduce_sum(nats * counts), tf.reduce_sum(counts)), *model.losses])
 
 
 class PartsModel(keras.Model):

@@ -41,9 +41,16 @@ class SubwordTokenizer(Tokenizer):
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], size: int, normalizer: Normalizer | None = None, sample: int = 1_000_000
+        cls,
+        texts: Iterable[str],
+        size: int,
+        normalizer: Normalizer | None = None,
+        sample: int = 1_000_000,
+        split_digits: bool = False,
     ) -> SubwordTokenizer:
         """Learns a vocabulary of at most `size` pieces from `sample` lines of the texts.
+
+        With `split_digits` no piece has more than one digit.
 
         Raises:
             InputError: the size leaves no room beside the 256 bytes, or there is no text.
@@ -67,6 +74,7 @@ class SubwordTokenizer(Tokenizer):
                 vocab_size=size,
                 hard_vocab_limit=False,
                 byte_fallback=True,
+                split_digits=split_digits,
                 character_coverage=0.9995,
                 normalization_rule_tsv=rules.name,
                 remove_extra_whitespaces=False,

@@ -37,7 +37,7 @@ def train_tokenizer(config: TokenizerConfig, texts: Iterable[str], extra: Iterab
         words = dict.fromkeys([*_listed_words(Path(config.vocabulary)), *extra])
         return WordTokenizer(list(words), normalizer, config.split)
     if config.kind == "subword":
-        return SubwordTokenizer.train(texts, config.size, normalizer)
+        return SubwordTokenizer.train(texts, config.size, normalizer, split_digits=config.split_digits)
     if config.kind == "word":
         return WordTokenizer.train(texts, config.size, normalizer, config.min_count, config.split, extra)
     if config.kind == "character":

@@ -1,0 +1,191 @@
+"""The recurrent decoder that attends to a memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from nlp_rnn.layers.attention import Attention
+from nlp_rnn.layers.stack import RecurrentStack
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class Bridge(keras.layers.Layer):
+    """From the final state of an encoder's stack to the first state of a decoder's.
+
+        h = tanh(W·[h→; h←] + b)    for h of each layer; for c of an LSTM the same without tanh
+
+    Layer by layer; where the decoder has more layers, the last of the encoder's serves for those.
+
+    Args:
+        units: of the decoder's state.
+        layers: of the decoder.
+        parts: states of a layer, 2 for an LSTM (h and c), else 1.
+
+    Call arguments:
+        final_state: for each layer of the encoder a list of `[batch, units]`, as a `RecurrentStack` returns them.
+
+    Returns:
+        The same for the decoder.
+    """
+
+    def __init__(self, units: int, layers: int, parts: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units, self.layers, self.parts = units, layers, parts
+        self.maps = [[self._dense(layer, part) for part in range(parts)] for layer in range(layers)]
+
+    def _dense(self, layer: int, part: int) -> keras.layers.Dense:
+        activation = None if part else "tanh"
+        name = f"layer_{layer}_{'hc'[part]}"
+        return keras.layers.Dense(self.units, activation=activation, dtype=self.dtype_policy, name=name)
+
+    def build(self, size: Any) -> None:
+        """Builds it for encoder states of all directions side by side of the last dimension's size."""
+        for row in self.maps:
+            for dense in row:
+                dense.build((None, size[-1]))
+        self.built = True
+
+    def call(self, final_state: Any) -> Any:
+        state = []
+        for layer, row in enumerate(self.maps):
+            given = final_state[min(layer, len(final_state) - 1)]
+            size = 2 if len(given) in (2, 4) and self.parts == 2 else 1
+            given = [ops.concatenate(given[part::size], axis=-1) for part in range(size)]
+            state.append([dense(given[min(part, size - 1)]) for part, dense in enumerate(row)])
+        return state
+
+    def get_config(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("units", "layers", "parts")}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class AttentionDecoder(keras.layers.Layer):
+    """A recurrent stack of one direction whose outputs attend to a memory (Luong et al. 2015, arXiv:1508.04025).
+
+        s_t = stack(y_t, s_{t-1})            c_t = attention(s_t, memory)            a_t = tanh(W·[s_t; c_t])
+
+    With input feeding the stack reads `[y_t; a_{t-1}]`, so that it knows what was attended to before; all steps must
+    then be run one by one. Without, everything is parallel in time while training, but for the recurrence.
+
+    Args:
+        stack: a `RecurrentStack` of one direction.
+        attention: an `Attention`, or None for a decoder that has nothing but the first state.
+        units: size of a.
+        input_feeding: see above.
+        dropout: on a.
+
+    Call arguments:
+        vectors: y, `[batch, time, features]`.
+        state: as `first_state` returns it.
+        memory: `[batch, places, features]`.
+        mask: boolean `[batch, places]`.
+        training: whether to drop.
+
+    Returns:
+        a `[batch, time, units]`, the weights of the attention `[batch, time, places]`, and the next state.
+    """
+
+    def __init__(
+        self,
+        stack: RecurrentStack,
+        attention: Attention | None,
+        units: int,
+        input_feeding: bool = False,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.stack, self.attention, self.units = stack, attention, units
+        self.input_feeding, self.dropout = input_feeding, dropout
+        self.combine = keras.layers.Dense(units, "tanh", use_bias=False, dtype=self.dtype_policy, name="combine")
+        self.drop = keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy, name="drop")
+
+    def build(self, vectors_shape: Any, memory_shape: Any) -> None:
+        features, places, seen = vectors_shape[-1], memory_shape[-1], self.stack.output_size
+        if not self.stack.built:
+            self.stack.build((None, None, features + self.units * self.input_feeding))
+        if self.attention is not None:
+            if not self.attention.built:
+                self.attention.build((None, None, seen), (None, None, places))
+            seen += self.attention.output_size(places)
+        self.combine.build((None, None, seen))
+        self.built = True
+
+    def first_state(self, layers: Any) -> dict[str, Any]:
+        """The state before the first step, from that of the stack."""
+        state: dict[str, Any] = {"layers": layers}
+        if self.input_feeding:
+            state["fed"] = ops.zeros((ops.shape(layers[0][0])[0], self.units), self.compute_dtype)
+        return state
+
+    def call(
+        self,
+        vectors: Any,
+        state: Any,
+        memory: Any,
+        mask: Any = None,
+        training: bool = False,
+        keys: Any = None,
+    ) -> tuple[Any, Any, Any]:
+        if self.attention is not None and keys is None:
+            keys = self.attention.keys(memory)
+        if not self.input_feeding or vectors.shape[1] == 1:
+            return self._run(vectors, state, memory, mask, training, keys)
+        return self._one_by_one(vectors, state, memory, mask, training, keys)
+
+    def _run(self, vectors: Any, state: Any, memory: Any, mask: Any, training: bool, keys: Any) -> tuple[Any, Any, Any]:
+        if self.input_feeding:
+            vectors = ops.concatenate([vectors, ops.cast(state["fed"], vectors.dtype)[:, None]], axis=-1)
+        sequence, layers = self.stack(vectors, initial_state=state["layers"], training=training)
+        if self.attention is None:
+            weights = ops.zeros((*ops.shape(sequence)[:2], ops.shape(memory)[1]))
+            found = sequence
+        else:
+            contexts, weights = self.attention(sequence, memory, mask=mask, keys=keys)
+            found = ops.concatenate([sequence, contexts], axis=-1)
+        combined = self.combine(found)
+        after = {"layers": layers, **({"fed": combined[:, -1]} if self.input_feeding else {})}
+        return self.drop(combined, training=training), weights, after
+
+    def _one_by_one(
+        self, vectors: Any, state: Any, memory: Any, mask: Any, training: bool, keys: Any
+    ) -> tuple[Any, Any, Any]:
+        time = tf.shape(vectors)[1]
+        batch, places = vectors.shape[0], memory.shape[1]
+        arrays = (
+            tf.TensorArray(vectors.dtype, time, element_shape=[batch, self.units]),
+            tf.TensorArray(tf.float32, time, element_shape=[batch, places]),
+        )
+
+        def step(t: Any, state: Any, combined: Any, weights: Any) -> tuple[Any, ...]:
+            here, seen, state = self._run(vectors[:, t : t + 1], state, memory, mask, False, keys)
+            return t + 1, state, combined.write(t, here[:, 0]), weights.write(t, seen[:, 0])
+
+        state = tf.nest.map_structure(lambda part: tf.cast(part, self._state_dtype(part)), state)
+        begin = (tf.constant(0), state, *arrays)
+        _, state, combined, weights = tf.while_loop(lambda t, *_: t < time, step, begin, maximum_iterations=time)
+        outputs = tf.transpose(combined.stack(), [1, 0, 2])
+        outputs.set_shape([batch, vectors.shape[1], self.units])
+        return self.drop(outputs, training=training), tf.transpose(weights.stack(), [1, 0, 2]), state
+
+    def _state_dtype(self, part: Any) -> Any:
+        """Recurrent states are float32 under mixed precision, what is fed is not."""
+        return part.dtype if part.shape[-1] == self.units and part.dtype != tf.float32 else tf.float32
+
+    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
+        """Masks are passed as arguments; none is attached to what comes out."""
+
+    def get_config(self) -> dict[str, Any]:
+        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("stack", "attention")}
+        own = {name: getattr(self, name) for name in ("units", "input_feeding", "dropout")}
+        return {**super().get_config(), **parts, **own}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> AttentionDecoder:
+        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("stack", "attention")}
+        return cls(**{**config, **parts})

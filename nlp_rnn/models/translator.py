@@ -1,0 +1,190 @@
+"""Sequence to sequence: an encoder's states as a memory that a recurrent decoder attends to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from nlp_rnn.decoding.beam import Beam
+from nlp_rnn.layers.decoder import AttentionDecoder, Bridge
+from nlp_rnn.models.parts import TokenLoss
+from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN
+
+_PARTS = ("source_embedding", "stack", "bridge", "embedding", "decoder", "head")
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class Translator(TokenLoss, keras.Model):
+    """Predicts each target token from the source and the target tokens before it (Bahdanau et al. 2015,
+    arXiv:1409.0473; Luong et al. 2015, arXiv:1508.04025).
+
+    Compiled without a loss it trains on that of `TokenLoss`, with label smoothing.
+
+    Args:
+        source_embedding: source ids → vectors, such as `TokenEmbedding`; None where `embedding` serves for both.
+        stack: the encoder, such as a `RecurrentStack` of both directions.
+        bridge: from the encoder's final state to the decoder's first, a `Bridge`.
+        embedding: target ids → vectors.
+        decoder: an `AttentionDecoder`.
+        head: such as `SoftmaxHead`.
+        label_smoothing: part of the target's mass that is spread over all words (Szegedy et al. 2016,
+            arXiv:1512.00567).
+        search: settings of the `Beam` that `infer` searches with.
+
+    Call arguments:
+        features: `{"source": int32 [batch, places], "target": int32 [batch, time]}`, right-padded with 0; the target
+            begins with the begin token and lacks its last one.
+        training: whether to drop.
+
+    Returns:
+        float32 logits of the next target tokens `[batch, time, vocabulary]`.
+
+    Example:
+
+    >>> from nlp_rnn.layers import Attention, RecurrentStack, SoftmaxHead, TokenEmbedding
+    >>> decoder = AttentionDecoder(RecurrentStack("gru", 8, bidirectional=False), Attention("additive", 8), 8)
+    >>> parts = (TokenEmbedding(30, 8), RecurrentStack("gru", 8), Bridge(8, 1, 1), TokenEmbedding(40, 8), decoder)
+    >>> model = Translator(*parts, SoftmaxHead(40, 8))
+    >>> ids = keras.ops.ones((2, 5), "int32")
+    >>> model({"source": ids, "target": ids}).shape
+    TensorShape([2, 5, 40])
+    """
+
+    def __init__(
+        self,
+        source_embedding: keras.layers.Layer | None,
+        stack: keras.layers.Layer,
+        bridge: Bridge,
+        embedding: keras.layers.Layer,
+        decoder: AttentionDecoder,
+        head: keras.layers.Layer,
+        label_smoothing: float = 0.0,
+        search: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.search = search or {}
+        self.source_embedding, self.stack, self.bridge = source_embedding, stack, bridge
+        self.embedding, self.decoder, self.head = embedding, decoder, head
+        self.label_smoothing = label_smoothing
+
+    def build(self, features_shape: Any = None) -> None:
+        source = self.source_embedding or self.embedding
+        memory = (None, None, self.stack.output_size)
+        for part, shapes in (
+            (source, [(None, None)]),
+            (self.embedding, [(None, None)]),
+            (self.stack, [(None, None, source.output_dim)]),
+            (self.bridge, [memory]),
+            (self.decoder, [(None, None, self.embedding.output_dim), memory]),
+            (self.head, [(None, None, self.decoder.units)]),
+        ):
+            if not part.built:
+                part.build(*shapes)
+        self.built = True
+
+    def call(self, features: dict[str, Any], training: bool = False) -> Any:
+        memory = self.encode(features["source"], training)
+        found, _, _ = self._read(features["target"], self.initial_state(memory), memory, training)
+        self.states = self.head.states(found, training)
+        return self.head.logits(self.states, self.table)
+
+    def encode(self, source: Any, training: bool = False) -> dict[str, Any]:
+        """Source ids → what decoding needs of them: "memory", "mask", "keys" and the encoder's "final" state."""
+        embedding = self.source_embedding or self.embedding
+        mask = ops.not_equal(source, 0)
+        sequence, final = self.stack(embedding(source, training=training), mask=mask, training=training)
+        memory: dict[str, Any] = {"memory": sequence, "mask": mask, "final": final}
+        if self.decoder.attention is not None:
+            memory["keys"] = self.decoder.attention.keys(sequence)
+        return memory
+
+    def initial_state(self, memory: dict[str, Any]) -> Any:
+        """The decoder's state before the first token."""
+        return self.decoder.first_state(self.bridge(memory["final"]))
+
+    def step(self, tokens: Any, state: Any, memory: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """Goes on by one token.
+
+        Args:
+            tokens: int32 `[batch]`.
+            state: as `initial_state` and this return it.
+            memory: as `encode` returns it.
+
+        Returns:
+            log p of the next tokens `[batch, vocabulary]`, the attention's weights `[batch, places]`, and the state.
+        """
+        found, weights, state = self._read(tokens[:, None], state, memory, False)
+        logits = self.head.logits(self.head.states(found), self.table)
+        return tf.nn.log_softmax(logits[:, 0]), weights[:, 0], state
+
+    def nats(self, features: dict[str, Any], targets: Any) -> tuple[Any, Any]:
+        """-log p of given targets `[batch, time]`, and where each looked, `[batch, time, places]`: forced decoding."""
+        memory = self.encode(features["source"])
+        found, weights, _ = self._read(features["target"], self.initial_state(memory), memory, False)
+        return self.head.nats(self.head.states(found), targets, self.table), weights
+
+    def infer(self, features: dict[str, Any]) -> dict[str, Any]:
+        """The best "tokens" `[batch, time]` that the search finds, their "score" `[batch]`; with "target" and "targets"
+        among the features also the "nats" of those, 0 at padding."""
+        memory = self.encode(features["source"])
+        lengths = tf.reduce_sum(tf.cast(memory["mask"], tf.int32), 1)
+        tokens, score, _ = self.translate(memory, Beam(**self.search), lengths + lengths // 2 + 10)
+        found = {"tokens": tokens[:, 0], "score": score[:, 0]}
+        if "targets" in features:
+            nats, _ = self.nats(features, features["targets"])
+            found["nats"] = tf.where(features["targets"] != 0, nats, 0.0)
+        return found
+
+    def translate(self, memory: dict[str, Any], beam: Beam, limits: Any) -> tuple[Any, Any, Any]:
+        """Searches for the best translations; see `Beam.search`.
+
+        Args:
+            memory: as `encode` returns it.
+            beam: how.
+            limits: int32 `[batch]`: tokens at most.
+        """
+        kept = {name: part for name, part in memory.items() if name != "final"}
+        state = {"decoder": self.initial_state(memory), "memory": kept}
+
+        def step(tokens: Any, state: Any) -> tuple[Any, Any, Any]:
+            log_p, weights, after = self.step(tokens, state["decoder"], state["memory"])
+            return log_p, weights, {"decoder": after, "memory": state["memory"]}
+
+        vocabulary = self.head.vocabulary
+        banned = tf.one_hot([PAD, UNKNOWN, BEGIN], vocabulary, on_value=-1e9)
+        places = tf.shape(memory["memory"])[1]
+        return beam.search(step, state, places, limits, vocabulary, BEGIN, END, tf.reduce_sum(banned, 0))
+
+    def _read(self, target: Any, state: Any, memory: dict[str, Any], training: bool) -> tuple[Any, Any, Any]:
+        vectors = self.embedding(target, training=training)
+        return self.decoder(
+            vectors, state, memory["memory"], mask=memory["mask"], training=training, keys=memory.get("keys")
+        )
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if not (self.label_smoothing and training) or self.loss is not None:
+            return loss
+        counts = tf.cast(y != 0, tf.float32) * tf.cast(sample_weight, tf.float32)[:, None]
+        even = -tf.reduce_mean(tf.nn.log_softmax(y_pred), -1)
+        even = tf.math.divide_no_nan(tf.reduce_sum(even * counts), tf.reduce_sum(counts))
+        return (1.0 - self.label_smoothing) * loss + self.label_smoothing * even
+
+    def get_config(self) -> dict[str, Any]:
+        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in _PARTS}
+        return {**super().get_config(), **parts, "label_smoothing": self.label_smoothing, "search": self.search}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Translator:
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects) for name in _PARTS
+        }
+        model = cls(**{**config, **parts})
+        model.build()
+        return model

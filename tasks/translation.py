@@ -1,0 +1,10 @@
+"""Translation: train, evaluate, predict, export.
+
+python tasks/translation.py train                                     # phrases of Unicode's CLDR, English to German
+python tasks/translation.py train --data.train a.en a.de --out runs/mine
+python tasks/translation.py predict runs/starter "in 12 days"
+"""
+
+import nlp_rnn
+
+nlp_rnn.main("translation")
