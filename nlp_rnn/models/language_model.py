@@ -95,6 +95,8 @@ class LanguageModel(TokenLoss, PartsModel):
 
     def _read(self, tokens: Any, state: Any = None, training: bool = False, mask: Any = None) -> tuple[Any, Any]:
         """What the head compares words with, and the state after the last step."""
+        if not self.built:
+            self.build()
         vectors = self.embedding(tokens, training=training)
         sequence, state = self.stack(vectors, mask=mask, initial_state=state, training=training)
         if training:

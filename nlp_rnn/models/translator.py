@@ -94,6 +94,8 @@ class Translator(TokenLoss, keras.Model):
 
     def encode(self, source: Any, training: bool = False) -> dict[str, Any]:
         """Source ids → what decoding needs of them: "memory", "mask", "keys" and the encoder's "final" state."""
+        if not self.built:
+            self.build()
         embedding = self.source_embedding or self.embedding
         mask = ops.not_equal(source, 0)
         sequence, final = self.stack(embedding(source, training=training), mask=mask, training=training)
