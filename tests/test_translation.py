@@ -41,18 +41,20 @@ def run(files):
     return nlp_rnn.load(files / "run")
 
 
-def model(cell="lstm", attention="additive", input_feeding=False, layers=2, shared=False):
+def model(cell="lstm", attention="additive", input_feeding=False, layers=2, shared=False, dtype="float32"):
     keras.utils.set_random_seed(0)
-    kind = None if attention == "none" else Attention(attention, 8, 2)
-    encoder = RecurrentStack(cell, 5, 1)
-    decoder = RecurrentStack(cell, 10, layers, bidirectional=False)
+    options = {"dtype": dtype}
+    kind = None if attention == "none" else Attention(attention, 8, 2, **options)
+    encoder = RecurrentStack(cell, 5, 1, **options)
+    decoder = RecurrentStack(cell, 10, layers, bidirectional=False, **options)
     made = Translator(
-        None if shared else TokenEmbedding(12, 6),
+        None if shared else TokenEmbedding(12, 6, **options),
         encoder,
-        Bridge(10, layers, 2 if cell == "lstm" else 1),
-        TokenEmbedding(12, 6),
-        AttentionDecoder(decoder, kind, 7, input_feeding),
-        SoftmaxHead(12, 6),
+        Bridge(10, layers, 2 if cell == "lstm" else 1, **options),
+        TokenEmbedding(12, 6, **options),
+        AttentionDecoder(decoder, kind, 7, input_feeding, **options),
+        SoftmaxHead(12, 6, **options),
+        **options,
     )
     made.build()
     made.set_weights([w * 2 for w in made.get_weights()])
@@ -155,6 +157,23 @@ def test_gradients_reach_every_weight(input_feeding):
         last = float(made.train_on_batch({"source": SOURCE, "target": TARGET}, targets, np.ones(3, np.float32)))
     assert last < first
     assert all(not np.array_equal(old, new) for old, new in zip(before, made.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("input_feeding", [False, True])
+def test_mixed_precision_trains_and_translates(dtype, input_feeding):
+    made = model(input_feeding=input_feeding, dtype=dtype)
+    made.compile(keras.optimizers.SGD(0.1))
+    targets = np.where(TARGET == 0, 3, TARGET)
+    losses = [
+        float(made.train_on_batch({"source": SOURCE, "target": TARGET}, targets, np.ones(3, np.float32)))
+        for _ in range(10)
+    ]
+    assert losses[-1] < losses[0]
+    exact = model(input_feeding=input_feeding)
+    exact.set_weights(made.get_weights())
+    scores = made.infer({"source": SOURCE})["score"].numpy()
+    np.testing.assert_allclose(scores, exact.infer({"source": SOURCE})["score"], atol=0.1)
 
 
 def test_it_learns_and_predicts(run, command, tmp_path):

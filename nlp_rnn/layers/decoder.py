@@ -53,9 +53,8 @@ class Bridge(keras.layers.Layer):
         state = []
         for layer, row in enumerate(self.maps):
             given = final_state[min(layer, len(final_state) - 1)]
-            size = 2 if len(given) in (2, 4) and self.parts == 2 else 1
-            given = [ops.concatenate(given[part::size], axis=-1) for part in range(size)]
-            state.append([dense(given[min(part, size - 1)]) for part, dense in enumerate(row)])
+            sides = [ops.concatenate(given[part :: self.parts], axis=-1) for part in range(self.parts)]
+            state.append([dense(side) for dense, side in zip(row, sides, strict=True)])
         return state
 
     def get_config(self) -> dict[str, Any]:
@@ -117,8 +116,8 @@ class AttentionDecoder(keras.layers.Layer):
         self.built = True
 
     def first_state(self, layers: Any) -> dict[str, Any]:
-        """The state before the first step, from that of the stack."""
-        state: dict[str, Any] = {"layers": layers}
+        """The state before the first step, from that of the stack; recurrent states are no less than float32."""
+        state: dict[str, Any] = {"layers": self._widened(layers)}
         if self.input_feeding:
             state["fed"] = ops.zeros((ops.shape(layers[0][0])[0], self.units), self.compute_dtype)
         return state
@@ -166,16 +165,16 @@ class AttentionDecoder(keras.layers.Layer):
             here, seen, state = self._run(vectors[:, t : t + 1], state, memory, mask, False, keys)
             return t + 1, state, combined.write(t, here[:, 0]), weights.write(t, seen[:, 0])
 
-        state = tf.nest.map_structure(lambda part: tf.cast(part, self._state_dtype(part)), state)
+        state = {**state, "layers": self._widened(state["layers"])}  # Keras narrows what a call is given
         begin = (tf.constant(0), state, *arrays)
         _, state, combined, weights = tf.while_loop(lambda t, *_: t < time, step, begin, maximum_iterations=time)
         outputs = tf.transpose(combined.stack(), [1, 0, 2])
         outputs.set_shape([batch, vectors.shape[1], self.units])
         return self.drop(outputs, training=training), tf.transpose(weights.stack(), [1, 0, 2]), state
 
-    def _state_dtype(self, part: Any) -> Any:
-        """Recurrent states are float32 under mixed precision, what is fed is not."""
-        return part.dtype if part.shape[-1] == self.units and part.dtype != tf.float32 else tf.float32
+    def _widened(self, layers: Any) -> Any:
+        dtype = tf.float64 if self.compute_dtype == "float64" else tf.float32
+        return tf.nest.map_structure(lambda part: tf.cast(part, dtype), layers)
 
     def compute_mask(self, *args: Any, **kwargs: Any) -> None:
         """Masks are passed as arguments; none is attached to what comes out."""
