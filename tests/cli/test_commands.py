@@ -147,7 +147,7 @@ def test_help_on_training_without_a_task_names_the_tasks(command):
 def test_general_verbs(command):
     code, out, _ = command("tasks")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["language-modeling", "ner", "sentiment"]
+    assert [line.split()[0] for line in out.splitlines()] == ["language-modeling", "ner", "sentiment", "translation"]
     assert "Sentiment: a text → one of any number of classes" in out
     code, out, _ = command("recipes", "--json")
     assert {"starter", "imdb", "sst2", "sst2-glove"} <= set(json.loads(out)["sentiment"])

@@ -102,6 +102,7 @@ def test_killed_in_the_middle_of_an_epoch(uninterrupted, tmp_path):
         resume(out)
 
 
+@pytest.mark.slow  # the language model's and the classifier's are tested each time
 def test_a_tagger_killed_in_the_middle_of_an_epoch(tmp_path):
     """Its words are replaced at random, and its batches hold characters."""
     whole, out = tmp_path / "whole", tmp_path / "run"
