@@ -326,6 +326,7 @@ def test_fine_tuning_with_fit(run, tmp_path):
     assert [e.label for e in tuned("The zarkon99 sang.").entities] == ["person"]
 
 
+@pytest.mark.slow
 def test_ablations_build(tmp_path):
     (tmp_path / "mine.conll").write_text(conll("iob2") * 5)
     for number, sections in enumerate(
