@@ -34,12 +34,17 @@ class TokenLoss:
         model: Any = self
         if model.loss is not None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)  # type: ignore[misc]
-        counts = tf.cast(y != 0, tf.float32)
-        if sample_weight is not None:
-            weights = tf.cast(sample_weight, tf.float32)
-            counts *= weights if weights.shape.rank == 2 else weights[:, None]
         nats = self.head.nats(self.states, y, self.table)
-        return tf.add_n([tf.math.divide_no_nan(tf.reduce_sum(nats * counts), tf.reduce_sum(counts)), *model.losses])
+        return tf.add_n([mean_of_tokens(nats, y, sample_weight), *model.losses])
+
+
+def mean_of_tokens(values: Any, targets: Any, sample_weight: Any = None) -> Any:
+    """The mean of `[batch, time]` where the targets are not 0, weighted by `[batch]` or `[batch, 1]`."""
+    counts = tf.cast(targets != 0, tf.float32)
+    if sample_weight is not None:
+        weights = tf.cast(sample_weight, tf.float32)
+        counts *= weights if weights.shape.rank == 2 else weights[:, None]
+    return tf.math.divide_no_nan(tf.reduce_sum(values * counts), tf.reduce_sum(counts))
 
 
 class PartsModel(keras.Model):

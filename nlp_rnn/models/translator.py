@@ -10,7 +10,7 @@ from keras import ops
 
 from nlp_rnn.decoding.beam import Beam
 from nlp_rnn.layers.decoder import AttentionDecoder, Bridge
-from nlp_rnn.models.parts import TokenLoss
+from nlp_rnn.models.parts import TokenLoss, mean_of_tokens
 from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN
 
 _PARTS = ("source_embedding", "stack", "bridge", "embedding", "decoder", "head")
@@ -173,9 +173,7 @@ class Translator(TokenLoss, keras.Model):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not (self.label_smoothing and training) or self.loss is not None:
             return loss
-        counts = tf.cast(y != 0, tf.float32) * tf.cast(sample_weight, tf.float32)[:, None]
-        even = -tf.reduce_mean(tf.nn.log_softmax(y_pred), -1)
-        even = tf.math.divide_no_nan(tf.reduce_sum(even * counts), tf.reduce_sum(counts))
+        even = mean_of_tokens(-tf.reduce_mean(tf.nn.log_softmax(y_pred), -1), y, sample_weight)
         return (1.0 - self.label_smoothing) * loss + self.label_smoothing * even
 
     def get_config(self) -> dict[str, Any]:

@@ -26,11 +26,10 @@ def gradient_reach(model: Any, windows: np.ndarray) -> np.ndarray:
 
     tokens, targets = windows[:, :-1], windows[:, -1:]
     vectors = tf.cast(model.embedding(tokens), tf.float32)
-    table = model.embedding.embeddings if model.head.tied_size else None
     with tf.GradientTape() as tape:
         tape.watch(vectors)
         sequence, _ = model.stack(vectors)
-        total = tf.reduce_sum(model.head.nats(model.head.states(sequence[:, -1:]), targets, table))
+        total = tf.reduce_sum(model.head.nats(model.head.states(sequence[:, -1:]), targets, model.table))
     gradient = tape.gradient(total, vectors)
     return np.linalg.norm(gradient.numpy(), axis=-1).mean(0)[::-1]
 
