@@ -203,6 +203,83 @@ print(json.dumps([[t.decode() for t in out["translation"].numpy()], out["score"]
     assert scores == pytest.approx([p.score for p in run(ENGLISH)], abs=1e-3)
 
 
+def test_candidates_attention_and_lines_at_the_command_line(run, command, tmp_path):
+    code, out, log = command("predict", run.path, "two cats", "--beam", 6, "--n-best", 3, "--json")
+    assert code == 0, log
+    ranked = [json.loads(line) for line in out.splitlines()]
+    assert [found["rank"] for found in ranked] == [1, 2, 3]
+    assert ranked[0]["translation"] == "zwei Katzen"
+    assert [found["score"] for found in ranked] == sorted((found["score"] for found in ranked), reverse=True)
+    assert "".join(ranked[0]["source_tokens"]) == "two·cats"
+    assert len(ranked[0]["attention"]) == len(ranked[0]["target_tokens"]) == len("zwei Katzen")
+    assert all(sum(row) == pytest.approx(1, abs=0.01) for row in ranked[0]["attention"])
+    code, out, log = command("predict", run.path, "two cats", "--attention", tmp_path / "map.png")
+    assert code == 0, log
+    assert (tmp_path / "map.png").read_bytes()[:4] == b"\x89PNG"
+    code, out, log = command("predict", run.path, "two cats", "--attention", "-")
+    assert code == 0, log
+    header, *rows = out.splitlines()
+    assert header.split() == list("two·cats")
+    assert [row[0] for row in rows[:11]] == list("zwei·Katzen")
+    assert any(shade in out for shade in "░▒▓█")
+    (tmp_path / "in.en").write_text("\n".join(ENGLISH) + "\n")
+    code, out, log = command("predict", run.path, "--input", tmp_path / "in.en", "--output", tmp_path / "out.de")
+    assert (code, out) == (0, ""), log
+    assert (tmp_path / "out.de").read_text().splitlines() == GERMAN
+    greedy = command("predict", run.path, "two cats", "--beam", 1)[1].splitlines()
+    assert greedy == ["zwei Katzen"]
+
+
+def test_a_given_translation_is_scored(run, command, files):
+    from nlp_rnn.data.records import Records
+    from nlp_rnn.tasks.translation_verbs import candidates, score
+
+    plain = candidates(run, ENGLISH, 2, length_penalty=0.0)
+    pairs = [{"source": c.source, "target": c.translation} for ranked in plain for c in ranked]
+    for forced, found in zip(score(run, Records(pairs)), (c for ranked in plain for c in ranked), strict=True):
+        assert forced.log_probability == pytest.approx(found.score, abs=1e-3)
+        assert forced.tokens == len(found.target_tokens) + 1
+        assert forced.perplexity == pytest.approx(np.exp(-forced.log_probability / forced.tokens), rel=1e-4)
+    code, out, log = command("score", run.path, "--data", files / "train.en", files / "train.de", "--json")
+    assert code == 0, log
+    assert [json.loads(line)["target"] for line in out.splitlines()] == GERMAN * 20
+
+
+def test_the_second_signature_is_what_candidates_finds(run, tmp_path):
+    from nlp_rnn.tasks.translation_verbs import candidates
+
+    served = tf.saved_model.load(str(run.export(tmp_path / "export"))).signatures["n_best"]
+    out = {name: value.numpy() for name, value in served(source=tf.constant(ENGLISH)).items()}
+    for i, ranked in enumerate(candidates(run, ENGLISH, 3)):
+        for j, found in enumerate(ranked):
+            assert out["translations"][i, j].decode() == found.translation
+            assert out["scores"][i, j] == pytest.approx(found.score, abs=1e-3)
+            rows, columns = len(found.target_tokens), len(found.source_tokens)
+            np.testing.assert_allclose(out["attention"][i, j, :rows, :columns], found.attention, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["one cat", "--beam", 2, "--n-best", 3], "A beam 2 wide finds no 3 translations: give --beam 3 or more."),
+        (["one cat", "--beam", 0], "The beam is 0 wide; it must be at least 1."),
+        (["one cat", "--n-best", 0], "0 translations of each text were asked for; it must be at least 1."),
+        (["one cat", "two", "--attention", "-"], "--attention draws one text: give one as an argument."),
+        (["one cat", "--attention", "a.txt"], 'must end in .png, .svg, .pdf, or be "-".'),
+    ],
+)
+def test_bad_options_of_predict(run, command, arguments, message):
+    code, out, log = command("predict", run.path, *arguments)
+    assert (code, out) == (2, "")
+    assert message in " ".join(log.split())
+
+
+def test_a_very_long_source_is_cut_and_translated(run, command):
+    code, out, log = command("predict", run.path, "one cat " * 5000)
+    assert code == 0, log
+    assert len(out.splitlines()) == 1
+
+
 def test_the_other_direction(files, command, tmp_path):
     pair = (files / "train.en", files / "train.de")
     settings = [*SMALL, "--train.epochs", 1]

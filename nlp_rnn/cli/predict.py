@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO
+from typing import Annotated, Any, Literal, TextIO, TypeVar
 
 import tyro
 
@@ -38,27 +38,52 @@ class PredictOptions:
     """Print a JSON object a line."""
 
 
+T = TypeVar("T", bound=PredictOptions)
+
+
 def run(task: str | None, arguments: list[str]) -> int:
     """Predicts for arguments, a file, standard input, or at a prompt."""
     from nlp_rnn.cli import program
 
+    def load(path: str) -> Any:
+        from nlp_rnn.run import load
+
+        return load(path, task)
+
     prog = program(task, "predict")
-    options = read_options(arguments, prog, "Applies a run to texts.")
-    from nlp_rnn.run import load
+    if own := _own(task, arguments):
+        return own(arguments, prog, load)
+    options = read_options(arguments, prog, "Applies a run to texts.", PredictOptions)
+    return apply(load(options.run), options)
 
-    return apply(load(options.run, task), options)
+
+def _own(task: str | None, arguments: list[str]) -> Any:
+    """What the task has instead of this verb, if anything."""
+    from nlp_rnn.registry import get_task
+
+    if task is not None:
+        return get_task(task).predict
+    if arguments and (Path(arguments[0]) / "config.yaml").is_file():
+        from nlp_rnn.run import read_settings
+
+        return read_settings(Path(arguments[0]))[0].predict
+    return None
 
 
-def read_options(arguments: list[str], prog: str, description: str) -> PredictOptions:
+def read_options(arguments: list[str], prog: str, description: str, kind: type[T], lines: bool = False) -> T:
     """The options of a verb that applies a run.
+
+    Args:
+        kind: `PredictOptions`, or a class with more of them.
+        lines: whether `--output` may be a file of lines.
 
     Raises:
         InputError: they contradict each other.
     """
     if not {"-h", "--help"} & set(arguments):
         first_path(arguments, prog)
-    options = parse(PredictOptions, arguments, prog, description)
-    if options.output and Path(options.output).suffix not in (".jsonl", ".csv", ".tsv"):
+    options = parse(kind, arguments, prog, description)
+    if options.output and not lines and Path(options.output).suffix not in (".jsonl", ".csv", ".tsv"):
         raise InputError(f"The name of --output {options.output} must end in .jsonl, .csv or .tsv.")
     if options.texts and options.input:
         raise InputError("Give either texts or --input, not both.")

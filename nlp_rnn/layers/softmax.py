@@ -82,6 +82,17 @@ class SoftmaxHead(keras.layers.Layer):
         """
         return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self.logits(states, embeddings))
 
+    def margins(self, states: Any, targets: Any, embeddings: Any = None) -> Any:
+        """The targets' logits less the mean of all, float32 `[batch, time]`, without the logits of the others.
+
+        A share ε of the mass spread over all words makes the loss -log p + ε·margin: what label smoothing needs.
+        """
+        table = embeddings if self.tied_size else ops.transpose(self.kernel)
+        mean = ops.cast(ops.mean(table, axis=0), "float32")
+        chosen = ops.cast(tf.gather(table, targets), "float32") - mean
+        bias = tf.gather(self.bias, targets) - ops.mean(self.bias)
+        return ops.sum(ops.cast(states, "float32") * chosen, axis=-1) + ops.cast(bias, "float32")
+
     def _words(self, embeddings: Any, dtype: Any) -> Any:
         """The words' vectors as columns, `[features, vocabulary]`."""
         return ops.transpose(ops.cast(embeddings, dtype)) if self.tied_size else ops.cast(self.kernel, dtype)

@@ -132,14 +132,26 @@ class Translator(TokenLoss, keras.Model):
     def infer(self, features: dict[str, Any]) -> dict[str, Any]:
         """The best "tokens" `[batch, time]` that the search finds, their "score" `[batch]`; with "target" and "targets"
         among the features also the "nats" of those, 0 at padding."""
-        memory = self.encode(features["source"])
-        lengths = tf.reduce_sum(tf.cast(memory["mask"], tf.int32), 1)
-        tokens, score, _ = self.translate(memory, Beam(**self.search), lengths + lengths // 2 + 10)
-        found = {"tokens": tokens[:, 0], "score": score[:, 0]}
+        ranked = self.candidates(features)
+        found = {"tokens": ranked["tokens"][:, 0], "score": ranked["score"][:, 0]}
         if "targets" in features:
             nats, _ = self.nats(features, features["targets"])
             found["nats"] = tf.where(features["targets"] != 0, nats, 0.0)
         return found
+
+    def candidates(self, features: dict[str, Any], **search: Any) -> dict[str, Any]:
+        """All translations that the search ends with, the best first: "tokens" `[batch, width, time]`, "score"
+        `[batch, width]`, -1e9 where there are fewer, "attention" `[batch, width, time, places]`, and the "source".
+
+        Args:
+            features: as a call takes them; the target is not looked at.
+            **search: settings of `Beam`, instead of the model's.
+        """
+        memory = self.encode(features["source"])
+        lengths = tf.reduce_sum(tf.cast(memory["mask"], tf.int32), 1)
+        beam = Beam(**{**self.search, **search})
+        tokens, score, attention = self.translate(memory, beam, lengths + lengths // 2 + 10)
+        return {"source": features["source"], "tokens": tokens, "score": score, "attention": attention}
 
     def translate(self, memory: dict[str, Any], beam: Beam, limits: Any) -> tuple[Any, Any, Any]:
         """Searches for the best translations; see `Beam.search`.
@@ -173,8 +185,8 @@ class Translator(TokenLoss, keras.Model):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not (self.label_smoothing and training) or self.loss is not None:
             return loss
-        even = mean_of_tokens(-tf.reduce_mean(tf.nn.log_softmax(y_pred), -1), y, sample_weight)
-        return (1.0 - self.label_smoothing) * loss + self.label_smoothing * even
+        margins = self.head.margins(self.states, y, self.table)
+        return loss + self.label_smoothing * mean_of_tokens(margins, y, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in _PARTS}

@@ -97,6 +97,8 @@ class Task:
         lower_is_better: whether less of the first metric is better.
         example: an input, for messages.
         commands: extra verbs: name → function (run, arguments, how the verb was called) → exit code.
+        predict: instead of the verb of all tasks, where the task has options of its own for it: (arguments, how it was
+            called, path → `Run`) → exit code.
     """
 
     name: str
@@ -115,3 +117,4 @@ class Task:
     lower_is_better: bool = False
     example: str = "A joyless slog."
     commands: Mapping[str, Callable[..., int]] = field(default_factory=dict)
+    predict: Callable[..., int] | None = None

@@ -146,10 +146,11 @@ def generate_command(run: Run, arguments: list[str], prog: str) -> int:
 
 def score_command(run: Run, arguments: list[str], prog: str) -> int:
     """`score RUN TEXT …`: log-probability and perplexity of each text; what `predict` does, by the name users know."""
-    from nlp_rnn.cli.predict import apply, read_options
+    from nlp_rnn.cli.predict import PredictOptions, apply, read_options
 
     place = [str(run.path)] if run is not None else []
-    return apply(run, read_options([*place, *arguments], prog, "Log-probability and perplexity of each text."))
+    description = "Log-probability and perplexity of each text."
+    return apply(run, read_options([*place, *arguments], prog, description, PredictOptions))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import tyro
 from nlp_rnn.config import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import Assets, Task, refuse_settings
+from nlp_rnn.tasks.translation_verbs import predict_command, score_command
 
 if TYPE_CHECKING:
     from nlp_rnn.data.batching import Batches
@@ -260,22 +261,40 @@ def metrics(
 
 
 def signatures(config: Config, model: Any, assets: Assets) -> dict[str, Any]:
-    """`serving_default` takes strings and gives translations and scores."""
+    """`serving_default` takes strings and gives translations and scores; `n_best` gives all that the beam found, with
+    the tokens `[batch, places]`, `[batch, width, time]` and where each looked, `[batch, width, time, places]`."""
     import tensorflow as tf
 
     from nlp_rnn.text.ragged import keep, truncate
 
     source, target = assets.tokenizers["source"], assets.tokenizers["target"]
+    pieces = {name: tf.constant(assets.tokenizers[name].pieces()) for name in ("source", "target")}
+
+    def said(tokens: Any) -> Any:
+        rows = tf.RaggedTensor.from_tensor(tokens)
+        return target.decode_graph(keep(rows, rows.values != 0))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="source")], autograph=False)
     def translate(text: Any) -> dict[str, Any]:
         tokens = truncate(source.encode_graph(text), config.data.max_tokens).to_tensor()
         found = model.infer({"source": tokens})
-        rows = tf.RaggedTensor.from_tensor(found["tokens"])
-        texts = target.decode_graph(keep(rows, rows.values != 0))
-        return {"source": tf.identity(text), "translation": texts, "score": found["score"]}
+        return {"source": tf.identity(text), "translation": said(found["tokens"]), "score": found["score"]}
 
-    return {"serving_default": translate}
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="source")], autograph=False)
+    def n_best(text: Any) -> dict[str, Any]:
+        found = model.candidates({"source": truncate(source.encode_graph(text), config.data.max_tokens).to_tensor()})
+        shape = tf.shape(found["tokens"])
+        texts = said(tf.reshape(found["tokens"], [-1, shape[2]]))
+        return {
+            "source": tf.identity(text),
+            "translations": tf.reshape(texts, shape[:2]),
+            "scores": found["score"],
+            "source_tokens": tf.gather(pieces["source"], found["source"]),
+            "target_tokens": tf.gather(pieces["target"], found["tokens"]),
+            "attention": found["attention"],
+        }
+
+    return {"serving_default": translate, "n_best": n_best}
 
 
 def show(prediction: Translation, record: dict[str, Any] | None = None) -> str:
@@ -337,4 +356,6 @@ TASK = Task(
     signatures=signatures,
     show=show,
     example="Two dogs play in the snow.",
+    commands={"score": score_command},
+    predict=predict_command,
 )

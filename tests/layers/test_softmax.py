@@ -146,3 +146,16 @@ def test_an_adaptive_model_fits_saves_and_loads(tmp_path):
     made.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(again({"tokens": tokens}), made({"tokens": tokens}), atol=1e-6)
+
+
+@pytest.mark.parametrize("tied", [0, 6])
+def test_margins_are_the_targets_logits_less_the_mean(tied):
+    rng = np.random.default_rng(4)
+    head = SoftmaxHead(11, tied, dtype="float64")
+    head.build((None, None, 6))
+    head.bias.assign(rng.normal(size=11))
+    table = tf.constant(rng.normal(size=(11, 6))) if tied else None
+    states, targets = rng.normal(size=(2, 3, 6)), rng.integers(0, 11, (2, 3))
+    logits = head.logits(tf.constant(states), table).numpy()
+    expected = np.take_along_axis(logits, targets[..., None], -1)[..., 0] - logits.mean(-1)
+    np.testing.assert_allclose(head.margins(tf.constant(states), targets, table), expected, rtol=1e-5, atol=1e-5)
