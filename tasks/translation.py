@@ -1,8 +1,8 @@
-"""Translation: train, evaluate, predict, export.
+"""Translation: train, evaluate, predict, score, export.
 
 python tasks/translation.py train                                     # phrases of Unicode's CLDR, English to German
 python tasks/translation.py train --data.train a.en a.de --out runs/mine
-python tasks/translation.py predict runs/starter "in 12 days"
+python tasks/translation.py predict runs/starter "in 12 days" --beam 8 --n-best 3 --attention -
 """
 
 import nlp_rnn

@@ -13,6 +13,7 @@ import nlp_rnn
 from nlp_rnn.data.starter.cldr import LANGUAGES, split_pairs
 from nlp_rnn.decoding.beam import Beam
 from nlp_rnn.layers import Attention, AttentionDecoder, Bridge, RecurrentStack, SoftmaxHead, TokenEmbedding
+from nlp_rnn.metrics.translation import translation_report
 from nlp_rnn.models import Translator
 
 ENGLISH = ["one cat", "two dogs", "a red house", "one dog", "two cats"]
@@ -278,6 +279,16 @@ def test_a_very_long_source_is_cut_and_translated(run, command):
     code, out, log = command("predict", run.path, "one cat " * 5000)
     assert code == 0, log
     assert len(out.splitlines()) == 1
+
+
+def test_bleu_by_length_is_that_of_the_texts_of_the_length():
+    short = [("A dog runs .", "A dog runs .")] * 20
+    long = [("a " * 12 + "b c d", "a " * 12 + "x y z")] * 20
+    report = translation_report(*zip(*(short + long), strict=True))
+    alone = translation_report(*zip(*long, strict=True))
+    assert report["bleu_words_1_9"] == pytest.approx(100)
+    assert report["bleu_words_10_19"] == pytest.approx(alone["bleu_tokenized_lowercase"])
+    assert "bleu_words_20_up" not in report
 
 
 def test_the_other_direction(files, command, tmp_path):
