@@ -9,9 +9,15 @@ import pytest
 
 from tests.conftest import ROOT
 
+LONG = ("04_translation",)
+PATHS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONG else [])
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+]
+
 
 @pytest.mark.notebooks
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS)
 def test_notebook_runs(path, tmp_path):
     from nbclient import NotebookClient
 

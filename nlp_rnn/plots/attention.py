@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -34,6 +35,18 @@ def attention_text(source: Sequence[str], target: Sequence[str], weights: Sequen
         shades = (_SHADES[min(round(float(weight) * len(_SHADES)), len(_SHADES) - 1)] for weight in row)
         lines.append(f"{token.rjust(edge)} " + "".join(shade * 2 for shade in shades))
     return "\n".join(line.rstrip() for line in lines)
+
+
+def attention_html(source: Sequence[str], target: Sequence[str], weights: Sequence[Sequence[float]]) -> str:
+    """The same as a table of HTML, in which a cell says its weight when it is pointed at."""
+    head = "".join(f'<th style="writing-mode: vertical-rl">{html.escape(token)}</th>' for token in source)
+    rows = [f"<tr><th></th>{head}</tr>"]
+    for token, row in zip(target, weights, strict=True):
+        cells = "".join(
+            f'<td title="{weight:.2f}" style="background: rgba(255, 140, 0, {weight:.2f})"></td>' for weight in row
+        )
+        rows.append(f"<tr><th>{html.escape(token)}</th>{cells}</tr>")
+    return f"<table>{''.join(rows)}</table>"
 
 
 def plot_attention(source: Sequence[str], target: Sequence[str], weights: Sequence[Sequence[float]]) -> Figure:

@@ -50,6 +50,11 @@ class Candidate:
 
         return attention_text(self.source_tokens, self.target_tokens, self.attention)
 
+    def _repr_html_(self) -> str:
+        from nlp_rnn.plots.attention import attention_html
+
+        return attention_html(self.source_tokens, self.target_tokens, self.attention)
+
     def plot(self) -> Any:
         """The attention as a `matplotlib.figure.Figure`."""
         from nlp_rnn.plots.attention import plot_attention
