@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,20 +49,28 @@ class Beam:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 0.")
 
     def search(
-        self, step: Step, state: Any, places: Any, limits: Any, vocabulary: int, begin: int, end: int, banned: Any
+        self,
+        step: Step,
+        state: Any,
+        places: Any,
+        limits: Any,
+        begin: int,
+        end: int,
+        banned: Sequence[int] = (),
+        wanted: int | None = None,
     ) -> tuple[Any, Any, Any]:
         """The best continuations of each row.
 
         Args:
-            step: (tokens `[rows × width]`, state) → (log p `[rows × width, vocabulary]`, attention
+            step: (tokens `[rows × width]`, state) → (logits `[rows × width, vocabulary]`, attention
                 `[rows × width, places]`, next state).
             state: before the first token, any nest of tensors `[rows, …]`.
             places: how many the attention has.
             limits: int32 `[rows]`: tokens of a continuation at most, its end token not counted.
-            vocabulary: number of tokens.
             begin: the token that comes before the first.
             end: the token that ends.
-            banned: float32 `[vocabulary]`, added to log p: `-1e9` at what is never chosen.
+            banned: tokens that are never chosen.
+            wanted: the search is over when the so many best of each row are found; by default all.
 
         Returns:
             Tokens `[rows, width, longest]`, int32, each padded with 0 after its end, which is left out; their scores
@@ -72,94 +80,97 @@ class Beam:
         limits = tf.cast(limits, tf.int32)
         width, rows = self.width, tf.shape(limits)[0]
         longest = tf.reduce_max(limits)
-        state = tf.nest.map_structure(lambda part: tf.repeat(part, width, axis=0), state)
-        alive = {
-            "tokens": tf.zeros([rows, width, longest + 1], tf.int32),
-            "log_p": tf.tile(tf.constant([[0.0] + [_NEVER] * (width - 1)]), [rows, 1]),
-            "attention": tf.zeros([rows, width, longest + 1, places]),
-        }
-        done = {
-            "tokens": tf.zeros([rows, width, longest + 1], tf.int32),
-            "score": tf.fill([rows, width], _NEVER),
-            "attention": tf.zeros([rows, width, longest + 1, places]),
-        }
+        wanted = min(wanted or width, width)
 
-        def go_on(t: Any, alive: Any, done: Any, state: Any) -> Any:
+        def begun(last: dict[str, Any]) -> dict[str, Any]:
+            written = tf.zeros([rows, width, longest + 1], tf.int32)
+            return {"tokens": written, "path": written, "seen": tf.zeros([rows, width, places]), **last}
+
+        # "path" says which of the row's unfinished ones each token was added to; "seen" sums up the attention.
+        alive = begun({"log_p": tf.tile(tf.constant([[0.0] + [_NEVER] * (width - 1)]), [rows, 1])})
+        done = begun({"score": tf.fill([rows, width], _NEVER)})
+        looks = tf.TensorArray(tf.float32, longest + 1, element_shape=[None, width, None])
+        state = tf.nest.map_structure(lambda part: tf.repeat(part, width, axis=0), state)
+
+        def go_on(t: Any, alive: Any, done: Any, looks: Any, state: Any) -> Any:
             # The longest penalty is the most that an unfinished one can still gain.
             best = alive["log_p"][:, 0] / self._lengths(tf.cast(limits + 1, tf.float32))
-            settled = (best <= tf.reduce_min(done["score"], 1)) | (alive["log_p"][:, 0] <= _NEVER / 2)
+            settled = (best <= done["score"][:, wanted - 1]) | (alive["log_p"][:, 0] <= _NEVER / 2)
             if width == 1:  # greedy: what was begun is not looked at again
                 settled |= done["score"][:, 0] > _NEVER / 2
             return (t <= longest) & ~tf.reduce_all(settled)
 
-        def body(t: Any, alive: Any, done: Any, state: Any) -> Any:
+        def body(t: Any, alive: Any, done: Any, looks: Any, state: Any) -> Any:
             before = tf.where(t > 0, alive["tokens"][:, :, tf.maximum(t - 1, 0)], begin)
-            log_p, seen, state = step(tf.reshape(before, [-1]), state)
-            log_p = tf.reshape(tf.cast(log_p, tf.float32), [rows, width, vocabulary]) + banned
-            if self.no_repeat:
-                log_p += self._repeats(alive["tokens"], t, vocabulary)
-            is_end = tf.one_hot(end, vocabulary, dtype=tf.bool, on_value=True, off_value=False)
-            may_end = (t >= self.min_length) & tf.ones([rows], tf.bool)
-            must_end = t >= limits
-            log_p = tf.where(is_end & ~may_end[:, None, None] & ~must_end[:, None, None], _NEVER, log_p)
-            log_p = tf.where(~is_end & must_end[:, None, None], _NEVER, log_p)
-            total = tf.maximum(alive["log_p"][:, :, None] + log_p, _NEVER)
-            seen = tf.reshape(seen, [rows, width, 1, places])
-            here = tf.reshape(tf.cast(tf.range(longest + 1) == t, tf.float32), [1, 1, -1, 1])
-            attention = alive["attention"] + seen * here
+            logits, look, state = step(tf.reshape(before, [-1]), state)
+            look = tf.reshape(tf.cast(look, tf.float32), [rows, width, places])
+            looks = looks.write(t, look)
+            here = tf.cast(tf.range(longest + 1) == t, tf.int32)
+            alive = {
+                **alive,
+                "path": alive["path"] + tf.range(width)[None, :, None] * here,
+                "seen": alive["seen"] + look,
+            }
+            token, total, ended = self._candidates(logits, alive, t, end, banned)
+            must_end = (t >= limits)[:, None]
+            total = tf.where(must_end, _NEVER, total)
+            ended = ended if self.min_length == 0 else tf.where((t >= self.min_length) | must_end, ended, _NEVER)
 
             # An end counts where it is among the best of all.
-            flat = tf.reshape(total, [rows, -1])
-            least = tf.math.top_k(flat, width).values[:, -1:]
-            ended = tf.where(total[:, :, end] >= least, total[:, :, end], _NEVER)
-            scores = ended / self._lengths(tf.cast(t + 1, tf.float32)) + self._coverage(attention)
-            scores = tf.where(ended <= _NEVER / 2, _NEVER, scores)
-            joined = tf.concat([done["score"], scores], 1)
-            score, which = tf.math.top_k(joined, width)
+            best, which = tf.math.top_k(total, width)
+            least = tf.math.top_k(tf.concat([best, ended], 1), width).values[:, -1:]
+            scores = ended / self._lengths(tf.cast(t + 1, tf.float32)) + self._coverage(alive["seen"])
+            scores = tf.where((ended < least) | (ended <= _NEVER / 2), _NEVER, scores)
+            score, chosen = tf.math.top_k(tf.concat([done["score"], scores], 1), width)
             done = {
-                "tokens": tf.gather(tf.concat([done["tokens"], alive["tokens"]], 1), which, batch_dims=1),
                 "score": score,
-                "attention": tf.gather(tf.concat([done["attention"], attention], 1), which, batch_dims=1),
+                **{
+                    name: tf.gather(tf.concat([done[name], alive[name]], 1), chosen, batch_dims=1)
+                    for name in ("tokens", "path", "seen")
+                },
             }
-            open_ = tf.reshape(tf.where(is_end, _NEVER, total), [rows, -1])
-            best, which = tf.math.top_k(open_, width)
-            origin, token = which // vocabulary, which % vocabulary
-            tokens = tf.gather(alive["tokens"], origin, batch_dims=1)
-            tokens += token[:, :, None] * tf.cast(here[..., 0], tf.int32)
-            alive = {
-                "tokens": tokens,
-                "log_p": tf.where(best <= _NEVER / 2, _NEVER, best),
-                "attention": tf.gather(attention, origin, batch_dims=1),
-            }
+            origin = which // (tf.shape(total)[1] // width)
+            after = {name: tf.gather(alive[name], origin, batch_dims=1) for name in ("tokens", "path", "seen")}
+            after["tokens"] += tf.gather(token, which, batch_dims=1)[:, :, None] * here
+            after["log_p"] = tf.where(best <= _NEVER / 2, _NEVER, best)
             places_of = tf.reshape(tf.range(rows)[:, None] * width + origin, [-1])
             state = tf.nest.map_structure(lambda part: tf.gather(part, places_of), state)
-            return t + 1, alive, done, state
+            return t + 1, after, done, looks, state
 
-        invariants = (
-            tf.TensorShape([]),
-            {
-                "tokens": tf.TensorShape([None, width, None]),
-                "log_p": tf.TensorShape([None, width]),
-                "attention": tf.TensorShape([None, width, None, None]),
-            },
-            {
-                "tokens": tf.TensorShape([None, width, None]),
-                "score": tf.TensorShape([None, width]),
-                "attention": tf.TensorShape([None, width, None, None]),
-            },
-            tf.nest.map_structure(lambda part: tf.TensorShape([None, *part.shape[1:]]), state),
-        )
-        start = (tf.constant(0), alive, done, state)
-        _, _, done, _ = tf.while_loop(go_on, body, start, shape_invariants=invariants)
-        return done["tokens"][:, :, :-1], done["score"], done["attention"][:, :, :-1]
+        start = (tf.constant(0), alive, done, looks, state)
+        flat, deep = tf.TensorShape([None, width]), tf.TensorShape([None, width, None])
+        books = {"tokens": deep, "path": deep, "seen": deep}
+        any_rows = tf.nest.map_structure(lambda part: tf.TensorShape([None, *part.shape[1:]]), state)
+        shapes = (tf.TensorShape([]), {**books, "log_p": flat}, {**books, "score": flat}, None, any_rows)
+        _, _, done, looks, _ = tf.while_loop(go_on, body, start, shape_invariants=shapes)
+        by_row = tf.transpose(looks.stack(), [1, 2, 0, 3])  # [rows, width, time, places]
+        index = tf.stack([done["path"], tf.zeros_like(done["path"]) + tf.range(longest + 1)], -1)
+        attention = tf.gather_nd(by_row, index, batch_dims=1)
+        # What comes after the end was looked at by others.
+        ended = tf.math.cumsum(tf.cast(done["tokens"][:, :, ::-1] != 0, tf.int32), 2)[:, :, ::-1] > 0
+        attention = tf.where(ended[..., None], attention, 0.0)
+        return done["tokens"][:, :, :-1], done["score"], attention[:, :, :-1]
+
+    def _candidates(self, logits: Any, alive: Any, t: Any, end: int, banned: Sequence[int]) -> tuple[Any, Any, Any]:
+        """Of each row the tokens `[rows, many]` to go on with, as many from each unfinished one, their log p together
+        with what came before, and the same of the end token `[rows, width]`."""
+        logits = tf.cast(logits, tf.float32)
+        vocabulary, rows = logits.shape[-1], tf.shape(alive["log_p"])[0]
+        before = tf.reshape(alive["log_p"], [-1]) - tf.reduce_logsumexp(logits, 1)
+        if self.no_repeat:
+            logits += tf.reshape(self._repeats(alive["tokens"], t, vocabulary), [-1, vocabulary])
+        ended = tf.maximum(logits[:, end] + before, _NEVER)
+        values, tokens = top_k(logits, min(self.width + 1 + len(banned), vocabulary))
+        never = tf.reduce_any(tokens[..., None] == tf.constant([end, *banned]), -1)
+        total = tf.where(never, _NEVER, tf.maximum(values + before[:, None], _NEVER))
+        return tf.reshape(tokens, [rows, -1]), tf.reshape(total, [rows, -1]), tf.reshape(ended, [rows, self.width])
 
     def _lengths(self, length: Any) -> Any:
         return ((5.0 + length) / 6.0) ** self.length_penalty
 
-    def _coverage(self, attention: Any) -> Any:
+    def _coverage(self, seen: Any) -> Any:
         if not self.coverage_penalty:
             return 0.0
-        seen = tf.reduce_sum(attention, 2)
         logs = tf.where(seen > 0, tf.math.log(tf.clip_by_value(seen, 1e-9, 1.0)), 0.0)
         return self.coverage_penalty * tf.reduce_sum(logs, -1)
 
@@ -175,3 +186,24 @@ class Beam:
         same &= (tf.range(length) + size <= t) & (t >= size)
         hits = tf.one_hot(tf.where(same, windows[..., -1], -1), vocabulary)
         return _NEVER * tf.minimum(tf.reduce_sum(hits, 2), 1.0)
+
+
+def top_k(values: Any, k: int) -> tuple[Any, Any]:
+    """`tf.math.top_k` of many columns `[rows, columns]`, some four times as fast on a CPU.
+
+    The k best lie in the k groups of columns whose best are best, so that most need only be reduced.
+
+    Example:
+
+    >>> top_k(tf.reshape(tf.range(200.0), [1, 200]), 2)[1].numpy().tolist()
+    [[199, 198]]
+    """
+    columns, group = values.shape[-1], 16
+    groups = -(-columns // group)
+    if groups <= k:
+        return tf.math.top_k(values, k)
+    values = tf.pad(values, [[0, 0], [0, groups * group - columns]], constant_values=values.dtype.min)
+    best = tf.math.top_k(tf.reduce_max(tf.reshape(values, [-1, group, groups]), 1), k, sorted=False).indices
+    among = tf.reshape(best[:, :, None] + groups * tf.range(group), [-1, k * group])
+    found, which = tf.math.top_k(tf.gather(values, among, batch_dims=1), k)
+    return found, tf.gather(among, which, batch_dims=1)

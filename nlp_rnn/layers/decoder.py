@@ -79,7 +79,8 @@ class AttentionDecoder(keras.layers.Layer):
         dropout: on a.
 
     Call arguments:
-        vectors: y, `[batch, time, features]`.
+        vectors: y, `[batch, time, features]`; with a time of 1 the batch may be a multiple of the memory's, the rows
+            that share a source side by side.
         state: as `first_state` returns it.
         memory: `[batch, places, features]`.
         mask: boolean `[batch, places]`.
@@ -145,7 +146,13 @@ class AttentionDecoder(keras.layers.Layer):
             weights = ops.zeros((*ops.shape(sequence)[:2], ops.shape(memory)[1]))
             found = sequence
         else:
-            contexts, weights = self.attention(sequence, memory, mask=mask, keys=keys)
+            # Of several rows that go on from one source each is a query of its own to the one memory.
+            queries = sequence
+            if sequence.shape[1] == 1:
+                queries = ops.reshape(sequence, (ops.shape(memory)[0], -1, sequence.shape[-1]))
+            contexts, weights = self.attention(queries, memory, mask=mask, keys=keys)
+            if sequence.shape[1] == 1:
+                contexts, weights = (ops.reshape(part, (-1, 1, ops.shape(part)[-1])) for part in (contexts, weights))
             found = ops.concatenate([sequence, contexts], axis=-1)
         combined = self.combine(found)
         after = {"layers": layers, **({"fed": combined[:, -1]} if self.input_feeding else {})}

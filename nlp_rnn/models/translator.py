@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -112,16 +113,15 @@ class Translator(TokenLoss, keras.Model):
         """Goes on by one token.
 
         Args:
-            tokens: int32 `[batch]`.
+            tokens: int32 `[batch]`; a multiple of the memory's rows, side by side, where several go on from one source.
             state: as `initial_state` and this return it.
             memory: as `encode` returns it.
 
         Returns:
-            log p of the next tokens `[batch, vocabulary]`, the attention's weights `[batch, places]`, and the state.
+            logits of the next tokens `[batch, vocabulary]`, the attention's weights `[batch, places]`, and the state.
         """
         found, weights, state = self._read(tokens[:, None], state, memory, False)
-        logits = self.head.logits(self.head.states(found), self.table)
-        return tf.nn.log_softmax(logits[:, 0]), weights[:, 0], state
+        return self.head.logits(self.head.states(found), self.table)[:, 0], weights[:, 0], state
 
     def nats(self, features: dict[str, Any], targets: Any) -> tuple[Any, Any]:
         """-log p of given targets `[batch, time]`, and where each looked, `[batch, time, places]`: forced decoding."""
@@ -132,46 +132,42 @@ class Translator(TokenLoss, keras.Model):
     def infer(self, features: dict[str, Any]) -> dict[str, Any]:
         """The best "tokens" `[batch, time]` that the search finds, their "score" `[batch]`; with "target" and "targets"
         among the features also the "nats" of those, 0 at padding."""
-        ranked = self.candidates(features)
+        ranked = self.candidates(features, wanted=1)
         found = {"tokens": ranked["tokens"][:, 0], "score": ranked["score"][:, 0]}
         if "targets" in features:
             nats, _ = self.nats(features, features["targets"])
             found["nats"] = tf.where(features["targets"] != 0, nats, 0.0)
         return found
 
-    def candidates(self, features: dict[str, Any], **search: Any) -> dict[str, Any]:
+    def candidates(self, features: dict[str, Any], wanted: int | None = None, **search: Any) -> dict[str, Any]:
         """All translations that the search ends with, the best first: "tokens" `[batch, width, time]`, "score"
         `[batch, width]`, -1e9 where there are fewer, "attention" `[batch, width, time, places]`, and the "source".
 
         Args:
             features: as a call takes them; the target is not looked at.
+            wanted: the so many best are what matters, by default all: the fewer, the sooner the search may stop.
             **search: settings of `Beam`, instead of the model's.
         """
         memory = self.encode(features["source"])
         lengths = tf.reduce_sum(tf.cast(memory["mask"], tf.int32), 1)
         beam = Beam(**{**self.search, **search})
-        tokens, score, attention = self.translate(memory, beam, lengths + lengths // 2 + 10)
+        tokens, score, attention = self.translate(memory, beam, lengths + lengths // 2 + 10, wanted)
         return {"source": features["source"], "tokens": tokens, "score": score, "attention": attention}
 
-    def translate(self, memory: dict[str, Any], beam: Beam, limits: Any) -> tuple[Any, Any, Any]:
+    def translate(
+        self, memory: dict[str, Any], beam: Beam, limits: Any, wanted: int | None = None
+    ) -> tuple[Any, Any, Any]:
         """Searches for the best translations; see `Beam.search`.
 
         Args:
             memory: as `encode` returns it.
             beam: how.
             limits: int32 `[batch]`: tokens at most.
+            wanted: how many of the best matter.
         """
-        kept = {name: part for name, part in memory.items() if name != "final"}
-        state = {"decoder": self.initial_state(memory), "memory": kept}
-
-        def step(tokens: Any, state: Any) -> tuple[Any, Any, Any]:
-            log_p, weights, after = self.step(tokens, state["decoder"], state["memory"])
-            return log_p, weights, {"decoder": after, "memory": state["memory"]}
-
-        vocabulary = self.head.vocabulary
-        banned = tf.one_hot([PAD, UNKNOWN, BEGIN], vocabulary, on_value=-1e9)
-        places = tf.shape(memory["memory"])[1]
-        return beam.search(step, state, places, limits, vocabulary, BEGIN, END, tf.reduce_sum(banned, 0))
+        places, banned = tf.shape(memory["memory"])[1], (PAD, UNKNOWN, BEGIN)
+        state = self.initial_state(memory)
+        return beam.search(partial(self.step, memory=memory), state, places, limits, BEGIN, END, banned, wanted)
 
     def _read(self, target: Any, state: Any, memory: dict[str, Any], training: bool) -> tuple[Any, Any, Any]:
         vectors = self.embedding(target, training=training)

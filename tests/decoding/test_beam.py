@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_rnn.decoding.beam import Beam
+from nlp_rnn.decoding.beam import Beam, top_k
 from nlp_rnn.errors import InputError
 
 BEGIN, END, VOCABULARY, PLACES = 0, 1, 5, 3
@@ -24,13 +24,12 @@ def step(tokens, state):
     return log_p, tf.gather(tf.constant(LOOKS), tokens), {"row": state["row"], "before": tokens}
 
 
-def search(beam, limits, rows=(0, 1, 2, 3), banned=None):
+def search(beam, limits, rows=(0, 1, 2, 3), banned=(), wanted=None):
     state = {"row": tf.constant(rows), "before": tf.zeros([len(rows)], tf.int32)}
-    banned = tf.zeros([VOCABULARY]) if banned is None else tf.constant(banned, tf.float32)
 
     @tf.function
     def run():
-        return beam.search(step, state, PLACES, tf.constant(limits), VOCABULARY, BEGIN, END, banned)
+        return beam.search(step, state, PLACES, tf.constant(limits), BEGIN, END, banned, wanted)
 
     tokens, scores, attention = run()
     return tokens.numpy(), scores.numpy(), attention.numpy()
@@ -96,6 +95,16 @@ def test_a_row_does_not_depend_on_those_beside_it():
         np.testing.assert_allclose(attention[row, :, :limit], alone[2][0], atol=1e-5)
 
 
+def test_a_search_for_fewer_ends_with_the_same_best():
+    beam = Beam(4, length_penalty=1.0, coverage_penalty=0.2)
+    tokens, scores, attention = search(beam, [6] * 4)
+    for wanted in (1, 2):
+        fewer = search(beam, [6] * 4, wanted=wanted)
+        np.testing.assert_array_equal(fewer[0][:, :wanted], tokens[:, :wanted])
+        np.testing.assert_allclose(fewer[1][:, :wanted], scores[:, :wanted], atol=1e-6)
+        np.testing.assert_allclose(fewer[2][:, :wanted], attention[:, :wanted], atol=1e-6)
+
+
 def test_lengths_repeats_and_bans_are_kept():
     def no_pair_twice(tokens):
         pairs = list(itertools.pairwise(tokens))
@@ -110,8 +119,7 @@ def test_lengths_repeats_and_bans_are_kept():
         for row in range(4):
             expected = [s for s, _ in best(row, beam, 4, allowed)[:8]]
             np.testing.assert_allclose(scores[row, :8], expected, atol=1e-4)
-    banned = np.array([-1e9, 0, 0, -1e9, 0])
-    tokens, _, _ = search(Beam(3, min_length=3), [4] * 4, banned=banned)
+    tokens, _, _ = search(Beam(3, min_length=3), [4] * 4, banned=(0, 3))
     assert not {0, 3} & set(tokens[:, 0, :3].reshape(-1).tolist())
 
 
@@ -121,6 +129,17 @@ def test_attention_is_that_of_the_best():
         said = [BEGIN, *tokens[row, 0][tokens[row, 0] != 0]]
         for place in range(len(said) - 1):
             np.testing.assert_allclose(attention[row, 0, place], LOOKS[said[place]], atol=1e-6)
+
+
+@pytest.mark.parametrize(("columns", "k"), [(5, 5), (16, 1), (100, 3), (100, 7), (1000, 12), (4999, 9)])
+def test_the_best_of_many_columns(columns, k):
+    values = np.random.default_rng(0).normal(size=(6, columns)).astype("float32")
+    values[1] = -1e9
+    found, which = top_k(tf.constant(values), k)
+    expected = tf.math.top_k(values, k)
+    np.testing.assert_array_equal(found, expected.values)
+    np.testing.assert_array_equal(np.take_along_axis(values, which.numpy(), 1), expected.values)
+    assert all(len(set(row)) == k for row in which.numpy().tolist())
 
 
 def test_numbers_that_make_no_sense_are_refused():
