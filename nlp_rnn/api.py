@@ -115,7 +115,10 @@ def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -
         kernels += f" · {strategy.num_replicas_in_sync} devices" if strategy else ""
         padding = batches["train"].padding
         console.print(f"{model.count_params():,} parameters · padding {padding:.1%} · recurrent kernel {kernels}")
-        fingerprint = splits["train"].fingerprint()
+        fingerprints = {
+            "training data": splits["train"].fingerprint(),
+            "vocabulary": Assets.fingerprint(out / "assets"),
+        }
         fitted = fit(
             model,
             task.loss(config),
@@ -123,7 +126,7 @@ def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -
             batches["train"],
             lambda: evaluate_records(run, splits["validation"]),
             out,
-            fingerprint,
+            fingerprints,
             resuming,
             task.lower_is_better,
         )
@@ -132,7 +135,7 @@ def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -
         results = {name: evaluate_records(run, splits[name]) for name in measured}
         run.save(out)
         seconds = time.perf_counter() - started
-        write_report(run, splits, batches["train"], fitted, results, fingerprint, recipe, seconds)
+        write_report(run, splits, batches["train"], fitted, results, fingerprints, recipe, seconds)
     return run
 
 
@@ -149,7 +152,7 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> An
 
 
 def _check(train: TrainConfig) -> None:
-    for name in ("epochs", "batch_size", "buckets"):
+    for name in ("epochs", "batch_size", "buckets", "average_epochs"):
         if getattr(train, name) < 1:
             raise InputError(f"train.{name} is {getattr(train, name)}; it must be at least 1.")
 

@@ -147,6 +147,8 @@ class TrainConfig:
     average: float = 0.0
     """Decay of a moving average of the weights, which is then what is validated and kept; 0 turns it off. Where steps
     are few it is lowered, so that the average spans a fifth of them at most."""
+    average_epochs: int = 1
+    """Keep the mean of the weights of so many epochs, those with the best validation results; 1 keeps the best's."""
     label_smoothing: float = 0.0
     """Part of the target's mass spread over all classes."""
     class_weights: Literal["none", "balanced"] = "none"

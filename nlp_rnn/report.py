@@ -29,7 +29,7 @@ def write_report(
     batches: Batches,
     fitted: Fitted,
     results: Mapping[str, dict[str, Any]],
-    fingerprint: str,
+    fingerprints: dict[str, str],
     recipe: str,
     seconds: float,
 ) -> None:
@@ -44,7 +44,7 @@ def write_report(
         "epochs": len(fitted.history),
         "parameters": run.model.count_params(),
         "records": {name: len(records) for name, records in splits.items()},
-        "fingerprint": fingerprint,
+        "fingerprint": fingerprints["training data"],
         "padding": round(batches.padding, 4),
         "training_seconds": round(fitted.seconds, 2),
         "seconds": round(seconds, 2),

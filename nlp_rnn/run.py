@@ -55,6 +55,8 @@ class Run:
         report: dict[str, Any] | None = None,
     ) -> None:
         self.task, self.config, self.assets, self.model = task, config, assets, model
+        if task.search is not None:
+            model.search = task.search(config, assets)
         self.path = Path(path) if path is not None else None
         self.report = report or {}
 

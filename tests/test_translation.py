@@ -281,6 +281,68 @@ def test_a_very_long_source_is_cut_and_translated(run, command):
     assert len(out.splitlines()) == 1
 
 
+def test_unknown_words_become_what_was_looked_at():
+    from nlp_rnn.decoding.unknown import said
+    from nlp_rnn.text.tokenizers import WordTokenizer
+
+    both = {"source": WordTokenizer(["and"]), "target": WordTokenizer(["und", "."])}
+    sources = ["Ada and  Böll", "Zoë", ""]
+    tokens = [np.array([1, 4, 1, 5, 0]), np.array([1, 5]), np.array([1])]
+    looked = [np.array([2, 1, 0, 0, 0]), np.array([0, 0]), np.array([7])]
+    assert said(both, sources, tokens, looked) == ["Böll und Ada .", "Zoë .", "�"]
+    assert said(both, sources, tokens) == ["� und � .", "� .", "�"]
+    assert said(both, [], []) == []
+
+
+def test_a_word_model_carries_names_over(command, tmp_path):
+    generator, verbs = np.random.default_rng(0), [("sees", "sieht"), ("calls", "ruft"), ("likes", "mag")]
+    pairs = []
+    for i in range(300):
+        names = [f"Rare{2 * i + k}" if generator.random() < 0.3 else f"N{generator.integers(12)}" for k in (0, 1)]
+        one, other = verbs[i % 3]
+        pairs.append((f"{names[0]} {one} {names[1]}", f"dort {other} {names[0]} {names[1]}"))
+    for side, language in enumerate(("en", "de")):
+        (tmp_path / f"all.{language}").write_text("\n".join(pair[side] for pair in pairs) + "\n")
+    files = (tmp_path / "all.en", tmp_path / "all.de")
+    code, _, log = command(
+        "train", "translation", "--data", *files, "--data.validation", *files, "--out", tmp_path / "run",
+        *SMALL, "--tokenizer.kind", "word", "--tokenizer.min_count", 3, "--train.epochs", 12,
+    )  # fmt: skip
+    assert code == 0, log
+    run = nlp_rnn.load(tmp_path / "run")
+    said = [p.translation for p in run(["Zuse99 sees N3", "N5 likes Noether"])]
+    assert said == ["dort sieht Zuse99 N3", "dort mag N5 Noether"]
+    served = tf.saved_model.load(str(run.export(tmp_path / "export"))).signatures
+    out = served["serving_default"](source=tf.constant(["Zuse99 sees N3"]))
+    assert out["translation"].numpy()[0].decode() == said[0]
+    out = served["n_best"](source=tf.constant(["Zuse99 sees N3"]))
+    assert out["translations"].numpy()[0, 0].decode() == said[0]
+    code, out, log = command("predict", tmp_path / "run", "N5 likes Noether", "--n-best", 2)
+    assert out.splitlines()[0].endswith("dort mag N5 Noether"), log
+    code, out, log = command(
+        "evaluate", tmp_path / "run", "--data", *files, "--json", "--search.replace_unknown", "False"
+    )
+    plain = json.loads(out)["exact_match"]
+    code, out, log = command("evaluate", tmp_path / "run", "--data", *files, "--json", "--search.width", 2)
+    assert json.loads(out)["exact_match"] > plain + 0.3, log
+
+
+def test_long_targets_are_cut_and_counted_and_one_file_for_both_sides_is_noticed(files, command, tmp_path):
+    (tmp_path / "long.de").write_text("\n".join([*GERMAN * 19, *GERMAN[:-1], "ein " * 30]) + "\n")
+    settings = ["--out", tmp_path / "run", *SMALL, "--train.epochs", 1, "--data.max_tokens", 20, "--data.max_ratio", 0,
+                "--data.validation", files / "train.en", files / "train.de"]  # fmt: skip
+    code, _, log = command("train", "translation", "--data", files / "train.en", tmp_path / "long.de", *settings)
+    assert code == 0, log
+    assert "longer than" in log
+    run = nlp_rnn.load(tmp_path / "run")
+    records = run.task.read(run.config, "train")
+    assert run.task.batches(run.config, run.assets, records, None).cut == 1
+    settings[1] = tmp_path / "same"
+    code, _, log = command("train", "translation", "--data", files / "train.en", files / "train.en", *settings)
+    assert code == 0, log
+    assert "is given for both sides: is that what you want?" in " ".join(log.split())
+
+
 def test_bleu_by_length_is_that_of_the_texts_of_the_length():
     short = [("A dog runs .", "A dog runs .")] * 20
     long = [("a " * 12 + "b c d", "a " * 12 + "x y z")] * 20

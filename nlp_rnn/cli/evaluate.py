@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,23 +33,27 @@ def run(task: str | None, arguments: list[str]) -> int:
     prog = program(task, "evaluate")
     path = first_path(arguments, prog) if not {"-h", "--help"} & set(arguments) else None
     from nlp_rnn.registry import get_task, task_names
-    from nlp_rnn.run import load, predict_and_measure, read_settings
+    from nlp_rnn.run import Run, load, predict_and_measure, read_settings
 
     if path is None:
         config = get_task(task or task_names()[0]).Config()
     else:
         _, config = read_settings(Path(path), task)
-    data = config.data
+    sections = {name: getattr(config, name) for name in ("data", "search") if hasattr(config, name)}
     kind = make_dataclass(
         "Options",
-        [("data", Annotated[type(data), tyro.conf.arg(name="data")], field(default=data))],
+        [
+            (name, Annotated[type(value), tyro.conf.arg(name=name)], field(default=value))
+            for name, value in sections.items()
+        ],
         bases=(EvaluateOptions,),
         frozen=True,
     )
     arguments = rename(arguments, "--data", "--data.test")
     options: Any = parse(kind, arguments, prog, "Measures a run on labelled data, given as --data.")
     found = load(options.run, task)
-    found.config = type(config)(**{**vars(found.config), "data": options.data})
+    changed = replace(found.config, **{name: getattr(options, name) for name in sections})
+    found = Run(found.task, changed, found.assets, found.model, found.path, found.report)
     split = "test"
     records = found.task.read(found.config, split)
     if records is None:

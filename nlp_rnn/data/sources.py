@@ -204,6 +204,8 @@ def _generate(
     else:
         rows = rows_of(path, kind, shown, next(iter(columns.values())), wanted.conll)
     for line, row in rows:
+        if not all(column in row for column in columns.values()):
+            row = _unnested(row)
         if count == 0 and not any(column in row for column in columns.values()):
             raise _no_column(shown, *next(iter(columns.items())), row)
         for name, column in columns.items():
@@ -215,6 +217,12 @@ def _generate(
         yield from wanted.lines_of(wanted.record(row, columns, line, f"{shown}, line {line}"))
     if count == 0:
         raise InputError(f"{shown} holds no rows.")
+
+
+def _unnested(row: dict[str, Any]) -> dict[str, Any]:
+    """With what stands in an inner object, such as {"translation": {"en": …, "de": …}}, beside it."""
+    inner = [value for value in row.values() if isinstance(value, dict)]
+    return {**{name: value for part in inner for name, value in part.items()}, **row}
 
 
 def _is_table(source: str, format: str) -> bool:
@@ -308,6 +316,7 @@ def _hub_places(source: str) -> dict[str, Any]:
 
 def _from_table(rows: Any, fields: Fields, shown: str) -> Records:
     """A table that `datasets` read itself: columns chosen and renamed, labels as names."""
+    rows = _with_inner(rows, [column for column in fields.columns.values() if column not in rows.column_names])
     for name, column in fields.columns.items():
         if column not in rows.column_names and name not in fields.optional:
             raise _no_column(shown, name, column, rows.column_names)
@@ -324,6 +333,14 @@ def _from_table(rows: Any, fields: Fields, shown: str) -> Records:
     features = fields.features()
     rows = rows.map(convert, with_indices=True, batched=True, remove_columns=rows.column_names, features=features)
     return _labelled(rows, fields, shown)
+
+
+def _with_inner(rows: Any, missing: Iterable[str]) -> Any:
+    """With columns that stand inside another, such as "en" in "translation", beside the others."""
+    flat = rows.flatten() if missing else rows
+    inner = {column: [name for name in flat.column_names if name.endswith(f".{column}")] for column in missing}
+    found = {names[0]: column for column, names in inner.items() if len(names) == 1}
+    return flat.rename_columns(found) if found else rows
 
 
 def _by_name(value: Any, feature: Any) -> Any:

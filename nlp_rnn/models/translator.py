@@ -33,7 +33,8 @@ class Translator(TokenLoss, keras.Model):
         head: such as `SoftmaxHead`.
         label_smoothing: part of the target's mass that is spread over all words (Szegedy et al. 2016,
             arXiv:1512.00567).
-        search: settings of the `Beam` that `infer` searches with.
+        search: settings of the `Beam` that `infer` searches with; and "replace_unknown", whether the unknown token may
+            be written, and where each token "looked" is told, to be replaced by what is there.
 
     Call arguments:
         features: `{"source": int32 [batch, places], "target": int32 [batch, time]}`, right-padded with 0; the target
@@ -130,10 +131,10 @@ class Translator(TokenLoss, keras.Model):
         return self.head.nats(self.head.states(found), targets, self.table), weights
 
     def infer(self, features: dict[str, Any]) -> dict[str, Any]:
-        """The best "tokens" `[batch, time]` that the search finds, their "score" `[batch]`; with "target" and "targets"
-        among the features also the "nats" of those, 0 at padding."""
+        """The best "tokens" `[batch, time]` that the search finds, their "score" `[batch]`, and where they "looked", as
+        `candidates` has it; with "target" and "targets" among the features also the "nats" of those, 0 at padding."""
         ranked = self.candidates(features, wanted=1)
-        found = {"tokens": ranked["tokens"][:, 0], "score": ranked["score"][:, 0]}
+        found: dict[str, Any] = {name: ranked[name][:, 0] for name in ("tokens", "score", "looked") if name in ranked}
         if "targets" in features:
             nats, _ = self.nats(features, features["targets"])
             found["nats"] = tf.where(features["targets"] != 0, nats, 0.0)
@@ -142,20 +143,24 @@ class Translator(TokenLoss, keras.Model):
     def candidates(self, features: dict[str, Any], wanted: int | None = None, **search: Any) -> dict[str, Any]:
         """All translations that the search ends with, the best first: "tokens" `[batch, width, time]`, "score"
         `[batch, width]`, -1e9 where there are fewer, "attention" `[batch, width, time, places]`, and the "source".
+        Where unknown ones are to be replaced, also the place that each "looked" at most: int32 `[batch, width, time]`.
 
         Args:
             features: as a call takes them; the target is not looked at.
             wanted: the so many best are what matters, by default all: the fewer, the sooner the search may stop.
-            **search: settings of `Beam`, instead of the model's.
+            **search: settings as `search` has them, instead of those.
         """
         memory = self.encode(features["source"])
         lengths = tf.reduce_sum(tf.cast(memory["mask"], tf.int32), 1)
-        beam = Beam(**{**self.search, **search})
-        tokens, score, attention = self.translate(memory, beam, lengths + lengths // 2 + 10, wanted)
-        return {"source": features["source"], "tokens": tokens, "score": score, "attention": attention}
+        settings = {**self.search, **search}
+        replaces = settings.pop("replace_unknown", False)
+        limits = lengths + lengths // 2 + 10
+        tokens, score, attention = self.translate(memory, Beam(**settings), limits, wanted, replaces)
+        found = {"source": features["source"], "tokens": tokens, "score": score, "attention": attention}
+        return {**found, "looked": tf.argmax(attention, -1, tf.int32)} if replaces else found
 
     def translate(
-        self, memory: dict[str, Any], beam: Beam, limits: Any, wanted: int | None = None
+        self, memory: dict[str, Any], beam: Beam, limits: Any, wanted: int | None = None, unknown: bool = False
     ) -> tuple[Any, Any, Any]:
         """Searches for the best translations; see `Beam.search`.
 
@@ -164,8 +169,9 @@ class Translator(TokenLoss, keras.Model):
             beam: how.
             limits: int32 `[batch]`: tokens at most.
             wanted: how many of the best matter.
+            unknown: whether the unknown token may be written.
         """
-        places, banned = tf.shape(memory["memory"])[1], (PAD, UNKNOWN, BEGIN)
+        places, banned = tf.shape(memory["memory"])[1], (PAD, BEGIN) if unknown else (PAD, BEGIN, UNKNOWN)
         state = self.initial_state(memory)
         return beam.search(partial(self.step, memory=memory), state, places, limits, BEGIN, END, banned, wanted)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,14 @@ class Assets:
         if self.facts:
             facts = json.dumps(dict(self.facts), ensure_ascii=False)
             (folder / "facts.json").write_text(facts + "\n", encoding="utf-8")
+
+    @staticmethod
+    def fingerprint(folder: Path) -> str:
+        """A digest of what `save` wrote."""
+        digest = hashlib.blake2b(digest_size=8)
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+        return digest.hexdigest()
 
     @classmethod
     def load(cls, folder: Path) -> Assets:
@@ -97,6 +106,8 @@ class Task:
         lower_is_better: whether less of the first metric is better.
         example: an input, for messages.
         commands: extra verbs: name → function (run, arguments, how the verb was called) → exit code.
+        search: (config, assets) → the attribute `search` of the model, for tasks whose configuration has a section of
+            that name, which may be changed after training.
         predict: instead of the verb of all tasks, where the task has options of its own for it: (arguments, how it was
             called, path → `Run`) → exit code.
     """
@@ -117,4 +128,5 @@ class Task:
     lower_is_better: bool = False
     example: str = "A joyless slog."
     commands: Mapping[str, Callable[..., int]] = field(default_factory=dict)
+    search: Callable[..., dict[str, Any]] | None = None
     predict: Callable[..., int] | None = None

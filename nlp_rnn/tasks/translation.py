@@ -91,6 +91,9 @@ class SearchConfig:
     """Tokens of a translation at least."""
     no_repeat: int = 0
     """No sequence of so many tokens occurs twice; 0 for no such rule."""
+    replace_unknown: tyro.conf.FlagConversionOff[bool] = True
+    """Of word vocabularies: write, instead of a word that the vocabulary lacks, the source word that was looked at most
+    (Jean et al. 2015, arXiv:1412.2007); else such a word is never written."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,12 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
     return Batches(features, targets, train.batch_size, None, seed, train.buckets, cut + cut_targets)
 
 
+def search(config: Config, assets: Assets) -> dict[str, Any]:
+    """Settings of the search; unknown words are replaced only where there are words, and attention to find them by."""
+    can = config.tokenizer.kind == "word" and config.decoder.attention != "none"
+    return {**asdict(config.search), "replace_unknown": config.search.replace_unknown and can}
+
+
 def build(config: Config, assets: Assets) -> Any:
     """Encoder, bridge, decoder with attention, and softmax."""
     from nlp_rnn.layers import Attention, AttentionDecoder, Bridge, RecurrentStack, SoftmaxHead, TokenEmbedding
@@ -226,7 +235,7 @@ def build(config: Config, assets: Assets) -> Any:
         ),
         SoftmaxHead(size, 0 if config.head.tied == "none" else embedding.size, dtype=dtype, name="head"),
         label_smoothing=config.train.label_smoothing,
-        search=asdict(config.search),
+        search=search(config, assets),
         dtype=dtype,
         name="translator",
     )
@@ -241,10 +250,12 @@ def loss(config: Config) -> Any:
 
 def decode(outputs: dict[str, Any], records: Records, assets: Assets) -> list[Translation]:
     """The best tokens of each search → texts."""
-    rows = [[int(token) for token in tokens if token] for tokens in outputs["tokens"]]
-    texts = assets.tokenizers["target"].decode(rows) if rows else []
-    found = zip(records.column("source"), texts, outputs["score"], strict=True)
-    return [Translation(source or "", text, float(score)) for source, text, score in found]
+    from nlp_rnn.decoding.unknown import said
+
+    sources = [source or "" for source in records.column("source")]
+    texts = said(assets.tokenizers, sources, outputs["tokens"], outputs.get("looked"))
+    found = zip(sources, texts, outputs["score"], strict=True)
+    return [Translation(source, text, float(score)) for source, text, score in found]
 
 
 def metrics(
@@ -265,26 +276,25 @@ def signatures(config: Config, model: Any, assets: Assets) -> dict[str, Any]:
     the tokens `[batch, places]`, `[batch, width, time]` and where each looked, `[batch, width, time, places]`."""
     import tensorflow as tf
 
-    from nlp_rnn.text.ragged import keep, truncate
+    from nlp_rnn.decoding.unknown import said_graph
+    from nlp_rnn.text.ragged import truncate
 
-    source, target = assets.tokenizers["source"], assets.tokenizers["target"]
+    source = assets.tokenizers["source"]
     pieces = {name: tf.constant(assets.tokenizers[name].pieces()) for name in ("source", "target")}
-
-    def said(tokens: Any) -> Any:
-        rows = tf.RaggedTensor.from_tensor(tokens)
-        return target.decode_graph(keep(rows, rows.values != 0))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="source")], autograph=False)
     def translate(text: Any) -> dict[str, Any]:
         tokens = truncate(source.encode_graph(text), config.data.max_tokens).to_tensor()
         found = model.infer({"source": tokens})
-        return {"source": tf.identity(text), "translation": said(found["tokens"]), "score": found["score"]}
+        translation = said_graph(assets.tokenizers, text, found["tokens"], found.get("looked"))
+        return {"source": tf.identity(text), "translation": translation, "score": found["score"]}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="source")], autograph=False)
     def n_best(text: Any) -> dict[str, Any]:
         found = model.candidates({"source": truncate(source.encode_graph(text), config.data.max_tokens).to_tensor()})
         shape = tf.shape(found["tokens"])
-        texts = said(tf.reshape(found["tokens"], [-1, shape[2]]))
+        every = {name: tf.reshape(found[name], [-1, shape[2]]) for name in ("tokens", "looked") if name in found}
+        texts = said_graph(assets.tokenizers, tf.repeat(text, shape[1]), every["tokens"], every.get("looked"))
         return {
             "source": tf.identity(text),
             "translations": tf.reshape(texts, shape[:2]),
@@ -357,5 +367,6 @@ TASK = Task(
     show=show,
     example="Two dogs play in the snow.",
     commands={"score": score_command},
+    search=search,
     predict=predict_command,
 )

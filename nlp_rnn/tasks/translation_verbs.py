@@ -88,7 +88,7 @@ def candidates(run: Run, texts: Sequence[str] | Records, count: int = 1, **searc
         run: a trained one.
         texts: to translate.
         count: how many for each; there are fewer where the search finds fewer.
-        **search: settings of `nlp_rnn.decoding.beam.Beam`, instead of the run's.
+        **search: settings of the search, as those of the run's configuration, instead of them.
 
     Raises:
         InputError: a setting makes no sense.
@@ -99,8 +99,9 @@ def candidates(run: Run, texts: Sequence[str] | Records, count: int = 1, **searc
         print(best[0])          # where it looked
     """
     from nlp_rnn.data.records import Records
+    from nlp_rnn.decoding.unknown import said
 
-    settings = {**dataclasses.asdict(run.config.search), **search}
+    settings = {**run.model.search, **search}
     if count < 1:
         raise InputError(f"{count} translations of each text were asked for; it must be at least 1.")
     if count > settings["width"]:
@@ -109,7 +110,9 @@ def candidates(run: Run, texts: Sequence[str] | Records, count: int = 1, **searc
     made = _with(run, lambda features: run.model.candidates(features, **settings)).infer(records)
     pieces = {name: run.assets.tokenizers[name].pieces() for name in ("source", "target")}
     found = []
-    for i, text in enumerate(records.column("source")):
+    for i, text in enumerate(text or "" for text in records.column("source")):
+        looked = made["looked"][i] if "looked" in made else None
+        texts_said = said(run.assets.tokenizers, [text] * settings["width"], made["tokens"][i], looked)
         read = made["source"][i][made["source"][i] != 0]
         ranked = []
         for rank in range(count):
@@ -117,11 +120,10 @@ def candidates(run: Run, texts: Sequence[str] | Records, count: int = 1, **searc
             score = float(made["score"][i][rank])
             if rank and score <= -1e8:  # the search found no more
                 break
-            (said,) = run.assets.tokenizers["target"].decode([[int(token) for token in written]])
             seen = made["attention"][i][rank][: len(written), : len(read)]
             names = _readable(pieces["source"], read), _readable(pieces["target"], written)
             weights = seen.astype(float).round(4).tolist()
-            ranked.append(Candidate(text or "", said, score, rank + 1, names[0], names[1], weights))
+            ranked.append(Candidate(text, texts_said[rank], score, rank + 1, names[0], names[1], weights))
         found.append(ranked)
     return found
 

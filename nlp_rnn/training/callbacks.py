@@ -62,17 +62,21 @@ class Validation(keras.callbacks.Callback):
         folder: where the best weights are kept.
         patience: epochs without a better result before training stops; 0 for never.
         lower_is_better: whether less of the first metric is better.
+        epochs: how many of the best are kept, for the mean of their weights.
     """
 
     def __init__(
-        self, measure: Callable[[], dict[str, Any]], folder: Path, patience: int, lower_is_better: bool = False
+        self,
+        measure: Callable[[], dict[str, Any]],
+        folder: Path,
+        patience: int,
+        lower_is_better: bool = False,
+        epochs: int = 1,
     ) -> None:
         super().__init__()
         self.measure, self.folder, self.patience, self.sign = measure, folder, patience, -1 if lower_is_better else 1
-        self.best: float | None = None
-        self.best_epoch = 0
-        self.best_file: str | None = None
-        self.best_checksum = ""
+        self.epochs = epochs
+        self.kept: list[dict[str, Any]] = []  # the best first: "value", "epoch", "file", "checksum"
         self.waited = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -84,38 +88,49 @@ class Validation(keras.callbacks.Callback):
         if logs is not None:
             logs.update({f"val_{k}": v for k, v in metrics.items() if isinstance(v, (int, float))})
         value = self.sign * next(iter(metrics.values()))
-        if self.best is None or value > self.best:
-            self.best, self.best_epoch, self.waited = value, epoch, 0
+        before = [found["value"] for found in self.kept]
+        place = sum(value <= other for other in before)
+        if place < self.epochs:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.best_file = f"best-{epoch:05d}.npz"
-            arrays = variable_arrays("model", self.model.variables)
-            self.best_checksum = checkpoints.save_arrays(self.folder / self.best_file, arrays)
-        else:
-            self.waited += 1
-            if self.exhausted:
-                self.model.stop_training = True
+            name = f"best-{epoch:05d}.npz"
+            checksum = checkpoints.save_arrays(self.folder / name, variable_arrays("model", self.model.variables))
+            self.kept.insert(place, {"value": value, "epoch": epoch, "file": name, "checksum": checksum})
+            del self.kept[self.epochs :]
+        self.waited = 0 if place == 0 else self.waited + 1
+        if self.exhausted:
+            self.model.stop_training = True
 
     @property
     def exhausted(self) -> bool:
         """Whether patience has run out."""
         return bool(self.patience) and self.waited >= self.patience
 
+    @property
+    def best_epoch(self) -> int:
+        """That of the best result."""
+        return self.kept[0]["epoch"] if self.kept else 0
+
     def state(self) -> dict[str, Any]:
-        names = ("best", "best_epoch", "best_file", "best_checksum", "waited")
-        return {name: getattr(self, name) for name in names}
+        return {"kept": self.kept, "waited": self.waited}
 
     def restore(self, state: dict[str, Any]) -> None:
-        for name in self.state():
-            setattr(self, name, state[name])
+        self.kept, self.waited = state["kept"], state["waited"]
 
     def load_best(self) -> None:
-        """Puts the best weights into the model."""
-        if self.best_file is None:
-            return
-        arrays = checkpoints.load_arrays(self.folder / self.best_file, self.best_checksum)
-        if arrays is None:
-            raise OSError(f"{self.folder / self.best_file} is missing or damaged; the best weights are lost.")
-        assign_arrays("model", self.model.variables, arrays)
+        """Puts the best weights into the model, or the mean of those of the best epochs."""
+        means: dict[str, np.ndarray] = {}
+        for count, found in enumerate(self.kept, 1):
+            arrays = checkpoints.load_arrays(self.folder / found["file"], found["checksum"])
+            if arrays is None:
+                raise OSError(f"{self.folder / found['file']} is missing or damaged; the best weights are lost.")
+            if count == 1:
+                means = arrays
+                continue
+            for name, value in arrays.items():
+                if value.dtype.kind == "f":
+                    means[name] = means[name] + (value - means[name].astype("float64")) / count
+        if means:
+            assign_arrays("model", self.model.variables, means)
 
 
 class History(keras.callbacks.Callback):
@@ -170,7 +185,7 @@ class Checkpointer(keras.callbacks.Callback):
         folder: where checkpoints go.
         position: moved on here; the data read it.
         validation, history: whose state is part of the checkpoint.
-        fingerprint: of the training data, compared on resume.
+        fingerprints: of the training data and the like, compared on resume.
         steps_per_epoch: batches in an epoch.
         train: the settings of training.
 
@@ -183,13 +198,13 @@ class Checkpointer(keras.callbacks.Callback):
         position: Position,
         validation: Validation,
         history: History,
-        fingerprint: str,
+        fingerprints: dict[str, str],
         steps_per_epoch: int,
         train: TrainConfig,
     ) -> None:
         super().__init__()
         self.folder, self.position, self.validation, self.history = folder, position, validation, history
-        self.fingerprint, self.steps_per_epoch, self.train = fingerprint, steps_per_epoch, train
+        self.fingerprints, self.steps_per_epoch, self.train = fingerprints, steps_per_epoch, train
         self.metric_arrays: dict[str, np.ndarray] | None = None
         self.last_saved = time.monotonic()
         self.interrupted = False
@@ -265,9 +280,9 @@ class Checkpointer(keras.callbacks.Callback):
         state = {
             "epoch": self.position.epoch,
             "batch": self.position.batch,
-            "fingerprint": self.fingerprint,
+            "fingerprints": self.fingerprints,
             "validation": self.validation.state(),
-            "best_file": self.validation.best_file,
+            "best_files": [found["file"] for found in self.validation.kept],
         }
         checkpoints.save_checkpoint(self.folder, step, arrays, state)
         self.last_saved = time.monotonic()

@@ -94,8 +94,8 @@ def _remove_old(folder: Path) -> None:
     used = set()
     for path in checkpoints[-KEPT:]:
         try:
-            used.add(json.loads((path / "state.json").read_text(encoding="utf-8")).get("best_file"))
-        except (OSError, ValueError):
+            used.update(json.loads((path / "state.json").read_text(encoding="utf-8"))["best_files"])
+        except (OSError, ValueError, KeyError):
             return
     for path in folder.glob("best-*.npz"):
         if path.name not in used:

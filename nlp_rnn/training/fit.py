@@ -43,7 +43,7 @@ def fit(
     batches: Batches,
     measure: Callable[[], dict[str, Any]],
     out: Path,
-    fingerprint: str,
+    fingerprints: dict[str, str],
     resume: bool = False,
     lower_is_better: bool = False,
 ) -> Fitted:
@@ -55,12 +55,12 @@ def fit(
         batches: of the training data.
         measure: () → metrics on validation data; the first decides which weights are best.
         out: the run directory, for `checkpoints/`, `metrics.jsonl` and `logs/`.
-        fingerprint: of the training data.
+        fingerprints: of the training data and whatever else must be the same on resuming, by what it is.
         resume: whether to continue from the newest checkpoint.
         lower_is_better: whether less of the deciding metric is better.
 
     Raises:
-        InputError: there is nothing to resume, or the data have changed.
+        InputError: there is nothing to resume, or the data, the vocabulary or the settings have changed.
         Interrupted: by Ctrl-C, after a checkpoint.
         Diverged: the loss is not a number any more; the last good checkpoint is kept.
     """
@@ -70,10 +70,10 @@ def fit(
         model.optimizer.build(model.trainable_variables)
         _build_metrics(model, batches)
     position, folder = Position(), out / "checkpoints"
-    validation = Validation(measure, folder, train.patience, lower_is_better)
+    validation = Validation(measure, folder, train.patience, lower_is_better, train.average_epochs)
     history = History(out, batches.tokens_per_epoch)
     progress = ProgressDisplay(position, train.epochs, steps, batches.tokens_per_epoch / steps)
-    checkpointer = Checkpointer(folder, position, validation, history, fingerprint, steps, train)
+    checkpointer = Checkpointer(folder, position, validation, history, fingerprints, steps, train)
     if resume:
         _restore(model, folder, checkpointer)
     else:
@@ -128,8 +128,18 @@ def _restore(model: keras.Model, folder: Path, checkpointer: Checkpointer) -> No
     arrays, state, damaged = found
     for path in damaged:
         console.print(f"[yellow]{path} is damaged; the checkpoint before it is used.[/]")
-    if state["fingerprint"] != checkpointer.fingerprint:
-        raise InputError("The training data are not those that this run began with; train anew in another --out.")
+    for what, begun_with in state["fingerprints"].items():
+        if begun_with != checkpointer.fingerprints[what]:
+            raise InputError(
+                f"The {what} of {folder.parent} changed since this run began: "
+                f"put back what it was, or train anew in another --out."
+            )
     checkpointer.set_model(model)
-    checkpointer.restore(arrays, state)
+    try:
+        checkpointer.restore(arrays, state)
+    except ValueError:
+        raise InputError(
+            f"The settings in {folder.parent / 'config.yaml'} make another model than the one that this run began "
+            f"with: put back what they were, or train anew in another --out."
+        ) from None
     console.print(f"Resuming in epoch {state['epoch'] + 1} at batch {state['batch'] + 1}.")

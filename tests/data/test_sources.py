@@ -13,7 +13,7 @@ from nlp_rnn.config import override
 from nlp_rnn.data import sources
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
-from nlp_rnn.tasks import sentiment
+from nlp_rnn.tasks import sentiment, translation
 
 ROWS = [
     ("Fine, really", "1"),
@@ -70,6 +70,21 @@ def test_quoted_field_over_several_lines(tmp_path):
     records = read(path)
     assert pairs(records) == [("one\ntwo", "1"), ("three", "0")]
     assert [record["line"] for record in records] == [2, 4]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_languages_inside_a_translation_column(tmp_path, suffix):
+    import datasets
+
+    rows = [{"id": str(i), "translation": {"en": f"cat {i}", "de": f"Katze {i}"}} for i in range(10)]
+    path = tmp_path / f"pairs.{suffix}"
+    features = {"id": datasets.Value("string"), "translation": datasets.Translation(languages=("en", "de"))}
+    table = datasets.Dataset.from_list(rows, features=datasets.Features(features))
+    table.to_parquet(path) if suffix == "parquet" else table.to_json(path, force_ascii=False)
+    config = override(translation.Config(), {"data": {"train": [str(path)], "source": "en", "target": "de"}})
+    assert translation.read(override(config, {"data": {"test": [str(path)]}}), "test")[3]["target"] == "Katze 3"
+    with pytest.raises(InputError, match='has no column "fr"'):
+        translation.read(override(config, {"data": {"target": "fr"}}), "train")
 
 
 def test_parquet_with_class_labels(tmp_path):

@@ -30,6 +30,7 @@ SETTINGS = {
     "--train.average": 0.9,
     "--train.epochs": 4,
     "--train.patience": 2,
+    "--train.average_epochs": 2,
     "--train.batch_size": 64,
     "--train.checkpoint_seconds": 0,
 }
@@ -163,8 +164,34 @@ def test_changed_data_are_noticed(tmp_path):
     out = tmp_path / "run"
     interrupt([*begin(out), "--data", str(data)], out, signal.SIGKILL, after=2)
     data.write_text("text,label\n" + "\n".join(rows[::-1]) + "\n")
-    with pytest.raises(InputError, match="not those that this run began with"):
+    with pytest.raises(InputError, match=r"The training data of .* changed since this run began: put back"):
         resume(out)
+
+
+def test_a_changed_vocabulary_and_changed_settings_are_noticed(tmp_path):
+    """Of parallel text, in a checkpoint that has the weights of several epochs."""
+    for name, line in (("a", "one dog"), ("b", "ein Hund")):
+        (tmp_path / name).write_text("\n".join(f"{line} {i}" for i in range(120)) + "\n")
+    out, pair = tmp_path / "run", [str(tmp_path / name) for name in "ab"]
+    own = ["--tokenizer.kind", "word", "--decoder.units", "8", "--decoder.attention_units", "8", "--search.width", "1"]
+    settings = [part for pair in SETTINGS.items() for part in map(str, pair)]
+    command_ = [*command("--data", *pair, "--out", out, *own, *settings, task="translation"), "--train.batch_size", "8"]
+    process = interrupt(command_, out, signal.SIGKILL, after=16)
+    assert process.returncode == -signal.SIGKILL
+    vocabulary, config = out / "assets" / "target" / "vocabulary.json", out / "config.yaml"
+    before = vocabulary.read_text()
+    vocabulary.write_text(json.dumps([*json.loads(before), "Katze"]))
+    done = subprocess.run(command("--resume", out, task="translation"), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert f"The vocabulary of {out} changed since this run began: put back" in " ".join(done.stderr.split())
+    vocabulary.write_text(before)
+    settings_before = config.read_text()
+    config.write_text(settings_before.replace("attention_units: 8", "attention_units: 9"))
+    done = subprocess.run(command("--resume", out, task="translation"), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert "make another model than the one that this run began with" in " ".join(done.stderr.split())
+    config.write_text(settings_before)
+    finish(command("--resume", out, task="translation"))
 
 
 def test_a_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):

@@ -66,6 +66,18 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path):
     assert run.report["metrics"]["validation"]["accuracy"] == pytest.approx(accuracies[best])
 
 
+def test_the_weights_of_the_best_epochs_are_averaged(tmp_path):
+    run = train(tmp_path / "run", train={"epochs": 5, "patience": 0, "learning_rate": 0.02, "average_epochs": 3})
+    accuracies = np.array([row["val_accuracy"] for row in run.history])
+    best = np.argsort(-accuracies, kind="stable")[:3]
+    assert run.report["best_epoch"] == best[0] + 1
+    paths = [run.path / "checkpoints" / f"best-{epoch:05d}.npz" for epoch in best]
+    for i, variable in enumerate(run.model.trainable_variables):
+        name = f"model/{[v is variable for v in run.model.variables].index(True):05d}"
+        values = [np.load(path)[name] for path in paths]
+        np.testing.assert_allclose(variable.numpy(), np.mean(values, 0), rtol=1e-5, atol=1e-6, err_msg=str(i))
+
+
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_trains_saves_and_exports(tmp_path, precision):
     run = train(tmp_path / "run", train={"epochs": 2, "precision": precision, "learning_rate": 0.01})
