@@ -33,8 +33,9 @@ def token_rows(
         nonlocal cut
         for chunk in in_chunks((text or "" for text in texts), _CHUNK):
             ids = tokenizer.encode(chunk)
-            cut += int((ids.row_lengths().numpy() > max_tokens).sum())
-            short = truncate(ids, max_tokens, keep)
+            longer = int((ids.row_lengths().numpy() > max_tokens).sum())
+            short = truncate(ids, max_tokens, keep) if longer else ids
+            cut += longer
             yield short.values.numpy(), short.row_lengths().numpy()
 
     return Rows(parts()), cut

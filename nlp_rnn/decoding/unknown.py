@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nlp_rnn.text.ragged import keep
 from nlp_rnn.text.tokenizer import UNKNOWN, Tokenizer, as_tensor
 
 
@@ -16,6 +15,8 @@ def said(
     tokenizers: Mapping[str, Tokenizer], sources: Sequence[str], tokens: Sequence[np.ndarray], looked: Any = None
 ) -> list[str]:
     """The texts of rows of tokens, which may be padded with 0 to different lengths; see `said_graph`."""
+    if looked is None:
+        return tokenizers["target"].decode(tokens)
     if not len(sources):
         return []
 
@@ -25,7 +26,7 @@ def said(
             row[: len(values)] = values
         return tf.constant(table)
 
-    found = said_graph(tokenizers, as_tensor(sources), padded(tokens), None if looked is None else padded(looked))
+    found = said_graph(tokenizers, as_tensor(sources), padded(tokens), padded(looked))
     return [text.decode("utf-8", "replace") for text in found.numpy()]
 
 
@@ -41,10 +42,8 @@ def said_graph(tokenizers: Mapping[str, Tokenizer], sources: tf.Tensor, tokens: 
     Returns:
         Strings `[batch]`.
     """
-    rows = tf.RaggedTensor.from_tensor(tokens)
-    rows = keep(rows, rows.values != 0)
     if looked is None:
-        return tokenizers["target"].decode_graph(rows)
+        return tokenizers["target"].decode_graph(tf.RaggedTensor.from_tensor(tokens))
     words = tokenizers["source"].words(sources).words.to_tensor(shape=[None, None])
     words = tf.pad(words, [[0, 0], [0, 1]])  # a text without words has been read as one unknown
     there = tf.gather(words, tf.minimum(looked, tf.shape(words)[1] - 1), batch_dims=1)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
+import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.text.normalization import REPLACEMENT, Normalizer
@@ -47,7 +48,7 @@ class Tokenizer(tf.Module):
         self._encode_traced = tf.function(self._encode_all, input_signature=strings, autograph=False)
         self._offsets_traced = tf.function(self._encode_with_offsets_all, input_signature=strings, autograph=False)
         self._decode_traced = tf.function(
-            self._decode, input_signature=[tf.RaggedTensorSpec([None, None], tf.int32)], autograph=False
+            self._decode_all, input_signature=[tf.RaggedTensorSpec([None, None], tf.int32)], autograph=False
         )
 
     @property
@@ -72,13 +73,13 @@ class Tokenizer(tf.Module):
         if isinstance(ids, tf.Tensor):
             ids = tf.RaggedTensor.from_tensor(tf.cast(ids, tf.int32))
         elif not isinstance(ids, tf.RaggedTensor):
-            ids = tf.ragged.constant([[int(i) for i in row] for row in ids], tf.int32, ragged_rank=1)
+            rows = [np.asarray(row, np.int32) for row in ids]
+            flat = np.concatenate([np.zeros(0, np.int32), *rows])
+            ids = tf.RaggedTensor.from_row_lengths(flat, [len(row) for row in rows])
         return [text.decode("utf-8", "replace") for text in self.decode_graph(ids).numpy()]
 
     def decode_graph(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """Int32 ids `[batch, (tokens)]` → strings `[batch]`, for use in a graph."""
-        values = ids.values
-        ids = keep(ids, (values != PAD) & (values != BEGIN) & (values != END))
         return self._decode_traced(ids)
 
     def pieces(self) -> list[bytes]:
@@ -126,6 +127,10 @@ class Tokenizer(tf.Module):
     def _encode_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         """Normalised strings → ids, and the code points of those strings where each starts and ends."""
         raise NotImplementedError
+
+    def _decode_all(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        values = ids.values
+        return self._decode(keep(ids, (values != PAD) & (values != BEGIN) & (values != END)))
 
     def _decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
         raise NotImplementedError
