@@ -240,12 +240,15 @@ def peak() -> int:
 
 
 class Side:
-    """A side's process, asked for one step at a time."""
+    """A side's process, a script with arguments, asked for one step at a time."""
 
-    def __init__(self, side: str, shape: Shape) -> None:
-        arguments = [sys.executable, __file__, "--work", side, "--shape", json.dumps(asdict(shape))]
+    def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         self.times: list[float] = []
 
@@ -265,8 +268,9 @@ class Side:
 
 def measure(shape: Shape, sides: list[str], rounds: int) -> dict[str, Any]:
     """Medians in ms, memory in MiB and fractions of the ceiling, by side."""
-    ceiling_side = Side("ceiling", shape)
-    running = {name: Side(name, shape) for name in sides}
+    names = ["ceiling", *sides]
+    all_sides = {name: Side(__file__, "--work", name, "--shape", json.dumps(asdict(shape))) for name in names}
+    ceiling_side, running = all_sides["ceiling"], {name: all_sides[name] for name in sides}
     for one in [ceiling_side, *running.values()]:  # start-up and compilation are over before anything is timed
         one.step()
         one.times.clear()

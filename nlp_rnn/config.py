@@ -36,10 +36,6 @@ class DataConfig:
     """Part of the training data held out for validation where there is no validation data."""
     test_fraction: float = 0.0
     """Part of the training data held out for testing where there is no test data."""
-    max_tokens: int = 512
-    """Longer texts are cut to this many tokens (and counted)."""
-    keep: Literal["start", "end", "both"] = "start"
-    """Which part of a text that is too long is kept; "both" keeps the first and the last half."""
 
 
 @dataclass(frozen=True)

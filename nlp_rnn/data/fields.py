@@ -77,11 +77,13 @@ class Fields:
             return
         lines = (record[self.running] or "").removesuffix("\n").split("\n")
         for line in lines:
-            while len(line) > _LONGEST_LINE:
-                end = line.rfind(" ", _LONGEST_LINE // 2, _LONGEST_LINE) + 1 or _LONGEST_LINE
-                yield {**record, self.running: line[:end], "continues": True}
-                line = line[end:]
-            yield {**record, self.running: line, "continues": False}
+            start = 0
+            while len(line) - start > _LONGEST_LINE:
+                limit = start + _LONGEST_LINE
+                end = line.rfind(" ", start + _LONGEST_LINE // 2, limit) + 1 or limit
+                yield {**record, self.running: line[start:end], "continues": True}
+                start = end
+            yield {**record, self.running: line[start:], "continues": False}
 
 
 def _as_text(value: Any, where: str) -> str | None:

@@ -1,10 +1,33 @@
-"""Copies of models for other uses than training."""
+"""Inference with models of mixed precision: weights cast once, copies in float32."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
+import tensorflow as tf
+
+
+def weights_cast_once(*layers: keras.layers.Layer) -> keras.StatelessScope:
+    """A scope in which layers of mixed precision, each of one policy throughout, find their matrices cast already: for
+    loops, which would cast them anew in each step. Nothing that is assigned in it lasts.
+
+    Example:
+
+    >>> layer = keras.layers.Dense(2, dtype="mixed_bfloat16")
+    >>> layer.build((None, 3))
+    >>> with weights_cast_once(layer):
+    ...     layer.kernel.value.dtype
+    tf.bfloat16
+    """
+    scope = keras.StatelessScope()
+    for layer in layers:
+        if layer.compute_dtype != layer.variable_dtype:
+            for variable in layer.trainable_variables + layer.non_trainable_variables:
+                if variable.dtype == layer.variable_dtype and len(variable.shape) > 1:
+                    scope.add_update((variable, tf.cast(variable.value, layer.compute_dtype)))
+    return scope
+
 
 _MIXED = ("mixed_float16", "mixed_bfloat16")
 

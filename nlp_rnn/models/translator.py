@@ -11,6 +11,7 @@ from keras import ops
 
 from nlp_rnn.decoding.beam import Beam
 from nlp_rnn.layers.decoder import AttentionDecoder, Bridge
+from nlp_rnn.layers.precision import weights_cast_once
 from nlp_rnn.models.parts import TokenLoss, mean_of_tokens
 from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN
 
@@ -173,7 +174,8 @@ class Translator(TokenLoss, keras.Model):
         """
         places, banned = tf.shape(memory["memory"])[1], (PAD, BEGIN) if unknown else (PAD, BEGIN, UNKNOWN)
         state = self.initial_state(memory)
-        return beam.search(partial(self.step, memory=memory), state, places, limits, BEGIN, END, banned, wanted)
+        with weights_cast_once(self.embedding, self.decoder, self.head):
+            return beam.search(partial(self.step, memory=memory), state, places, limits, BEGIN, END, banned, wanted)
 
     def _read(self, target: Any, state: Any, memory: dict[str, Any], training: bool) -> tuple[Any, Any, Any]:
         vectors = self.embedding(target, training=training)

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -34,6 +34,10 @@ class SentimentData(DataConfig):
     """Column of the label."""
     labels: Annotated[dict[str, str], tyro.conf.arg(metavar="VALUE NAME")] = field(default_factory=dict)
     """Names for the values of the label column, in the order of the classes: 0 negative 1 positive."""
+    max_tokens: int = 512
+    """Longer texts are cut to this many tokens (and counted)."""
+    keep: Literal["start", "end", "both"] = "start"
+    """Which part of a text that is too long is kept; "both" keeps the first and the last half."""
 
 
 @dataclass(frozen=True)
