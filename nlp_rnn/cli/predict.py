@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import tyro
 
 from nlp_rnn.cli.options import first_path, parse
 from nlp_rnn.errors import InputError
+
+TABLES = (".jsonl", ".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class PredictOptions:
     """A file of texts: txt (a text a line), csv, tsv, jsonl, parquet; also .gz."""
     column: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Column of the text in --input; by default the one that the run was trained with."""
+    keep: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")] = ()
+    """Other columns of --input to write beside each prediction, such as an id."""
     format: Literal["auto", "csv", "tsv", "jsonl", "txt", "parquet", "conll"] = "auto"
     """Format of --input or of standard input; "auto" goes by the suffix, and takes lines from standard input."""
     output: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
@@ -83,12 +88,14 @@ def read_options(arguments: list[str], prog: str, description: str, kind: type[T
     if not {"-h", "--help"} & set(arguments):
         first_path(arguments, prog)
     options = parse(kind, arguments, prog, description)
-    if options.output and not lines and Path(options.output).suffix not in (".jsonl", ".csv", ".tsv"):
+    if options.output and not lines and Path(options.output).suffix not in TABLES:
         raise InputError(f"The name of --output {options.output} must end in .jsonl, .csv or .tsv.")
     if options.texts and options.input:
         raise InputError("Give either texts or --input, not both.")
     if options.column and not options.input:
         raise InputError("--column names a column of --input; give both.")
+    if options.keep and not (options.input and (options.json or Path(options.output or "").suffix in TABLES)):
+        raise InputError("--keep copies columns of --input: give --input, and --json or a table as --output.")
     return options
 
 
@@ -97,10 +104,12 @@ def apply(found: Any, options: PredictOptions) -> int:
     if not options.texts and not options.input and sys.stdin.isatty():
         return _prompt(found, options)
     write = _writer(options)
-    count = 0
+    rows, kept, count = _kept(options), {}, 0
     with open(options.output, "w", encoding="utf-8", newline="") if options.output else nullcontext(sys.stdout) as sink:
         for prediction in _predictions(found, options):
-            write(sink, prediction, found)
+            if getattr(prediction, "rank", 1) == 1:  # a text may have several
+                kept = next(rows)
+            write(sink, prediction, found, kept)
             count += 1
     if options.output:
         print(f"{count:,} predictions written to {options.output}", file=sys.stderr)
@@ -121,6 +130,15 @@ def _predictions(found: Any, options: PredictOptions) -> Iterator[Any]:
         yield from _from_stdin(found)
 
 
+def _kept(options: PredictOptions) -> Iterator[dict[str, Any]]:
+    """The values to keep, for each text."""
+    if not options.keep:
+        return itertools.repeat({})
+    from nlp_rnn.data.sources import read_columns
+
+    return read_columns(str(options.input), options.format, options.keep)
+
+
 def _from_stdin(found: Any) -> Iterator[Any]:
     from nlp_rnn.text.tokenizer import in_chunks
 
@@ -139,7 +157,7 @@ def _prompt(found: Any, options: PredictOptions) -> int:
             return 0
         if not text.strip():
             return 0
-        write(sys.stdout, found(text), found)
+        write(sys.stdout, found(text), found, {})
 
 
 def _writer(options: PredictOptions) -> Any:
@@ -151,11 +169,11 @@ def _writer(options: PredictOptions) -> Any:
     return _write_shown
 
 
-def _write_json(sink: TextIO, prediction: Any, found: Any) -> None:
-    sink.write(json.dumps(dataclasses.asdict(prediction), ensure_ascii=False) + "\n")
+def _write_json(sink: TextIO, prediction: Any, found: Any, kept: dict[str, Any]) -> None:
+    sink.write(json.dumps({**kept, **dataclasses.asdict(prediction)}, ensure_ascii=False) + "\n")
 
 
-def _write_shown(sink: TextIO, prediction: Any, found: Any) -> None:
+def _write_shown(sink: TextIO, prediction: Any, found: Any, kept: dict[str, Any]) -> None:
     """One line; on a terminal in colour, where the prediction knows how."""
     if sink.isatty() and hasattr(prediction, "__rich__"):
         from rich.console import Console
@@ -172,8 +190,8 @@ class _TableWriter:
     delimiter: str
     header: list[str] = field(default_factory=list)
 
-    def __call__(self, sink: TextIO, prediction: Any, found: Any) -> None:
-        row: dict[str, Any] = {}
+    def __call__(self, sink: TextIO, prediction: Any, found: Any, kept: dict[str, Any]) -> None:
+        row = dict(kept)
         for name, value in dataclasses.asdict(prediction).items():
             if isinstance(value, dict):
                 row.update({f"{name}.{k}": v for k, v in value.items()})

@@ -30,6 +30,7 @@ class Fields:
         running: the field of a text whose rows follow each other: parts that are held out are then cut off its end,
             and `lines_of` makes rows of its lines.
         parallel: whether two files of lines are the first and the second field of each record.
+        option: which option names the column of a field, for messages.
     """
 
     columns: Mapping[str, str]
@@ -42,6 +43,7 @@ class Fields:
     conll: tuple[int, int] = (0, -1)
     running: str | None = None
     parallel: bool = False
+    option: str = "--data.{} (to predict, --column)"
 
     def features(self) -> Any:
         """The types of a record's fields, as `datasets` stores them."""

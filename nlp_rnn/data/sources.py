@@ -67,6 +67,17 @@ def read_split(task: str, data: DataConfig, split: str, fields: Fields, seed: in
     return _cut(train, fractions, fields, seed).get(split)
 
 
+def read_columns(source: str, format: str, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Columns of a file or of standard input, as texts, row by row.
+
+    Raises:
+        InputError: it cannot be read, or has no such column.
+    """
+    fields = Fields({f"column {name}": name for name in names}, option="--keep")
+    records = next(iter(_places("", source, format).values()))(fields)
+    return ({name: row[key] for key, name in fields.columns.items()} for chunk in records.chunks() for row in chunk)
+
+
 def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields: Fields) -> Records:
     sources = list(sources)
     if fields.parallel and len(sources) == 2 and not any(_is_table(source, format) for source in sources):
@@ -116,11 +127,14 @@ def _places(task: str, source: str, format: str) -> dict[str, Any]:
         return _folder_places(path, format, f"{source} is a folder without data")
     if path.exists():
         return {"train": partial(_read_file, path, format)}
+    near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+    near = near if "Did you mean" in near else ""
     if _looks_like_a_file(source):
-        near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
-        near = near if "Did you mean" in near else ""
         raise InputError(f"{source} does not exist.{near}")
-    return _hub_places(source)
+    try:
+        return _hub_places(source)
+    except InputError as error:
+        raise InputError(f"{error}{near}") from None
 
 
 def _folder_places(folder: Path, format: str, complaint: str) -> dict[str, Any]:
@@ -207,11 +221,11 @@ def _generate(
         if not all(column in row for column in columns.values()):
             row = _unnested(row)
         if count == 0 and not any(column in row for column in columns.values()):
-            raise _no_column(shown, *next(iter(columns.items())), row)
+            raise _no_column(shown, *next(iter(columns.items())), row, wanted)
         for name, column in columns.items():
             if column not in row and name not in wanted.optional:
                 if count == 0:
-                    raise _no_column(shown, name, column, row)
+                    raise _no_column(shown, name, column, row, wanted)
                 raise InputError(f'{shown}, line {line}: the field "{column}" is missing.')
         count += 1
         yield from wanted.lines_of(wanted.record(row, columns, line, f"{shown}, line {line}"))
@@ -258,10 +272,9 @@ def _pairs(paths: tuple[str, str], names: list[str]) -> Iterator[tuple[int, dict
         yield line, {**one[1], **other[1]}
 
 
-def _no_column(shown: str, name: str, column: str, there: Iterable[str]) -> InputError:
+def _no_column(shown: str, name: str, column: str, there: Iterable[str], fields: Fields) -> InputError:
     return InputError(
-        f'{shown} has no column "{column}"; it has: {", ".join(there)}. '
-        f"Name yours with --data.{name} (to predict, --column)."
+        f'{shown} has no column "{column}"; it has: {", ".join(there)}. Name yours with {fields.option.format(name)}.'
     )
 
 
@@ -319,7 +332,7 @@ def _from_table(rows: Any, fields: Fields, shown: str) -> Records:
     rows = _with_inner(rows, [column for column in fields.columns.values() if column not in rows.column_names])
     for name, column in fields.columns.items():
         if column not in rows.column_names and name not in fields.optional:
-            raise _no_column(shown, name, column, rows.column_names)
+            raise _no_column(shown, name, column, rows.column_names, fields)
     present = {name: column for name, column in fields.columns.items() if column in rows.column_names}
     kinds = dict(rows.features)
 

@@ -49,6 +49,15 @@ def test_missing_file(fails, tmp_path):
     assert 'review.csv does not exist. Did you mean "reviews.csv"?' in message
 
 
+def test_a_misspelt_suffix(fails, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reviews.csv").write_text(GOOD)
+    message = fails("train", "sentiment", "--data", "reviews.cvs")
+    assert '"reviews.cvs" is no file here' in message
+    assert 'Did you mean "reviews.csv"?' in message
+
+
 def test_empty_file_and_file_without_rows(training_fails):
     assert "data.csv is empty." in training_fails("")
     assert "data.csv holds no rows." in training_fails("text,label\n")

@@ -65,6 +65,29 @@ def test_predict_from_file_to_file(starter, command, texts, tmp_path, suffix):
     assert [float(row["probability"]) for row in rows] == pytest.approx(expected, abs=1e-6)
 
 
+def test_predict_keeps_columns(starter, command, texts, tmp_path):
+    table = tmp_path / "in.csv"
+    table.write_text('id,text,stars\n7,Loved it.,5\n008,"It broke, twice.",\n')
+    code, out, err = command("predict", starter.path, "--input", table, "--keep", "id", "stars", "--json")
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [(row["id"], row["text"], row["stars"] or "") for row in rows] == [
+        ("7", "Loved it.", "5"),
+        ("008", "It broke, twice.", ""),
+    ]
+    code, out, err = command(
+        "predict", starter.path, "--input", table, "--keep", "id", "--output", tmp_path / "out.tsv"
+    )
+    assert code == 0, err
+    assert [line.split("\t")[0] for line in (tmp_path / "out.tsv").read_text().splitlines()] == ["id", "7", "008"]
+    code, out, err = command("predict", starter.path, "--input", table, "--keep", "ident", "--json")
+    assert (code, out) == (2, "")
+    assert 'has no column "ident"; it has: id, text, stars.' in " ".join(err.split())
+    code, out, err = command("predict", starter.path, "--input", table, "--keep", "id")
+    assert code == 2
+    assert "--keep copies columns of --input: give" in " ".join(err.split())
+
+
 def test_predict_from_standard_input(starter, command, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Stdin(b"Loved it.\ninvalid \xff byte\n"))
     code, out, _ = command("predict", starter.path, "--json")
