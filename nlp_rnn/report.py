@@ -114,6 +114,23 @@ def result_table(results: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
+def flat(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Metrics without lists, those of each label beside the others.
+
+    Example:
+
+    >>> flat({"accuracy": 0.5, "recall": {"good": 1.0}, "confusion": [[1, 0], [1, 0]]})
+    {'accuracy': 0.5, 'recall.good': 1.0}
+    """
+    found: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{label}": figure for label, figure in value.items()}
+        elif not isinstance(value, list):
+            found[name] = value
+    return found
+
+
 def _scalars(metrics: dict[str, Any]) -> list[str]:
     return [key for key, value in metrics.items() if isinstance(value, (int, float))]
 

@@ -33,6 +33,7 @@ def run(task: str | None, arguments: list[str]) -> int:
     prog = program(task, "evaluate")
     path = first_path(arguments, prog) if not {"-h", "--help"} & set(arguments) else None
     from nlp_rnn.registry import get_task, task_names
+    from nlp_rnn.report import flat, result_table
     from nlp_rnn.run import Run, load, predict_and_measure, read_settings
 
     if path is None:
@@ -69,12 +70,9 @@ def run(task: str | None, arguments: list[str]) -> int:
     predictions, metrics = predict_and_measure(found, records)
     mistakes = found.task.errors(records, predictions, options.errors) if options.errors and found.task.errors else []
     if options.json:
-        flat = {k: v for k, v in metrics.items() if not isinstance(v, (dict, list))}
-        print(json.dumps({**flat, "errors": mistakes} if options.errors else flat, ensure_ascii=False))
+        print(json.dumps({**flat(metrics), **({"errors": mistakes} if options.errors else {})}, ensure_ascii=False))
         return 0
     from rich.console import Console
-
-    from nlp_rnn.report import result_table
 
     Console(highlight=False).print(result_table({"value": metrics}))
     if options.errors:

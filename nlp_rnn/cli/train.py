@@ -67,7 +67,7 @@ def run(task: str, arguments: list[str]) -> int:
 
 def _show(finished: Any, as_json: bool, task: str) -> None:
     from nlp_rnn.cli import program
-    from nlp_rnn.report import result_table
+    from nlp_rnn.report import flat, result_table
     from nlp_rnn.training.progress import console
 
     report = finished.report
@@ -81,8 +81,7 @@ def _show(finished: Any, as_json: bool, task: str) -> None:
     ]
     console.print(" · ".join(facts))
     if as_json:
-        flat = {k: v for k, v in finished.metrics.items() if not isinstance(v, (dict, list))}
-        print(json.dumps({**flat, "run": str(finished.path)}))
+        print(json.dumps({**flat(finished.metrics), "run": str(finished.path)}))
         return
     records = finished.held_out(5)
     if records is not None and sys.stdout is not None:

@@ -34,6 +34,7 @@ def test_evaluate_prints_one_flat_object(starter, command):
     assert list(found)[:3] == ["accuracy", "macro_f1", "ece"]
     assert found["accuracy"] == starter.metrics["accuracy"]
     assert not [value for value in found.values() if isinstance(value, (dict, list))]
+    assert found["recall.negative"] == starter.metrics["recall"]["negative"]
 
 
 def test_evaluate_shows_a_table_with_every_label(starter, command):
