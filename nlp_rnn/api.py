@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlp_rnn.config import TrainConfig, load_recipe, override, read_yaml
+from nlp_rnn.config import check_ranges, load_recipe, override, read_yaml
 from nlp_rnn.errors import InputError
 from nlp_rnn.registry import get_task
 from nlp_rnn.tasks.base import Assets, Task
@@ -52,7 +52,7 @@ def train(
 
 def train_with(task: str, settings: Any, out: str | Path | None, recipe: str) -> Run:
     """Trains with finished settings in a new run directory."""
-    _check(settings.train)
+    check_ranges(settings)
     from nlp_rnn.training.devices import is_chief
 
     given = Path(out) if out is not None else None
@@ -107,7 +107,7 @@ def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -
         batches = {name: task.batches(config, assets, records, config.train.seed) for name, records in splits.items()}
         console.print(data_table(splits, batches))
         with strategy.scope() if strategy else nullcontext():
-            model = task.build(config, assets)
+            model = _built(task, config, assets)
         run = Run(task, config, assets, model, out)
         if not resuming:
             run.save_settings(out)
@@ -151,10 +151,13 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> An
     return settings
 
 
-def _check(train: TrainConfig) -> None:
-    for name in ("epochs", "batch_size", "buckets", "average_epochs"):
-        if getattr(train, name) < 1:
-            raise InputError(f"train.{name} is {getattr(train, name)}; it must be at least 1.")
+def _built(task: Task, config: Any, assets: Assets) -> Any:
+    try:
+        return task.build(config, assets)
+    except InputError:
+        raise
+    except ValueError as error:  # of a layer, whose settings make no sense
+        raise InputError(f"No model can be built with these settings: {error}") from error
 
 
 # What a run that was ended before its first checkpoint leaves: it may be written over.

@@ -7,6 +7,7 @@ The sections below are shared by the tasks; each task composes them into a `Conf
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -270,6 +271,52 @@ def _checked(value: Any, hint: Any, dotted: str) -> Any:
     return value
 
 
+# What numbers must be: by a sentence, the test and the names of the settings.
+_RANGES: dict[str, tuple[Callable[[float], bool], set[str]]] = {
+    "at least 1": (
+        lambda value: value >= 1,
+        {"attention_units", "average_epochs", "batch_size", "buckets", "character_size", "character_units", "epochs"}
+        | {"heads", "layers", "max_characters", "max_tokens", "size", "units", "width", "window"},
+    ),
+    "at least 0 and below 1": (
+        lambda value: 0 <= value < 1,
+        {"average", "dropout", "label_smoothing", "momentum", "test_fraction", "validation_fraction", "weight_drop"}
+        | {"word_dropout"},
+    ),
+    "at least 0": (
+        lambda value: value >= 0,
+        {"activation_penalty", "change_penalty", "clip_norm", "coverage_penalty", "extra_words", "length_penalty"}
+        | {"max_ratio", "min_length", "no_repeat", "patience", "warmup", "weight_decay"},
+    ),
+    "above 0": (lambda value: value > 0, {"learning_rate"}),
+}
+
+
+def check_ranges(config: Any) -> None:
+    """Numbers of a configuration's sections must make sense; names that are not known here are not looked at.
+
+    Raises:
+        InputError: one does not.
+
+    Example:
+
+    >>> @dataclass(frozen=True)
+    ... class Config:
+    ...     stack: StackConfig = StackConfig(units=0)
+    >>> check_ranges(Config())
+    Traceback (most recent call last):
+    nlp_rnn.errors.InputError: stack.units is 0; it must be at least 1.
+    """
+    for section in dataclasses.fields(config):
+        values = getattr(config, section.name)
+        for name, value in vars(values).items() if dataclasses.is_dataclass(values) else ():
+            if not isinstance(value, (int, float)):
+                continue
+            for wanted, (is_right, names) in _RANGES.items():
+                if name in names and not is_right(value):
+                    raise InputError(f"{section.name}.{name} is {value}; it must be {wanted}.")
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A config as nested dicts of plain values, as written to `config.yaml`."""
     return _plain(dataclasses.asdict(config))
@@ -291,6 +338,7 @@ __all__ = [
     "StackConfig",
     "TokenizerConfig",
     "TrainConfig",
+    "check_ranges",
     "load_recipe",
     "override",
     "read_yaml",

@@ -395,6 +395,37 @@ def test_bad_input(files, command, tmp_path):
     )
     assert code == 2
     assert "One table for both languages needs one vocabulary" in " ".join(log.split())
+    code, _, log = command("train", "translation", "--data", files / "train.en", "--out", tmp_path / "run")
+    assert code == 2
+    assert "train.en holds the lines of one side: give two files" in " ".join(log.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--decoder.attention", "dot", "--decoder.units", 40],
+            "make the units of the decoder those of both directions",
+        ),
+        (
+            ["--decoder.attention", "multi_head", "--decoder.attention_units", 30],
+            "must be a multiple of heads, 4; it is 30",
+        ),
+        (["--decoder.units", 0], "decoder.units is 0; it must be at least 1."),
+        (["--stack.dropout", 2], "stack.dropout is 2.0; it must be at least 0 and below 1."),
+        (["--train.learning_rate", -1], "train.learning_rate is -1.0; it must be above 0."),
+        (["--train.clip_norm", "nan"], "train.clip_norm is nan; it must be at least 0."),
+        (["--search.width", 0], "search.width is 0; it must be at least 1."),
+    ],
+)
+def test_settings_of_which_no_model_can_be_built(files, command, tmp_path, options, message):
+    pair = (files / "train.en", files / "train.de")
+    code, _, log = command(
+        "train", "translation", "--data", *pair, "--data.validation", *pair, "--out", tmp_path / "run", *SMALL, *options
+    )
+    assert code == 2, log
+    assert message in " ".join(log.split())
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("target", [language for language in LANGUAGES if language != "en"])

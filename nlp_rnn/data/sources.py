@@ -82,6 +82,11 @@ def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields
     sources = list(sources)
     if fields.parallel and len(sources) == 2 and not any(_is_table(source, format) for source in sources):
         return _read_parallel(sources[0], sources[1], fields)
+    if fields.parallel and len(sources) == 1 < len(fields.columns) and not _is_table(sources[0], format):
+        raise InputError(
+            f"{sources[0]} holds the lines of one side: give two files, the source's first, or a table with two "
+            f"columns."
+        )
     parts = []
     for source in sources:
         places = _places(task, source, format)

@@ -118,7 +118,10 @@ class Attention(keras.layers.Layer):
     def build(self, query_shape: Any, memory_shape: Any) -> None:
         queries, places = query_shape[-1], memory_shape[-1]
         if self.kind == "dot" and queries != places:
-            raise ValueError(f'"dot" needs queries as long as what is attended to: {queries} and {places}.')
+            raise ValueError(
+                f'"dot" needs queries as long as what is attended to, and they are {queries} and {places} long: make '
+                f'the units of the decoder those of both directions of the encoder together, or take "general".'
+            )
         if self.kind in ("additive", "concat", "multi_head"):
             self.query_kernel = self.add_weight(name="query_kernel", shape=(queries, self.units))
             self.key_kernel = self.add_weight(name="key_kernel", shape=(places, self.units))
