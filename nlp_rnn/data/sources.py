@@ -12,14 +12,11 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from nlp_rnn.config import DataConfig
 from nlp_rnn.data.fields import Fields
 from nlp_rnn.data.readers import rows_of
 from nlp_rnn.data.records import Records
@@ -36,35 +33,8 @@ _SUFFIXES = {".json": "jsonl", ".ndjson": "jsonl", ".text": "txt", ".iob": "conl
 _HUB_SECONDS = 8
 
 
-class _NoLabelsError(InputError):
+class NoLabelsError(InputError):
     """A source whose rows are all without a label."""
-
-
-def read_split(task: str, data: DataConfig, split: str, fields: Fields, seed: int = 0) -> Records | None:
-    """Reads one split, cutting it off the training data where it is given nowhere.
-
-    Returns:
-        The records, or None where there is no such split.
-
-    Raises:
-        InputError: a source cannot be read; the message says where and what to do.
-    """
-    given = getattr(data, split) if split != "train" else ()
-    if given:
-        return _read_all(task, given, split, data.format, fields)
-    if split != "train" and _has_split(task, data.train, split):
-        try:
-            return _read_all(task, data.train, split, data.format, fields)
-        except _NoLabelsError:  # the hidden test part of a shared task
-            return None
-    train = _read_all(task, data.train, "train", data.format, fields)
-    fractions = {}
-    for name, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction)):
-        if not getattr(data, name) and fraction > 0 and not _has_split(task, data.train, name):
-            fractions[name] = fraction
-    if fields.running is not None:
-        return _cut_end(train, fractions, fields.running).get(split)
-    return _cut(train, fractions, fields, seed).get(split)
 
 
 def read_columns(source: str, format: str, names: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -78,7 +48,12 @@ def read_columns(source: str, format: str, names: Iterable[str]) -> Iterator[dic
     return ({name: row[key] for key, name in fields.columns.items()} for chunk in records.chunks() for row in chunk)
 
 
-def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields: Fields) -> Records:
+def read_sources(task: str, sources: Iterable[str], split: str, format: str, fields: Fields) -> Records:
+    """One split of sources, one after the other; of a source that is one file, all of it.
+
+    Raises:
+        InputError: a source cannot be read, or has no such split; the message says where and what to do.
+    """
     sources = list(sources)
     if fields.parallel and len(sources) == 2 and not any(_is_table(source, format) for source in sources):
         return _read_parallel(sources[0], sources[1], fields)
@@ -98,13 +73,16 @@ def _read_all(task: str, sources: Iterable[str], split: str, format: str, fields
             raise InputError(f'{source} has no "{split}" split; it has: {", ".join(places)}.')
     if len(parts) == 1:
         return parts[0]
-    datasets = _datasets()
-
     dropped: dict[str, int] = {}
     for part in parts:
         for reason, count in part.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + count
-    return Records(datasets.concatenate_datasets([part.rows for part in parts]), dropped)
+    return Records(_datasets().concatenate_datasets([part.rows for part in parts]), dropped)
+
+
+def has_split(task: str, sources: Iterable[str], split: str) -> bool:
+    """Whether one of the sources, such as a folder of files, offers a split by its name."""
+    return any(split in _places(task, source, "auto") for source in sources)
 
 
 def _datasets() -> Any:
@@ -115,10 +93,6 @@ def _datasets() -> Any:
 
     datasets.disable_progress_bars()
     return datasets
-
-
-def _has_split(task: str, sources: Iterable[str], split: str) -> bool:
-    return any(split in _places(task, source, "auto") for source in sources)
 
 
 def _places(task: str, source: str, format: str) -> dict[str, Any]:
@@ -194,10 +168,8 @@ def _read_file(path: Path, format: str, fields: Fields) -> Records:
 
 
 def _stored(key: dict[str, Any], kind: str, fields: Fields, shown: str) -> Any:
-    datasets = _datasets()
-
     try:
-        return datasets.Dataset.from_generator(
+        return _datasets().Dataset.from_generator(
             _generate,
             features=fields.features(),
             gen_kwargs={**key, "kind": kind, "shown": shown, "fields": vars(fields)},
@@ -382,7 +354,7 @@ def _labelled(rows: Any, fields: Fields, shown: str) -> Records:
     if label in fields.optional and not keep:
         return Records(rows)
     if not keep:
-        raise _NoLabelsError(f'{shown}: every row is without a label in the column "{fields.columns[label]}".')
+        raise NoLabelsError(f'{shown}: every row is without a label in the column "{fields.columns[label]}".')
     if missing:
         rows = rows.select(keep)
     if fields.names:
@@ -392,56 +364,6 @@ def _labelled(rows: Any, fields: Fields, shown: str) -> Records:
 
 def _rename(row: dict[str, Any], label: str, names: dict[str, str]) -> dict[str, Any]:
     return {label: names.get(row[label], row[label])}
-
-
-def _cut(train: Records, fractions: Mapping[str, float], fields: Fields, seed: int) -> dict[str, Records]:
-    """Cuts parts off the training records: at random, of every label alike, the same ones every time."""
-    if not fractions:
-        return {"train": train}
-    generator = np.random.default_rng(seed)
-    labels = np.array(list(train.column(fields.label))) if fields.label else np.zeros(len(train))
-    taken: dict[str, list[int]] = {name: [] for name in fractions}
-    kept: list[int] = []
-    for value in np.unique(labels):
-        indices = generator.permutation(np.flatnonzero(labels == value))
-        total = len(indices)
-        for name, fraction in fractions.items():
-            count = max(round(total * fraction), 1) if total > len(fractions) else 0
-            taken[name].extend(indices[:count].tolist())
-            indices = indices[count:]
-        kept.extend(indices.tolist())
-    if fields.labels_of is not None:
-        _give_back(train, taken, kept, fields.labels_of)
-    parts = {"train": train.select(sorted(kept))}
-    for name, part in taken.items():
-        if part:
-            note = f"cut off the training data ({fractions[name]:.0%}, of every label alike, seed {seed})"
-            parts[name] = Records(train.select(sorted(part)).rows, note=note)
-    return parts
-
-
-def _give_back(train: Records, taken: dict[str, list[int]], kept: list[int], labels_of: Any) -> None:
-    """Moves what has a label that is nowhere else back to the training records."""
-    known = set().union(*(labels_of(train[i]) for i in kept))
-    for part in taken.values():
-        for index in list(part):
-            if not labels_of(train[index]) <= known:
-                known |= labels_of(train[index])
-                part.remove(index)
-                kept.append(index)
-
-
-def _cut_end(train: Records, fractions: Mapping[str, float], running: str) -> dict[str, Records]:
-    """Cuts parts off the end of a running text, by its characters."""
-    sizes = np.cumsum([len(text or "") + (not goes_on) for text, goes_on in train.columns(running, "continues")])
-    parts, end = {}, len(train)
-    for name, fraction in fractions.items():
-        start = int(np.searchsorted(sizes, sizes[end - 1] - fraction * sizes[-1]))
-        if 0 < start < end:
-            note = f"the last {fraction:.0%} of the training text"
-            parts[name] = Records(train.select(range(start, end)).rows, note=note)
-            end = start
-    return {"train": train.select(range(end)), **parts}
 
 
 def _last_line(error: BaseException) -> str:

@@ -132,7 +132,7 @@ class Document:
 def read(config: Config, split: str) -> Records | None:
     """Records `{"text", "tokens", "entities", "line"}`: entities as spans of the text, tokens None where not given."""
     from nlp_rnn.data.annotations import annotated_fields, check_names, standard_records
-    from nlp_rnn.data.sources import read_split
+    from nlp_rnn.data.splits import read_split
 
     data, annotated = config.data, split != "predict"
     columns = {name: getattr(data, name) for name in ("text", "entities", "tokens", "tags")}

@@ -104,7 +104,7 @@ class Explanation:
 def read(config: Config, split: str) -> Records | None:
     """Records `{"text", "label", "line"}`; the label is None where there is none, which only "predict" takes."""
     from nlp_rnn.data.fields import Fields
-    from nlp_rnn.data.sources import read_split
+    from nlp_rnn.data.splits import read_split
 
     data = config.data
     fields = Fields(

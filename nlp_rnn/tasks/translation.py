@@ -129,7 +129,7 @@ def read(config: Config, split: str) -> Records | None:
     """Records `{"source", "target", "line"}`; the target is None where there is none, which only "predict" takes."""
     from nlp_rnn.data.fields import Fields
     from nlp_rnn.data.records import Records
-    from nlp_rnn.data.sources import read_split
+    from nlp_rnn.data.splits import read_split
 
     data = config.data
     given = split == "predict" or (split != "train" and getattr(data, split))

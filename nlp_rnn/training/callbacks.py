@@ -278,6 +278,7 @@ class Checkpointer(keras.callbacks.Callback):
             )
         step = self.position.epoch * self.steps_per_epoch + self.position.batch
         state = {
+            "format": checkpoints.FORMAT,
             "epoch": self.position.epoch,
             "batch": self.position.batch,
             "fingerprints": self.fingerprints,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 KEPT = 2
+FORMAT = 1  # of what a state holds; counted up with every change to it
 
 
 def write_bytes(path: Path, content: bytes) -> None:

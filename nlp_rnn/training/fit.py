@@ -128,6 +128,11 @@ def _restore(model: keras.Model, folder: Path, checkpointer: Checkpointer) -> No
     arrays, state, damaged = found
     for path in damaged:
         console.print(f"[yellow]{path} is damaged; the checkpoint before it is used.[/]")
+    if state.get("format") != checkpoints.FORMAT:
+        raise InputError(
+            f"The checkpoint of {folder.parent} was written by another version of nlp-rnn: "
+            f"go on with that version, or train anew in another --out."
+        )
     for what, begun_with in state["fingerprints"].items():
         if begun_with != checkpointer.fingerprints[what]:
             raise InputError(

@@ -187,6 +187,10 @@ def test_a_changed_vocabulary_and_changed_settings_are_noticed(tmp_path):
     config.write_text(config.read_text().replace("attention_units: 8", "attention_units: 9"))
     with pytest.raises(InputError, match="make another model than the one that this run began with"):
         resume(out)
+    state = max(out.glob("checkpoints/step-*")) / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "format": 0}))
+    with pytest.raises(InputError, match="written by another version of nlp-rnn: go on with that version, or train"):
+        resume(out)
 
 
 def test_a_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):

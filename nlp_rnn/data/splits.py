@@ -1,0 +1,93 @@
+"""Sources → splits: each part as it was given, or cut off the training data.
+
+What is cut off is the same every time: of every label alike by a seed, or the end of a running text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nlp_rnn.config import DataConfig
+from nlp_rnn.data.fields import Fields
+from nlp_rnn.data.records import Records
+from nlp_rnn.data.sources import NoLabelsError, has_split, read_sources
+
+
+def read_split(task: str, data: DataConfig, split: str, fields: Fields, seed: int = 0) -> Records | None:
+    """Reads one split, cutting it off the training data where it is given nowhere.
+
+    Returns:
+        The records, or None where there is no such split.
+
+    Raises:
+        InputError: a source cannot be read; the message says where and what to do.
+    """
+    given = getattr(data, split) if split != "train" else ()
+    if given:
+        return read_sources(task, given, split, data.format, fields)
+    if split != "train" and has_split(task, data.train, split):
+        try:
+            return read_sources(task, data.train, split, data.format, fields)
+        except NoLabelsError:  # the hidden test part of a shared task
+            return None
+    train = read_sources(task, data.train, "train", data.format, fields)
+    fractions = {}
+    for name, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction)):
+        if not getattr(data, name) and fraction > 0 and not has_split(task, data.train, name):
+            fractions[name] = fraction
+    if fields.running is not None:
+        return _cut_end(train, fractions, fields.running).get(split)
+    return _cut(train, fractions, fields, seed).get(split)
+
+
+def _cut(train: Records, fractions: Mapping[str, float], fields: Fields, seed: int) -> dict[str, Records]:
+    """Cuts parts off the training records: at random, of every label alike, the same ones every time."""
+    if not fractions:
+        return {"train": train}
+    generator = np.random.default_rng(seed)
+    labels = np.array(list(train.column(fields.label))) if fields.label else np.zeros(len(train))
+    taken: dict[str, list[int]] = {name: [] for name in fractions}
+    kept: list[int] = []
+    for value in np.unique(labels):
+        indices = generator.permutation(np.flatnonzero(labels == value))
+        total = len(indices)
+        for name, fraction in fractions.items():
+            count = max(round(total * fraction), 1) if total > len(fractions) else 0
+            taken[name].extend(indices[:count].tolist())
+            indices = indices[count:]
+        kept.extend(indices.tolist())
+    if fields.labels_of is not None:
+        _give_back(train, taken, kept, fields.labels_of)
+    parts = {"train": train.select(sorted(kept))}
+    for name, part in taken.items():
+        if part:
+            note = f"cut off the training data ({fractions[name]:.0%}, of every label alike, seed {seed})"
+            parts[name] = Records(train.select(sorted(part)).rows, note=note)
+    return parts
+
+
+def _give_back(train: Records, taken: dict[str, list[int]], kept: list[int], labels_of: Any) -> None:
+    """Moves what has a label that is nowhere else back to the training records."""
+    known = set().union(*(labels_of(train[i]) for i in kept))
+    for part in taken.values():
+        for index in list(part):
+            if not labels_of(train[index]) <= known:
+                known |= labels_of(train[index])
+                part.remove(index)
+                kept.append(index)
+
+
+def _cut_end(train: Records, fractions: Mapping[str, float], running: str) -> dict[str, Records]:
+    """Cuts parts off the end of a running text, by its characters."""
+    sizes = np.cumsum([len(text or "") + (not goes_on) for text, goes_on in train.columns(running, "continues")])
+    parts, end = {}, len(train)
+    for name, fraction in fractions.items():
+        start = int(np.searchsorted(sizes, sizes[end - 1] - fraction * sizes[-1]))
+        if 0 < start < end:
+            note = f"the last {fraction:.0%} of the training text"
+            parts[name] = Records(train.select(range(start, end)).rows, note=note)
+            end = start
+    return {"train": train.select(range(end)), **parts}
