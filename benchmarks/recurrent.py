@@ -154,6 +154,8 @@ def pytorch_step(shape: Shape, device: str = "cpu", precision: str = "float32") 
 
     torch.manual_seed(0)
     torch.set_default_device(device)
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TensorFloat-32, as TensorFlow and both cuDNN layers have it
     low = {"mixed_float16": torch.float16, "mixed_bfloat16": torch.bfloat16}.get(precision)
     kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[shape.cell]
     layer = kind(shape.inputs, shape.units, shape.layers, batch_first=True, bidirectional=shape.bidirectional)
@@ -240,7 +242,7 @@ def peak() -> int:
 
 
 class Side:
-    """A side's process, a script with arguments, asked for one step at a time."""
+    """A side's process, a script with arguments, asked for one figure at a time."""
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -252,9 +254,9 @@ class Side:
         )
         self.times: list[float] = []
 
-    def step(self) -> None:
+    def step(self, question: str = "") -> None:
         assert self.process.stdin and self.process.stdout
-        self.process.stdin.write("\n")
+        self.process.stdin.write(question + "\n")
         self.process.stdin.flush()
         self.times.append(float(self.process.stdout.readline()))
 
