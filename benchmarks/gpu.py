@@ -31,25 +31,41 @@ SHAPES = [
 
 
 def work(side: str) -> None:
-    """The process of a side: for each line on standard input, a figure's shape, precision and seconds, answers with
-    tokens a second."""
-    asked, step = "", None
+    """The process of a side. It prepares what a line on standard input names, and for each empty line after it answers
+    with tokens a second."""
     for line in sys.stdin:
-        shape, precision, seconds = json.loads(line)
-        shape = Shape(**shape)
-        if line != asked:
-            step = (
-                pytorch_step(shape, "cuda", precision) if side == "pytorch" else tensorflow_step(shape, side, precision)
-            )
-            for _ in range(5):  # kernels are compiled at first use
-                step()
-        asked = line
-        assert step is not None
-        steps, began = 0, time.perf_counter()
+        if line.strip():
+            shape, precision, seconds = json.loads(line)
+            shape, warm = Shape(**shape), False
+            on_pytorch = side == "pytorch"
+            step = pytorch_step(shape, "cuda", precision) if on_pytorch else tensorflow_step(shape, side, precision)
+            print(0, flush=True)
+            continue
+        for _ in range(0 if warm else 5):  # kernels are compiled and chosen at first use
+            step()
+        steps, began, warm = 0, time.perf_counter(), True
         while time.perf_counter() - began < seconds:
             step()
             steps += 1
         print(steps * shape.batch * shape.time / (time.perf_counter() - began), flush=True)
+
+
+def measure(shape: Shape, precision: str, seconds: float, sides: dict[str, Side]) -> dict[str, int]:
+    """Median tokens a second by side; a side that fails, as without PyTorch, is taken out."""
+    question = json.dumps([asdict(shape), precision, seconds / TURNS])
+    for one in sides.values():
+        one.times.clear()
+        one.ask(question)
+    for turn in range(TURNS + 1):
+        for name, one in list(sides.items()):
+            try:
+                if turn:
+                    one.step()
+                else:
+                    one.answer()
+            except (OSError, ValueError):
+                del sides[name]
+    return {name: round(statistics.median(one.times)) for name, one in sides.items()}
 
 
 def main() -> int:
@@ -71,16 +87,7 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     for shape in SHAPES:
         for precision in PRECISIONS:
-            question = json.dumps([asdict(shape), precision, options.seconds / TURNS])
-            for one in sides.values():
-                one.times.clear()
-            for _ in range(TURNS):
-                for name, one in list(sides.items()):
-                    try:
-                        one.step(question)
-                    except (OSError, ValueError):  # as without PyTorch
-                        del sides[name]
-            figures = {name: round(statistics.median(one.times)) for name, one in sides.items()}
+            figures = measure(shape, precision, options.seconds, sides)
             rows.append({"shape": shape.name, "precision": precision, **figures})
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     for one in sides.values():

@@ -144,7 +144,7 @@ def tensorflow_step(shape: Shape, side: str, precision: str = "float32") -> Call
     def infer(x: Any) -> Any:
         return sequence_of(x, False)
 
-    run = train if shape.training else infer
+    run = (train if shape.training else infer).get_concrete_function(x)
     return lambda: run(x).numpy()
 
 
@@ -254,11 +254,18 @@ class Side:
         )
         self.times: list[float] = []
 
-    def step(self, question: str = "") -> None:
-        assert self.process.stdin and self.process.stdout
+    def ask(self, question: str = "") -> None:
+        assert self.process.stdin
         self.process.stdin.write(question + "\n")
         self.process.stdin.flush()
-        self.times.append(float(self.process.stdout.readline()))
+
+    def answer(self) -> float:
+        assert self.process.stdout
+        return float(self.process.stdout.readline())
+
+    def step(self, question: str = "") -> None:
+        self.ask(question)
+        self.times.append(self.answer())
 
     def close(self) -> str:
         assert self.process.stdin and self.process.stdout

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn.layers import native
+from nlp_rnn.layers.cudnn import run_cudnn
 from nlp_rnn.layers.fused import Kind, Recurrence
 
 
@@ -38,6 +39,11 @@ class _Recurrent:
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
         kernel, _ = kernel_of(self)
+        if kernel == "cudnn" and mask is None:
+            try:
+                return self._on_cudnn(sequences, initial_state, training)
+            except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):  # placed on a device without it
+                kernel = "loop"
         if kernel in ("native", "loop"):
             return self._fused_loop(sequences, initial_state, mask, training)
         arguments = {"sequences": sequences, "initial_state": initial_state, "mask": mask, "training": training}
@@ -46,6 +52,13 @@ class _Recurrent:
         dropped = [(self.cell.recurrent_kernel, self.recurrent_weights(training))]  # type: ignore[attr-defined]
         with keras.StatelessScope(state_mapping=dropped):
             return super().inner_loop(**arguments)  # type: ignore[misc]
+
+    def _on_cudnn(self: Any, sequences: Any, initial_state: Any, training: bool) -> Any:
+        if self.go_backwards:
+            sequences = tf.reverse(sequences, [1])
+        outputs, (states,) = run_cudnn([[self]], sequences, [list(initial_state)], None, training)
+        last = outputs[:, -1]
+        return last, outputs if self.return_sequences else last[:, None], states
 
     def _fused_loop(self: Any, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
         hold = not self.zero_output_for_mask

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from nlp_rnn.layers.cudnn import run_cudnn
 from nlp_rnn.layers.recurrent import CELLS, kernel_of, run_fused
 
 
@@ -15,8 +16,8 @@ from nlp_rnn.layers.recurrent import CELLS, kernel_of, run_fused
 class RecurrentStack(keras.layers.Layer):
     """A stack of recurrent layers, with residuals and the dropout family that suits them.
 
-    Rows are right-padded. Both directions run in one fused loop; where cuDNN serves, the backward layer reads each row
-    reversed within its length, so that padding stays on the right.
+    Rows are right-padded. Both directions run in one fused loop; cuDNN, where it serves, runs them in one call, with
+    all layers that have nothing between them.
 
     Args:
         cell: "simple_rnn", "gru" or "lstm".
@@ -106,42 +107,69 @@ class RecurrentStack(keras.layers.Layer):
         self, sequence: Any, mask: Any = None, initial_state: Any = None, training: bool = False
     ) -> tuple[Any, list[list[Any]]]:
         lengths = None if mask is None else ops.sum(ops.cast(mask, "int32"), axis=1)
-        final_state = []
-        for index in range(self.layers):
-            given = initial_state[index] if initial_state is not None else None
-            outputs, states = self._both_ways(index, sequence, mask, lengths, given, training)
+        if initial_state is None:
+            initial_state = [self._zeros(index, ops.shape(sequence)[0]) for index in range(self.layers)]
+        final_state: list[list[Any]] = []
+        for indices in self._at_once(training):
+            outputs, states = self._run(indices, sequence, mask, lengths, initial_state, training)
             if self.residual and outputs.shape[-1] == sequence.shape[-1]:
                 outputs = outputs + sequence
-            sequence = self.dropouts[index](outputs, training=training)
-            final_state.append(states)
+            sequence = self.dropouts[indices[-1]](outputs, training=training)
+            final_state += states
         if mask is not None:
             sequence = sequence * ops.cast(ops.expand_dims(mask, -1), sequence.dtype)
         return sequence, final_state
 
-    def _both_ways(
-        self, index: int, sequence: Any, mask: Any, lengths: Any, given: Any, training: bool
+    def _level(self, index: int) -> list[Any]:
+        return [self.forward_layers[index], *self.backward_layers[index : index + 1]]
+
+    def _zeros(self, index: int, batch: Any) -> list[Any]:
+        return [state for layer in self._level(index) for state in layer.get_initial_state(batch)]
+
+    def _at_once(self, training: bool) -> list[list[int]]:
+        """The layers by what one call may run: cuDNN takes all that have nothing between them."""
+        everything = list(range(self.layers))
+        nothing_between = not self.residual and not (training and self.dropout)
+        if nothing_between and kernel_of(self.forward_layers[0])[0] == "cudnn":
+            return [everything]
+        return [[index] for index in everything]
+
+    def _run(
+        self, indices: list[int], sequence: Any, mask: Any, lengths: Any, given: Any, training: bool
+    ) -> tuple[Any, list[list[Any]]]:
+        """The sequence of the last of these layers, and the states of each."""
+        levels, states = [self._level(index) for index in indices], [list(given[index]) for index in indices]
+        kernel = kernel_of(levels[0][0])[0]
+        if kernel == "cudnn":
+            try:
+                return run_cudnn(levels, sequence, states, lengths, training)
+            except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):  # placed on a device without it
+                kernel = "loop"
+        after = []
+        for layers, state in zip(levels, states, strict=True):
+            run = self._in_one_loop if kernel in ("native", "loop") else self._one_by_one
+            sequence, state = run(layers, sequence, mask, lengths, state, training)
+            after.append(state)
+        return sequence, after
+
+    def _one_by_one(
+        self, layers: list[Any], sequence: Any, mask: Any, lengths: Any, given: list[Any], training: bool
     ) -> tuple[Any, list[Any]]:
-        layers = [self.forward_layers[index], *self.backward_layers[index : index + 1]]
-        size = 2 if self.cell == "lstm" else 1
-        states = (
-            [None] * len(layers) if given is None else [given[i * size : (i + 1) * size] for i in range(len(layers))]
-        )
-        if kernel_of(layers[0])[0] in ("native", "loop"):
-            return self._in_one_loop(layers, sequence, mask, states, training)
+        """By Keras's own loop."""
         arguments = {"mask": mask, "training": training}
-        forward, *after = layers[0](sequence, initial_state=states[0], **arguments)
+        size = len(given) // len(layers)
+        forward, *after = layers[0](sequence, initial_state=given[:size], **arguments)
         if not self.bidirectional:
             return forward, after
-        backward, *backward_after = layers[1](_reversed(sequence, lengths), initial_state=states[1], **arguments)
+        backward, *backward_after = layers[1](_reversed(sequence, lengths), initial_state=given[size:], **arguments)
         return ops.concatenate([forward, _reversed(backward, lengths)], axis=-1), after + backward_after
 
     def _in_one_loop(
-        self, layers: list[Any], sequence: Any, mask: Any, given: list[Any], training: bool
+        self, layers: list[Any], sequence: Any, mask: Any, lengths: Any, given: list[Any], training: bool
     ) -> tuple[Any, list[Any]]:
         """All directions at once. The state stands still over padding, so that nothing need be reversed."""
-        if given[0] is None:
-            given = [layer.get_initial_state(ops.shape(sequence)[0]) for layer in layers]
-        side_by_side = [ops.concatenate(pair, axis=-1) for pair in zip(*given, strict=True)]
+        size = len(given) // len(layers)
+        side_by_side = [ops.concatenate(given[i::size], axis=-1) for i in range(size)]
         backwards = (False, True)[: len(layers)]
         outputs, states = run_fused(layers, sequence, side_by_side, mask, training, backwards, hold=False)
         split = [tf.split(state, len(layers), axis=-1) for state in states]
