@@ -1,13 +1,11 @@
 """cuDNN's recurrent kernels: all directions of a layer, or of several layers on top of each other, in one call.
 
-Keras calls them once per layer and direction, batch-major and with the length of every row even where all are equal,
-which takes cuDNN's slower paths. Here sequences are turned to time-major, lengths given only where there is padding,
-and each kernel is turned once rather than gate by gate.
+Keras calls them once per layer and direction, batch-major, which is a slower path through cuDNN. Here sequences are
+turned to time-major, and each kernel is turned once rather than gate by gate.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,12 +42,9 @@ def run_cudnn(
         "is_training": True,  # whoever may want a gradient of it
     }
     inputs = tf.transpose(sequences, [1, 0, 2])
-    if lengths is None and os.environ.get("CUDNN_VARIANT", "v2") == "v2":
-        outputs, h, c, *_ = tf.raw_ops.CudnnRNNV2(input=inputs, **options)
-    else:
-        if lengths is None:
-            lengths = tf.fill([tf.shape(inputs)[1]], tf.shape(inputs)[0])
-        outputs, h, c, *_ = tf.raw_ops.CudnnRNNV3(input=inputs, sequence_lengths=lengths, time_major=True, **options)
+    if lengths is None:  # CudnnRNNV2, which takes none, fails with cuDNN 9
+        lengths = tf.fill([tf.shape(inputs)[1]], tf.shape(inputs)[0])
+    outputs, h, c, *_ = tf.raw_ops.CudnnRNNV3(input=inputs, sequence_lengths=lengths, time_major=True, **options)
     outputs = tf.transpose(outputs, [1, 0, 2])
     outputs.set_shape([*sequences.shape[:2], directions * first.units])
     after = [tf.unstack(x, len(levels) * directions) for x in ([h, c] if kind == "lstm" else [h])]

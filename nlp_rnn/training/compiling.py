@@ -70,7 +70,7 @@ def compile_model(
     if train.jit == "on":
         for layer in model._flatten_layers(include_self=False):
             if hasattr(layer, "use_native"):  # XLA knows TensorFlow's operations only
-                layer.use_native, layer.supports_jit = False, True
+                layer.use_native, layer.use_cudnn, layer.supports_jit = False, False, True
         if hasattr(loss, "use_native"):
             loss.use_native = False
     metrics = ["accuracy"] if isinstance(loss, keras.losses.CategoricalCrossentropy) else None

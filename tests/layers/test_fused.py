@@ -235,7 +235,7 @@ def test_layers_are_those_of_keras(native, ours, theirs, options, wrapped):
     stock.set_weights(layer.get_weights())
     for own in layer._flatten_layers():
         if isinstance(own, ours):
-            own.use_native = native
+            own.use_native, own.use_cudnn = native, False
             assert kernel_of(own)[0] in ("native", "loop")
     x = tf.constant(sequence)
     results = []
@@ -258,7 +258,7 @@ def test_xla_gives_the_same(cell):
     stack = RecurrentStack(cell, 6, layers=2)
     stack.build((None, None, 4))
     for layer in (*stack.forward_layers, *stack.backward_layers):
-        layer.use_native = False
+        layer.use_native = layer.use_cudnn = False
     x = tf.random.stateless_normal((3, 5, 4), (1, 2))
     mask = tf.constant(np.arange(5) < np.array([5, 1, 3])[:, None])
 

@@ -23,15 +23,6 @@ MASK = np.arange(7) < np.array([7, 1, 4])[:, None]
 CELLS = {"lstm": LSTM, "gru": GRU}
 
 
-@pytest.fixture(autouse=True)
-def exact():
-    """Products in full float32."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    yield
-    tf.config.experimental.enable_tensor_float_32_execution(before)
-
-
 @pytest.fixture
 def policy():
     """Sets the dtype policy of a test."""

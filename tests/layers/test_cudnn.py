@@ -1,0 +1,100 @@
+"""What is handed to cuDNN, against a stand-in for its operation, written from its documentation in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nlp_rnn.layers import RecurrentStack, recurrent
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def cudnn(input, input_h, input_c, params, sequence_lengths, rnn_mode, direction, time_major, is_training):
+    """CudnnRNNV3: `input` is `[time, batch, features]`; the weights of every layer and direction, then their biases."""
+    assert time_major and is_training
+    sequence, params = input.numpy(), params.numpy()
+    gates, directions = {"lstm": 4, "gru": 3}[rnn_mode], {"unidirectional": 1, "bidirectional": 2}[direction]
+    pseudo_layers, _, units = input_h.shape
+    at, weights, biases = 0, [], []
+
+    def take(*shape):
+        nonlocal at
+        at += np.prod(shape)
+        return params[at - np.prod(shape) : at].reshape(shape)
+
+    for index in range(pseudo_layers):
+        features = sequence.shape[-1] if index < directions else directions * units
+        weights.append([take(gates, units, features), take(gates, units, units)])
+    for _ in range(pseudo_layers):
+        biases.append([take(gates, units), take(gates, units)])
+    assert at == len(params)
+    h, c = input_h.numpy().copy(), np.array(input_c).copy()
+    for layer in range(pseudo_layers // directions):
+        outputs = np.zeros((*sequence.shape[:2], directions * units), "float32")
+        for d in range(directions):
+            index = layer * directions + d
+            (w, u), (b_w, b_u) = weights[index], biases[index]
+            for row, length in enumerate(np.array(sequence_lengths)):
+                for t in range(length) if d == 0 else reversed(range(length)):
+                    x, own = w @ sequence[t, row] + b_w, u @ h[index, row] + b_u
+                    if rnn_mode == "lstm":
+                        i, f, o = (sigmoid(x[k] + own[k]) for k in (0, 1, 3))
+                        c[index, row] = f * c[index, row] + i * np.tanh(x[2] + own[2])
+                        h[index, row] = o * np.tanh(c[index, row])
+                    else:
+                        r, z = sigmoid(x[0] + own[0]), sigmoid(x[1] + own[1])
+                        h[index, row] = (1 - z) * np.tanh(x[2] + r * own[2]) + z * h[index, row]
+                    outputs[t, row, d * units : (d + 1) * units] = h[index, row]
+        sequence = outputs
+    return tf.constant(sequence), tf.constant(h), tf.constant(c), tf.zeros([0]), tf.zeros([0], tf.int8)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A machine with a GPU, as far as the layers can see."""
+    monkeypatch.setattr(tf.raw_ops, "CudnnRNNV3", cudnn)
+    monkeypatch.setattr(recurrent, "_has_gpu", lambda: True)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("residual", [False, True])
+def test_cudnn_gets_what_the_loop_gets(request, cell, bidirectional, masked, residual):
+    layer = RecurrentStack(cell, 3, layers=3, bidirectional=bidirectional, residual=residual, weight_drop=0.5)
+    layer.build((None, None, 4))
+    generator = np.random.default_rng(0)
+    for variable in layer.trainable_variables:
+        variable.assign(generator.normal(0, 0.7, variable.shape))
+    sequence = tf.constant(generator.normal(size=(3, 5, 4)), tf.float32)
+    parts = (2 if cell == "lstm" else 1) * (2 if bidirectional else 1)
+    state = [[tf.constant(generator.normal(size=(3, 3)), tf.float32) for _ in range(parts)] for _ in range(3)]
+    mask = tf.constant(np.arange(5) < np.array([5, 1, 3])[:, None]) if masked else None
+    slow = layer(sequence, mask=mask, initial_state=state)
+    request.getfixturevalue("gpu")
+    assert {recurrent.kernel_of(one)[0] for one in layer.forward_layers} == {"cudnn"}
+    fast = layer(sequence, mask=mask, initial_state=state)
+    for one, other in zip(tf.nest.flatten(fast), tf.nest.flatten(slow), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [recurrent.LSTM, recurrent.GRU])
+@pytest.mark.parametrize("options", [{}, {"go_backwards": True}, {"return_sequences": True, "go_backwards": True}])
+def test_a_layer_alone_too(request, kind, options):
+    layer = kind(3, return_state=True, **options)
+    sequence = tf.constant(np.random.default_rng(0).normal(size=(2, 5, 4)), tf.float32)
+    slow = layer(sequence)
+    request.getfixturevalue("gpu")
+    for one, other in zip(layer(sequence), slow, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_what_lies_between_layers_keeps_them_apart(gpu):
+    apart = RecurrentStack("lstm", 3, layers=2, dropout=0.5)
+    assert apart._at_once(training=True) == [[0], [1]]
+    assert apart._at_once(training=False) == [[0, 1]]
+    assert RecurrentStack("lstm", 3, layers=2, residual=True)._at_once(training=False) == [[0], [1]]
