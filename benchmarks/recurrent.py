@@ -1,7 +1,8 @@
 """The speed of the recurrent layers: python benchmarks/recurrent.py [--json] [--rounds 15] [--sides ours keras …]
 
 One step of training (forward, backward, plain gradient descent) or of inference, float32, for each shape and side:
-stock `keras.layers`, the same under XLA, ours, ours with bfloat16 products, and PyTorch (`pip install -e ".[bench]"`).
+stock `keras.layers`, the same under XLA, ours, ours with bfloat16 products, and PyTorch (`pip install -e ".[bench]"`);
+`loop` and `loop_xla` are ours where there is no C++ compiler, plain and under XLA.
 Each side is a process of its own; they take turns within a shape, and medians are compared. Memory is what a side's
 process grew by. The fraction is of the matrix-product ceiling, measured beside them.
 """
@@ -23,11 +24,14 @@ from typing import Any
 
 REPEATS = 3  # steps timed at each turn
 SIDES = ["keras", "keras_xla", "ours", "pytorch"]
+MORE_SIDES = ["ours_bfloat16", "loop", "loop_xla"]
 HEADINGS = {
     "keras": "Keras",
     "keras_xla": "Keras, XLA",
     "ours": "ours",
     "ours_bfloat16": "ours, bfloat16",
+    "loop": "ours, no compiler",
+    "loop_xla": "the same, XLA",
     "pytorch": "PyTorch",
 }
 
@@ -93,8 +97,10 @@ def tensorflow_step(shape: Shape, side: str, precision: str = "float32") -> Call
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16" if side == "ours_bfloat16" else precision)
     directions = 2 if shape.bidirectional else 1
-    if side.startswith("ours"):
+    if side.startswith(("ours", "loop")):
         stack = RecurrentStack(shape.cell, shape.units, shape.layers, shape.bidirectional)
+        for layer in stack.forward_layers + stack.backward_layers:
+            layer.use_native = side.startswith("ours")
         stack.build((None, None, shape.inputs))
         layers = [stack]
 
@@ -132,7 +138,7 @@ def tensorflow_step(shape: Shape, side: str, precision: str = "float32") -> Call
         logits = tf.cast(output(sequence), tf.float32)
         return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
 
-    @tf.function(jit_compile=side == "keras_xla", autograph=False)
+    @tf.function(jit_compile=side.endswith("xla"), autograph=False)
     def train(x: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = loss_of(x)
@@ -140,7 +146,7 @@ def tensorflow_step(shape: Shape, side: str, precision: str = "float32") -> Call
             variable.assign_sub(1e-3 * gradient)
         return loss
 
-    @tf.function(jit_compile=side == "keras_xla", autograph=False)
+    @tf.function(jit_compile=side.endswith("xla"), autograph=False)
     def infer(x: Any) -> Any:
         return sequence_of(x, False)
 
@@ -326,7 +332,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--sides", nargs="+", choices=[*SIDES, "ours_bfloat16"], default=SIDES)
+    parser.add_argument("--sides", nargs="+", choices=[*SIDES, *MORE_SIDES], default=SIDES)
     parser.add_argument("--only", type=int, nargs="+", help="numbers of shapes, from 0")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--shape", help=argparse.SUPPRESS)

@@ -109,7 +109,7 @@ void dispatch_cell(int kind, const Arguments& arguments) {
 template <template <typename, typename, typename, bool> class Loop, typename S, typename T, typename Arguments>
 void dispatch(int kind, const Arguments& arguments) {
   if constexpr (kHasTiles && std::is_same_v<S, bfloat16>)
-    if (tiles_permitted()) return dispatch_cell<Loop, S, T, true>(kind, arguments);
+    if (bfloat16_pays()) return dispatch_cell<Loop, S, T, true>(kind, arguments);
   dispatch_cell<Loop, S, T, false>(kind, arguments);
 }
 

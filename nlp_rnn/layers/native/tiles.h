@@ -1,13 +1,16 @@
-// Matrix products of bfloat16 on the processor's tiles (Intel AMX): 16 rows at once, sums in float32.
+// Matrix products of bfloat16 with sums in float32: on the processor's tiles (Intel AMX), 16 rows at once, or by its
+// products of pairs (AVX512-BF16), which read the same layout.
 #pragma once
 
-#include "simd.h"
+#include "product.h"
 
 #if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__linux__)
 #define NLP_RNN_TILES 1
-#include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
+#if defined(__AVX512BF16__) && defined(__AVX512F__)
+#define NLP_RNN_PAIRS 1
 #endif
 
 namespace nlp_rnn {
@@ -27,23 +30,87 @@ inline bool tiles_permitted() {
 #endif
 }
 
+// Whether bfloat16 is multiplied faster than float32.
+inline bool bfloat16_pays() {
+#if defined(NLP_RNN_PAIRS)
+  return true;
+#else
+  return tiles_permitted();
+#endif
+}
+
 // Where a weight lies in its tile: pairs of neighbours in depth side by side.
 inline long tile_place(int depth, int column) { return (depth / 2) * kTileDepth + column * 2 + depth % 2; }
 
-#if defined(NLP_RNN_TILES)
+#if defined(NLP_RNN_TILES) || defined(NLP_RNN_PAIRS)
 constexpr bool kHasTiles = true;
+#else
+constexpr bool kHasTiles = false;
+#endif
 
 // The tiles of a thread, set up for a number of rows and given back at the end.
 class Tiles {
+ public:
+  // sums[m][j] (+)= rows[m] · panel[:, j] for `count` rows and N columns of tiles: rows of `depth` elements, a multiple
+  // of 32, `stride` apart; sums `pitch` bytes from row to row; the panel's tiles [depth / 32, N].
+  template <int N>
+  void multiply(int count, long depth, const bfloat16* rows, long stride, const bfloat16* panel, float* sums, long pitch,
+                bool add) {
+#if defined(NLP_RNN_TILES)
+    if (tiles_permitted()) return on_tiles<N>(count, depth, rows, stride, panel, sums, pitch, add);
+#endif
+#if defined(NLP_RNN_PAIRS)
+    pitch /= sizeof(float);
+    split_rows_constant<std::min(kAccumulators / N, kTileRows)>(0, count, [&](long first, auto number) {
+      by_pairs<decltype(number)::value, N>(depth, rows + first * stride, stride, panel, sums + first * pitch, pitch, add);
+    });
+#endif
+  }
+
+#if defined(NLP_RNN_PAIRS)
+ private:
+  template <int M, int N>
+  static void by_pairs(long depth, const bfloat16* rows, long stride, const bfloat16* panel, float* sums, long pitch,
+                       bool add) {
+    __m512 total[M][N];
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+      for (int j = 0; j < N; ++j) total[m][j] = add ? _mm512_loadu_ps(sums + m * pitch + j * 16) : _mm512_setzero_ps();
+    for (long k = 0; k < depth; k += kTileDepth, panel += N * kTileSize)
+      for (int pair = 0; pair < kTileDepth; pair += 2) {
+        __m512bh weights[N];
+#pragma GCC unroll 4
+        for (int j = 0; j < N; ++j) {
+          const bfloat16* line = panel + j * kTileSize + pair * kTileRows;
+          weights[j] = (__m512bh)_mm512_loadu_si512(line);
+          __builtin_prefetch(line + N * kTileSize);
+        }
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m) {
+          int both;
+          std::memcpy(&both, rows + m * stride + k + pair, sizeof both);
+          const __m512bh value = (__m512bh)_mm512_set1_epi32(both);
+#pragma GCC unroll 4
+          for (int j = 0; j < N; ++j) total[m][j] = _mm512_dpbf16_ps(total[m][j], value, weights[j]);
+        }
+      }
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+      for (int j = 0; j < N; ++j) _mm512_storeu_ps(sums + m * pitch + j * 16, total[m][j]);
+  }
+#endif
+
+#if defined(NLP_RNN_TILES)
  public:
   ~Tiles() {
     if (rows_) _tile_release();
   }
 
-  // sums[m][j] (+)= rows[m] · panel[:, j] for `count` rows and N columns of tiles: rows of `depth` elements, a multiple
-  // of 32, `stride` apart; sums `pitch` bytes from row to row; the panel's tiles [depth / 32, N].
+ private:
   template <int N>
-  void multiply(int count, long depth, const bfloat16* rows, long stride, const bfloat16* panel, float* sums, long pitch,
+  void on_tiles(int count, long depth, const bfloat16* rows, long stride, const bfloat16* panel, float* sums, long pitch,
                 bool add) {
     configure(count);
     if (add) {
@@ -80,7 +147,6 @@ class Tiles {
     if constexpr (N > 3) _tile_stored(3, sums + 48, pitch);
   }
 
- private:
   void configure(int rows) {
     if (rows == rows_) return;
     struct {
@@ -94,16 +160,7 @@ class Tiles {
   }
 
   int rows_ = 0;
-};
-
-#else
-constexpr bool kHasTiles = false;
-
-struct Tiles {
-  template <int N, typename... Arguments>
-  void multiply(Arguments...) {}
-};
-
 #endif
+};
 
 }  // namespace nlp_rnn
