@@ -81,6 +81,8 @@ def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -
     from nlp_rnn.training.devices import describe_kernels, import_tensorflow, is_chief, strategy_for
 
     import_tensorflow()
+    # A run keeps the precision that it began with, wherever it is taken.
+    config = override(config, {"train": {"precision": config.train.dtype_policy}})
     strategy = strategy_for(config.train)
     import keras
 

@@ -152,8 +152,9 @@ class TrainConfig:
     """Weigh records so that every class counts alike."""
     patience: int = 3
     """Stop after this many epochs without a better validation result; 0 never stops."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Keras dtype policy."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
+    """Keras dtype policy; "auto" takes "mixed_bfloat16" on a processor that multiplies bfloat16 faster, and "float32"
+    elsewhere."""
     jit: Literal["auto", "on", "off"] = "auto"
     """XLA compilation of the training step."""
     devices: str = ""
@@ -164,6 +165,15 @@ class TrainConfig:
     """Make a run on a GPU repeatable too, by slower kernels."""
     checkpoint_seconds: float = 60.0
     """Time between checkpoints within an epoch; one is also taken as each epoch begins."""
+
+    @property
+    def dtype_policy(self) -> str:
+        """`precision` as Keras knows it, on this machine."""
+        if self.precision != "auto":
+            return self.precision
+        from nlp_rnn.training.devices import fastest_precision
+
+        return fastest_precision()
 
 
 def load_recipe(task: str, name: str) -> dict[str, Any]:

@@ -16,7 +16,18 @@ T = TypeVar("T")
 def parse(kind: type[T], arguments: Sequence[str], prog: str, description: str, default: Any = None) -> T:
     """Parses arguments into a dataclass; a mistake prints its explanation and exits with code 2."""
     keywords = {} if default is None else {"default": default}
-    return tyro.cli(kind, args=list(arguments), prog=prog, description=description, use_underscores=True, **keywords)
+    return tyro.cli(
+        kind, args=spell_booleans(arguments), prog=prog, description=description, use_underscores=True, **keywords
+    )
+
+
+def spell_booleans(arguments: Sequence[str]) -> list[str]:
+    """Settings are written as in YAML too: `--stack.residual true` → `--stack.residual True`."""
+    spelled = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        is_value = before.startswith("--") and "." in before and argument in ("true", "false")
+        spelled.append(argument.capitalize() if is_value else argument)
+    return spelled
 
 
 def rename(arguments: Sequence[str], short: str, full: str) -> list[str]:

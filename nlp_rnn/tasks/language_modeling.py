@@ -181,7 +181,7 @@ def build(config: Config, assets: Assets) -> Any:
     from nlp_rnn.layers import AdaptiveSoftmaxHead, RecurrentStack, SoftmaxHead, TokenEmbedding
     from nlp_rnn.models import LanguageModel
 
-    embedding, head, dtype = config.embedding, config.head, config.train.precision
+    embedding, head, dtype = config.embedding, config.head, config.train.dtype_policy
     size = assets.tokenizer.size
     tied = embedding.size if head.tied else 0
     softmax = (

@@ -213,7 +213,7 @@ def build(config: Config, assets: Assets) -> Any:
     from nlp_rnn.text.sentences import CASES
     from nlp_rnn.text.tokenizer import SPECIAL
 
-    embedding, head, dtype = config.embedding, config.head, config.train.precision
+    embedding, head, dtype = config.embedding, config.head, config.train.dtype_policy
     words, characters = assets.tokenizer, assets.tokenizers["characters"]
     rare = (SPECIAL + (words.frequent or 0), words.size - words.extra)
     tokens = TokenEmbedding(

@@ -159,7 +159,7 @@ def build(config: Config, assets: Assets) -> Any:
     from nlp_rnn.layers import RecurrentStack, TokenEmbedding
     from nlp_rnn.models import ClassifierHead, TextClassifier
 
-    embedding, head, dtype = config.embedding, config.head, config.train.precision
+    embedding, head, dtype = config.embedding, config.head, config.train.dtype_policy
     model = TextClassifier(
         TokenEmbedding(
             assets.tokenizer.size,

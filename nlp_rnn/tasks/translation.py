@@ -206,7 +206,7 @@ def build(config: Config, assets: Assets) -> Any:
     from nlp_rnn.layers import Attention, AttentionDecoder, Bridge, RecurrentStack, SoftmaxHead, TokenEmbedding
     from nlp_rnn.models import Translator
 
-    embedding, decoder, dtype = config.embedding, config.decoder, config.train.precision
+    embedding, decoder, dtype = config.embedding, config.decoder, config.train.dtype_policy
 
     def vectors(name: str, size: int) -> Any:
         drops = (embedding.word_dropout, embedding.dropout)

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from nlp_rnn.cli.options import spell_booleans
+
 
 class Stdin:
     """Standard input: bytes from a pipe, or a terminal."""
@@ -204,3 +206,8 @@ except SystemExit:
 print("tensorflow" in sys.modules, "datasets" in sys.modules, "numpy" in sys.modules)
 """
     assert python(code).splitlines()[-1] == "False False False"
+
+
+def test_booleans_are_written_as_in_yaml_too():
+    typed = ["--stack.residual", "true", "--train.deterministic", "False", "--recipe", "true", "true"]
+    assert spell_booleans(typed) == ["--stack.residual", "True", *typed[2:]]

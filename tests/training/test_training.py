@@ -15,6 +15,7 @@ from nlp_rnn.config import TrainConfig, override
 from nlp_rnn.errors import Diverged, InputError
 from nlp_rnn.export.savedmodel import portable_copy
 from nlp_rnn.tasks import sentiment
+from nlp_rnn.training import devices
 from nlp_rnn.training.callbacks import LossGuard, Position
 from nlp_rnn.training.compiling import compile_model
 from nlp_rnn.training.devices import describe_kernels
@@ -76,6 +77,18 @@ def test_the_weights_of_the_best_epochs_are_averaged(tmp_path):
         name = f"model/{[v is variable for v in run.model.variables].index(True):05d}"
         values = [np.load(path)[name] for path in paths]
         np.testing.assert_allclose(variable.numpy(), np.mean(values, 0), rtol=1e-5, atol=1e-6, err_msg=str(i))
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("fma avx512_bf16", "mixed_bfloat16"), ("fma avx2", "float32")])
+def test_precision_by_itself_is_what_the_processor_is_fast_at_and_stays(tmp_path, monkeypatch, flags, expected):
+    monkeypatch.setattr(devices, "_cpuinfo", lambda key: flags)
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind=None: [])
+    assert TrainConfig(precision="auto").dtype_policy == expected
+    run = train(tmp_path / "run", train={"epochs": 1, "precision": "auto"})
+    monkeypatch.setattr(devices, "_cpuinfo", lambda key: "nothing")
+    found = nlp_rnn.load(run.path)
+    assert found.config.train.precision == expected
+    assert found.model.stack.dtype_policy.name == expected
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
