@@ -78,8 +78,16 @@ def resume(path: str | Path, task: str | None = None) -> Run:
 def _train_in(out: Path, task: Task, config: Any, recipe: str, resuming: bool) -> Run:
     """The whole of training: data, assets, batches, model, fit, measure, report."""
     started = time.perf_counter()
-    from nlp_rnn.training.devices import describe_kernels, import_tensorflow, is_chief, strategy_for
+    from nlp_rnn.training.devices import (
+        describe_kernels,
+        import_tensorflow,
+        is_chief,
+        keep_what_xla_compiles,
+        strategy_for,
+    )
 
+    if config.train.jit == "on":
+        keep_what_xla_compiles()
     import_tensorflow()
     # A run keeps the precision that it began with, wherever it is taken.
     config = override(config, {"train": {"precision": config.train.dtype_policy}})

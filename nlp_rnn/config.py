@@ -7,6 +7,7 @@ The sections below are shared by the tasks; each task composes them into a `Conf
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +175,11 @@ class TrainConfig:
         from nlp_rnn.training.devices import fastest_precision
 
         return fastest_precision()
+
+
+def cache_folder() -> Path:
+    """Where what was compiled for this machine is kept: `NLP_RNN_CACHE`, or `~/.cache/nlp-rnn`."""
+    return Path(os.environ.get("NLP_RNN_CACHE") or Path.home() / ".cache" / "nlp-rnn")
 
 
 def load_recipe(task: str, name: str) -> dict[str, Any]:

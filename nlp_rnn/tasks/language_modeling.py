@@ -54,7 +54,7 @@ class LanguageTrain(TrainConfig):
     window: int = 64
     """Steps that gradients go back; the state is carried on from window to window."""
     vary_window: tyro.conf.FlagConversionOff[bool] = True
-    """Let windows begin at other places in each epoch."""
+    """Let windows begin at other places in each epoch; not under `jit` "on", which compiles for each length."""
     activation_penalty: float = 0.0
     """Weight of the mean square of the stack's outputs (AR)."""
     change_penalty: float = 0.0
@@ -173,7 +173,8 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
             f"The text has {len(ids):,} units, too few for {train.batch_size} lanes of at least 2: give more text, or "
             f"fewer lanes with --train.batch_size."
         )
-    return Lanes(ids, train.batch_size, train.window, seed if train.vary_window else None, lengths)
+    varies = train.vary_window and train.jit != "on"
+    return Lanes(ids, train.batch_size, train.window, seed if varies else None, lengths)
 
 
 def build(config: Config, assets: Assets) -> Any:

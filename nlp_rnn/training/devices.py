@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -10,9 +11,11 @@ import resource
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from nlp_rnn.config import TrainConfig
+from nlp_rnn.config import TrainConfig, cache_folder
 from nlp_rnn.errors import InputError
 
 
@@ -34,6 +37,17 @@ def import_tensorflow() -> Any:
             tf.config.experimental.set_memory_growth(gpu, True)
     tf.get_logger().setLevel("ERROR")
     return tf
+
+
+def keep_what_xla_compiles() -> None:
+    """Lets TensorFlow, if it is not imported yet, keep what XLA compiles for the processor from run to run."""
+    if "tensorflow" in sys.modules or Path("/proc/driver/nvidia").exists():
+        return
+    machine = f"{version('tensorflow')} {_cpuinfo('flags')}"
+    folder = cache_folder() / f"xla-{hashlib.sha256(machine.encode()).hexdigest()[:16]}"
+    flags = os.environ.get("TF_XLA_FLAGS", "")
+    if "persistent_cache" not in flags and " " not in str(folder):
+        os.environ["TF_XLA_FLAGS"] = f"{flags} --tf_xla_persistent_cache_directory={folder}".strip()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 
@@ -206,3 +207,16 @@ np.testing.assert_allclose(again("Fine.").probability, runs[0]("Fine.").probabil
 def test_devices_that_cannot_be_used_are_named(tmp_path, settings, message):
     with pytest.raises(InputError, match=message):
         train(tmp_path / "run", train=settings)
+
+
+@pytest.mark.slow
+def test_what_xla_compiles_is_kept_for_the_next_run(tmp_path):
+    settings = ["--train.jit", "on", "--train.epochs", "1", "--train.buckets", "1", "--stack.units", "4"]
+    environment = {**os.environ, "NLP_RNN_CACHE": str(tmp_path / "cache"), "NLP_RNN_NATIVE": "0"}
+    kept = []
+    for number in (1, 2):
+        command = [sys.executable, "-m", "nlp_rnn", "train", "sentiment", *settings, "--out", tmp_path / str(number)]
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        kept.append(sorted(tmp_path.glob("cache/xla-*/*")))
+    assert kept[0]
+    assert kept[0] == kept[1]

@@ -22,6 +22,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from nlp_rnn.config import cache_folder
+
 SOURCES = Path(__file__).parent
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-shared", "-fPIC", "-pthread"]
 
@@ -75,7 +77,7 @@ def _compiled(compiler: str) -> Path:
     key = hashlib.sha256()
     for part in [tf.__version__, version, _processor(), *flags, *(path.read_text() for path in sources)]:
         key.update(part.encode())
-    folder = Path(os.environ.get("NLP_RNN_CACHE") or Path.home() / ".cache" / "nlp-rnn")
+    folder = cache_folder()
     path = folder / f"recurrent-{key.hexdigest()[:16]}.so"
     if path.exists():
         return path
