@@ -54,6 +54,7 @@ class _Recurrent:
             return super().inner_loop(**arguments)  # type: ignore[misc]
 
     def _on_cudnn(self: Any, sequences: Any, initial_state: Any, training: bool) -> Any:
+        sequences = _dropped(self, sequences, training)
         if self.go_backwards:
             sequences = tf.reverse(sequences, [1])
         outputs, (states,) = run_cudnn([[self]], sequences, [list(initial_state)], None, training)
@@ -108,9 +109,7 @@ def run_fused(
     kind = _kind(layers[0])
     projected, kernels, inner = [], [], []
     for layer in layers:
-        cell, inputs = layer.cell, sequences
-        if training and layer.dropout:
-            inputs = sequences * cell.get_dropout_mask(sequences[:, 0, :])[:, None]
+        cell, inputs = layer.cell, _dropped(layer, sequences, training)
         bias = tf.convert_to_tensor(cell.bias) if cell.use_bias else None
         if kind == "gru" and bias is not None:
             of_gates, of_candidate = tf.split(bias[1], [2 * layer.units, layer.units])
@@ -121,6 +120,13 @@ def run_fused(
     native_serves = kernel_of(layers[0])[0] == "native"
     recurrence = Recurrence(kind, backwards, hold, native_serves)
     return recurrence(projected, kernels, states, mask, inner or None, training)
+
+
+def _dropped(layer: Any, sequences: Any, training: bool) -> Any:
+    """The inputs of a layer after Keras's `dropout`: one mask for all steps."""
+    if not (training and layer.dropout):
+        return sequences
+    return sequences * layer.cell.get_dropout_mask(sequences[:, 0, :])[:, None]
 
 
 def _projected(inputs: Any, kernel: Any, bias: Any) -> Any:

@@ -83,13 +83,19 @@ def test_cudnn_gets_what_the_loop_gets(request, cell, bidirectional, masked, res
 
 
 @pytest.mark.parametrize("kind", [recurrent.LSTM, recurrent.GRU])
-@pytest.mark.parametrize("options", [{}, {"go_backwards": True}, {"return_sequences": True, "go_backwards": True}])
+@pytest.mark.parametrize(
+    "options", [{"dropout": 0.5}, {"go_backwards": True}, {"return_sequences": True, "go_backwards": True}]
+)
 def test_a_layer_alone_too(request, kind, options):
     layer = kind(3, return_state=True, **options)
     sequence = tf.constant(np.random.default_rng(0).normal(size=(2, 5, 4)), tf.float32)
-    slow = layer(sequence)
+    kept, seed = layer(sequence), layer.cell.seed_generator.state.numpy()
+    slow = layer(sequence, training=True)
+    assert np.allclose(slow[0], kept[0]) == ("dropout" not in options)
     request.getfixturevalue("gpu")
-    for one, other in zip(layer(sequence), slow, strict=True):
+    layer.cell.seed_generator.state.assign(seed)
+    layer.cell._dropout_mask = None
+    for one, other in zip(layer(sequence, training=True), slow, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
