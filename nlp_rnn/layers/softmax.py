@@ -70,7 +70,7 @@ class SoftmaxHead(keras.layers.Layer):
 
     def logits(self, states: Any, embeddings: Any = None) -> Any:
         """float32 logits `[batch, time, vocabulary]`."""
-        return self._compared(states, self._words(embeddings, states.dtype), self.bias)
+        return self._compared(states, embeddings if self.tied_size else self.kernel, self.bias)
 
     def nats(self, states: Any, targets: Any, embeddings: Any = None) -> Any:
         """-log p of the targets, float32 `[batch, time]`.
@@ -93,13 +93,13 @@ class SoftmaxHead(keras.layers.Layer):
         bias = tf.gather(self.bias, targets) - ops.mean(self.bias)
         return ops.sum(ops.cast(states, "float32") * chosen, axis=-1) + ops.cast(bias, "float32")
 
-    def _words(self, embeddings: Any, dtype: Any) -> Any:
-        """The words' vectors as columns, `[features, vocabulary]`."""
-        return ops.transpose(ops.cast(embeddings, dtype)) if self.tied_size else ops.cast(self.kernel, dtype)
-
-    @staticmethod
-    def _compared(states: Any, columns: Any, bias: Any) -> Any:
-        return ops.cast(ops.matmul(states, columns), "float32") + ops.cast(bias, "float32")
+    def _compared(self, states: Any, words: Any, bias: Any) -> Any:
+        """Logits of words whose vectors are the rows of `words`, where tied, or its columns."""
+        flat, words = tf.reshape(states, [-1, states.shape[-1]]), ops.cast(words, states.dtype)
+        # A product with rows has a gradient in rows: a transposed table would be copied on the way back.
+        logits = ops.cast(tf.matmul(flat, words, transpose_b=bool(self.tied_size)), "float32")
+        logits += ops.cast(bias, "float32")
+        return tf.reshape(logits, tf.concat([tf.shape(states)[:-1], [logits.shape[-1]]], 0))
 
     def get_config(self) -> dict[str, Any]:
         names = ("vocabulary", "tied_size", "dropout")
@@ -169,10 +169,11 @@ class AdaptiveSoftmaxHead(SoftmaxHead):
             self.cluster_words.append(self.add_weight(name=f"words_{index}", shape=(size, last - first)))
 
     def logits(self, states: Any, embeddings: Any = None) -> Any:
-        top = tf.nn.log_softmax(self._top(states, embeddings))
+        shortlist, *clusters = self._words(embeddings)
+        top = tf.nn.log_softmax(self._top(states, shortlist))
         parts = [top[..., : self.shortlist]]
-        for index in range(len(self.clusters)):
-            inside = tf.nn.log_softmax(self._inside(index, states, embeddings))
+        for index, words in enumerate(clusters):
+            inside = tf.nn.log_softmax(self._inside(index, states, words))
             parts.append(inside + top[..., self.shortlist + index, None])
         return tf.concat(parts, -1)
 
@@ -181,30 +182,35 @@ class AdaptiveSoftmaxHead(SoftmaxHead):
         states, targets = tf.reshape(states, [-1, states.shape[-1]]), tf.reshape(targets, [-1])
         cluster = tf.searchsorted(self.cutoffs, targets, side="right") - 1
         entry = tf.where(cluster < 0, targets, self.shortlist + cluster)
-        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(entry, self._top(states, embeddings))
-        for index, (first, _) in enumerate(self.clusters):
+        shortlist, *clusters = self._words(embeddings)
+        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(entry, self._top(states, shortlist))
+        for index, (words, (first, _)) in enumerate(zip(clusters, self.clusters, strict=True)):
             places = tf.where(cluster == index)
-            logits = self._inside(index, tf.gather(states, places[:, 0]), embeddings)
+            logits = self._inside(index, tf.gather(states, places[:, 0]), words)
             wanted = tf.gather(targets, places[:, 0]) - first
             inside = tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, logits)
             nats += tf.scatter_nd(places, inside, tf.shape(nats, tf.int64))
         return tf.reshape(nats, shape)
 
-    def _top(self, states: Any, embeddings: Any) -> Any:
-        """Logits of the shortlist and of the clusters."""
-        words = embeddings[: self.shortlist] if self.tied_size else None
-        columns = tf.concat([self._words(words, states.dtype), ops.cast(self.cluster_kernel, states.dtype)], 1)
-        return self._compared(states, columns, tf.concat([self.bias[: self.shortlist], self.cluster_bias], 0))
+    def _words(self, embeddings: Any) -> list[Any]:
+        """The words' vectors, of the shortlist and of each cluster, as `_compared` takes them."""
+        if not self.tied_size:
+            return [self.kernel, *self.cluster_words]
+        # Of slices, each would have a gradient as large as the table.
+        return tf.split(embeddings, [last - first for first, last in [(0, self.shortlist), *self.clusters]])
 
-    def _inside(self, index: int, states: Any, embeddings: Any) -> Any:
+    def _top(self, states: Any, words: Any) -> Any:
+        """Logits of the shortlist, whose words they are, and of the clusters."""
+        kernel = ops.cast(self.cluster_kernel, words.dtype)
+        entries = tf.concat([words, ops.transpose(kernel)], 0) if self.tied_size else tf.concat([words, kernel], 1)
+        return self._compared(states, entries, tf.concat([self.bias[: self.shortlist], self.cluster_bias], 0))
+
+    def _inside(self, index: int, states: Any, words: Any) -> Any:
         """Logits of a cluster's words."""
-        first, last = self.clusters[index]
-        if self.tied_size:
-            columns = self._words(embeddings[first:last], states.dtype)
-        else:
+        if not self.tied_size:
             states = ops.matmul(states, ops.cast(self.down[index], states.dtype))
-            columns = ops.cast(self.cluster_words[index], states.dtype)
-        return self._compared(states, columns, self.bias[first:last])
+        first, last = self.clusters[index]
+        return self._compared(states, words, self.bias[first:last])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "cutoffs": self.cutoffs, "reduction": self.reduction}
