@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import subprocess
 import sys
+import textwrap
 
 import keras
 import numpy as np
@@ -220,3 +222,19 @@ def test_what_xla_compiles_is_kept_for_the_next_run(tmp_path):
         kept.append(sorted(tmp_path.glob("cache/xla-*/*")))
     assert kept[0]
     assert kept[0] == kept[1]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_memory_is_kept_from_step_to_step(python):
+    code = """
+        import resource
+        from nlp_rnn.training.devices import import_tensorflow
+        tf = import_tensorflow()
+        tables = tf.data.Dataset.from_generator(lambda: range(9), tf.TensorSpec([], tf.float32))
+        faults = []
+        for size in tables.map(lambda value: tf.fill([25, 1 << 20], value)):  # 100 MB
+            float(size[-1, -1])
+            faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+        print(faults[8] - faults[4])
+    """
+    assert int(python(textwrap.dedent(code)).split()[-1]) < 25000  # pages of one of the four
