@@ -7,29 +7,8 @@ from typing import Any
 import keras
 
 from nlp_rnn.config import TrainConfig
+from nlp_rnn.training.optimizers import SGD, AdamW, SharedAdamW, SharedSGD
 from nlp_rnn.training.schedules import WarmupSchedule
-
-
-class _ClipsTheSum:
-    """Clips the sum of all devices' gradients: Keras clips each device's own, which are smaller."""
-
-    def _clip_gradients(self, gradients: list[Any]) -> list[Any]:
-        return gradients
-
-    def _all_reduce_sum_gradients(self, pairs: Any) -> list[Any]:
-        summed = super()._all_reduce_sum_gradients(pairs)  # type: ignore[misc]
-        clipped = super()._clip_gradients([gradient for gradient, _ in summed])  # type: ignore[misc]
-        return [(gradient, variable) for gradient, (_, variable) in zip(clipped, summed, strict=True)]
-
-
-@keras.saving.register_keras_serializable("nlp_rnn")
-class SharedAdamW(_ClipsTheSum, keras.optimizers.AdamW):
-    """AdamW for several devices."""
-
-
-@keras.saving.register_keras_serializable("nlp_rnn")
-class SharedSGD(_ClipsTheSum, keras.optimizers.SGD):
-    """SGD for several devices."""
 
 
 def compile_model(
@@ -59,10 +38,10 @@ def compile_model(
         options |= {"use_ema": True, "ema_momentum": momentum}
     alone = model.distribute_strategy.num_replicas_in_sync == 1
     if train.optimizer == "adamw":
-        adamw = keras.optimizers.AdamW if alone else SharedAdamW
+        adamw = AdamW if alone else SharedAdamW
         optimizer = adamw(rate, weight_decay=train.weight_decay, **options)
     else:
-        sgd = keras.optimizers.SGD if alone else SharedSGD
+        sgd = SGD if alone else SharedSGD
         optimizer = sgd(rate, momentum=train.momentum, weight_decay=train.weight_decay or None, **options)
     if train.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias"])
