@@ -221,6 +221,7 @@ def work(side: str, shape: Shape) -> None:
     else:
         from nlp_rnn.training.devices import import_tensorflow
 
+        os.environ["MALLOC_PERTURB_"] = "0"  # its default: glibc is left as it is, as for PyTorch
         import_tensorflow()
     before = resident()
     step = pytorch_step(shape) if side == "pytorch" else tensorflow_step(shape, side)

@@ -21,10 +21,12 @@ from nlp_rnn.api import settings_for
 from nlp_rnn.config import override
 from nlp_rnn.registry import get_task
 from nlp_rnn.run import Run
+from nlp_rnn.training.devices import import_tensorflow
 
 
 def measure(recipe: str, data: list[str], rounds: int, steps: int) -> dict[str, float]:
     """Median tokens a second of training with each softmax, the two alternating."""
+    import_tensorflow()
     task = get_task("language-modeling")
     config = override(settings_for(task.name, recipe), {"data": {"train": data}})
     records = task.read(config, "train")

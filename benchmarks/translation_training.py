@@ -44,7 +44,9 @@ def prepared(data: list[str], size: int, precision: str) -> tuple[Any, Any, Any,
 def ours(data: list[str], size: int, precision: str) -> tuple[Callable[[], None], int]:
     """A round of steps, and the target tokens in it."""
     from nlp_rnn.run import Run
+    from nlp_rnn.training.devices import import_tensorflow
 
+    import_tensorflow()
     task, config, assets, batches = prepared(data, size, precision)
     run = Run(task, config, assets, task.build(config, assets))
     run.compile()
