@@ -142,18 +142,20 @@ def test_results_and_gradients_are_those_of_the_formulas(
 
 @needs_native
 @pytest.mark.parametrize(
-    ("kind", "batch", "units"), [("lstm", 3, 300), ("lstm", 70, 150), ("gru", 40, 330), ("relu", 29, 64)]
+    ("kind", "batch", "units"),
+    [("lstm", 1, 460), ("lstm", 3, 300), ("lstm", 70, 150), ("gru", 2, 350), ("gru", 40, 330), ("relu", 29, 64)],
 )
+@pytest.mark.parametrize("backwards", [(True,), (False, True)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_compiled_kernels_agree_with_the_loop_however_the_work_is_shared(kind, batch, units, dtype):
-    arguments = arguments_for(kind, 2, batch, 3, units)
+def test_compiled_kernels_agree_with_the_loop_however_the_work_is_shared(kind, batch, units, backwards, dtype):
+    arguments = arguments_for(kind, len(backwards), batch, 3, units)
     projected, kernels, biases, states = tensors(arguments, dtype)
     variables = [*projected, *kernels, *biases, *states]
     results = []
     for native in (True, False):
         with tf.GradientTape() as tape:
             tape.watch(variables)
-            run = Recurrence(kind, (False, True), native=native)
+            run = Recurrence(kind, backwards, native=native)
             output, last = run(projected, kernels, states, None, biases, training=True)
             value = tf.reduce_sum(tf.square(output)) + sum(tf.reduce_sum(s * s) for s in last)
         results.append([output, *last, *tape.gradient(value, variables, unconnected_gradients="zero")])

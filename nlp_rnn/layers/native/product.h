@@ -10,7 +10,7 @@ namespace nlp_rnn {
 template <typename T, int M, int N>
 __attribute__((always_inline)) inline void multiply(long depth, const T* rows, long stride, const T* panel,
                                                     Vector<T> (&sums)[M][N]) {
-  for (long k = 0; k < depth; ++k) {
+  const auto add = [&](long k, Vector<T>(&to)[M][N]) __attribute__((always_inline)) {
     Vector<T> weights[N];
 #pragma GCC unroll 8
     for (int j = 0; j < N; ++j) weights[j] = load(panel + (k * N + j) * Simd<T>::lanes);
@@ -18,9 +18,27 @@ __attribute__((always_inline)) inline void multiply(long depth, const T* rows, l
     for (int m = 0; m < M; ++m) {
       const T value = rows[m * stride + k];
 #pragma GCC unroll 8
-      for (int j = 0; j < N; ++j) sums[m][j] += value * weights[j];
+      for (int j = 0; j < N; ++j) to[m][j] += value * weights[j];
     }
+  };
+  // A processor has about eight multiplications under way. Few sums are made in parts, which need not wait for each other.
+  constexpr int parts = M * N <= 2 ? 4 : M * N < 6 ? 2 : 1;
+  long k = 0;
+  if constexpr (parts > 1) {
+    Vector<T> partial[parts][M][N] = {};
+    for (; k + parts <= depth; k += parts)
+#pragma GCC unroll 4
+      for (int part = 0; part < parts; ++part) add(k + part, partial[part]);
+#pragma GCC unroll 4
+    for (int part = 0; part < parts; ++part)
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+        for (int j = 0; j < N; ++j) sums[m][j] += partial[part][m][j];
   }
+  // Twice: at some lengths of its body, ten multiplications for one, this loop takes half as long again on AMD's Zen 3.
+#pragma GCC unroll 2
+  for (; k < depth; ++k) add(k, sums);
 }
 
 template <int M>

@@ -56,13 +56,15 @@ struct Plan {
     Plan plan;
     plan.blocks = (sizes.units + Simd<T>::lanes - 1) / Simd<T>::lanes;
     const double kernel = 1.0 * sizes.units * sizes.units * gates, step = 2.0 * sizes.batch * kernel;
-    // A thread is woken for no less than 4 million operations, and meets others for no less than 2 million a step.
+    // A thread is woken for no less than 4 million operations, and meets others for no less than 2 million a step or,
+    // where rows are few and reading the kernel is what takes the time, 256 KiB.
     threads = std::min<double>(threads, step * sizes.time * sizes.directions / 4e6 + 1);
     plan.directions = std::max(std::min(sizes.directions, threads), 1);
     const long each = std::max(threads / plan.directions, 1);
     const bool large = kernel * sizeof(T) > (1L << 20);
     plan.groups = static_cast<int>(std::clamp<long>(sizes.batch / (large ? 32 : 6), 1, each));
-    const long slices = std::min<double>(each / plan.groups, step / 2e6);
+    const double worth = std::max(step / 2e6, kernel * sizeof(T) / (1L << 18));
+    const long slices = std::min<double>(each / plan.groups, worth);
     plan.slices = static_cast<int>(std::clamp<long>(slices, 1, plan.blocks));
     return plan;
   }
