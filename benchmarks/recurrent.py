@@ -221,7 +221,6 @@ def work(side: str, shape: Shape) -> None:
     else:
         from nlp_rnn.training.devices import import_tensorflow
 
-        os.environ["MALLOC_PERTURB_"] = "0"  # its default: glibc is left as it is, as for PyTorch
         import_tensorflow()
     before = resident()
     step = pytorch_step(shape) if side == "pytorch" else tensorflow_step(shape, side)
@@ -251,13 +250,14 @@ def peak() -> int:
 class Side:
     """A side's process, a script with arguments, asked for one figure at a time."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, **environment: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env={**os.environ, **environment},
         )
         self.times: list[float] = []
 
@@ -285,7 +285,9 @@ class Side:
 def measure(shape: Shape, sides: list[str], rounds: int) -> dict[str, Any]:
     """Medians in ms, memory in MiB and fractions of the ceiling, by side."""
     names = ["ceiling", *sides]
-    all_sides = {name: Side(__file__, "--work", name, "--shape", json.dumps(asdict(shape))) for name in names}
+    given = ["--shape", json.dumps(asdict(shape))]
+    # On all sides glibc is as it is, except that what it keeps does not depend on which thread freed it.
+    all_sides = {name: Side(__file__, "--work", name, *given, MALLOC_ARENA_MAX="1") for name in names}
     ceiling_side, running = all_sides["ceiling"], {name: all_sides[name] for name in sides}
     for one in [ceiling_side, *running.values()]:  # start-up and compilation are over before anything is timed
         one.step()

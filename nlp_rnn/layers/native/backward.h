@@ -45,27 +45,18 @@ class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
   }
 
   void run() {
-    Base::run([this](int d, const Place& place, Barrier& packed, Barrier& step) {
+    const auto work = [this](int d, Phases& phases, int own, const Place* places) {
       Tiles tiles;
-      pack(d, place);
-      start(d, place);
-      packed.wait();
+      long phase = 0;
+      phases.run(phase++, own, [&](int slice) { start(d, places[slice]); });
       for (long s = a.time - 1; s >= 0; --s) {
-        for (long row = place.row_begin; row < place.row_end; ++row)
-          for (long block = place.block_begin; block < place.block_end; ++block) units(d, s, row, block);
-        step.wait();
-        for (long block = place.block_begin; block < place.block_end; block += kColumns) {
-          const long columns = std::min<long>(kColumns, place.block_end - block);
-          if (columns == 1) product<1>(d, s, place, block, tiles);
-          if (columns == 2) product<2>(d, s, place, block, tiles);
-          if constexpr (kColumns > 2) {
-            if (columns == 3) product<3>(d, s, place, block, tiles);
-            if (columns == 4) product<4>(d, s, place, block, tiles);
-          }
-        }
+        phases.run(phase++, own, [&](int slice) { through_cells(d, s, places[slice]); });
+        phases.meet(phase);
+        phases.run(phase++, own, [&](int slice) { through_products(d, s, places[slice], tiles); });
       }
-      finish(d, place);
-    });
+      phases.run(phase, own, [&](int slice) { finish(d, places[slice]); });
+    };
+    Base::run([this](int d, const Place& place) { pack(d, place); }, work);
   }
 
  private:
@@ -128,6 +119,23 @@ class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
         store(a.d_state + to, load(state(d, row) + u), width(block));
         if (Cell::has_cell) store(a.d_cell + to, load(cell(d, row) + u), width(block));
       }
+  }
+
+  void through_cells(int d, long s, const Place& place) {
+    for (long row = place.row_begin; row < place.row_end; ++row)
+      for (long block = place.block_begin; block < place.block_end; ++block) units(d, s, row, block);
+  }
+
+  void through_products(int d, long s, const Place& place, Tiles& tiles) {
+    for (long block = place.block_begin; block < place.block_end; block += kColumns) {
+      const long columns = std::min<long>(kColumns, place.block_end - block);
+      if (columns == 1) product<1>(d, s, place, block, tiles);
+      if (columns == 2) product<2>(d, s, place, block, tiles);
+      if constexpr (kColumns > 2) {
+        if (columns == 3) product<3>(d, s, place, block, tiles);
+        if (columns == 4) product<4>(d, s, place, block, tiles);
+      }
+    }
   }
 
   // The cell of one row, step and vector of units.

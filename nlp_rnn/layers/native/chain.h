@@ -111,12 +111,11 @@ class ChainSums {
 template <typename T>
 void chain_sums(const Chain<T>& chain, int threads) {
   const int members = static_cast<int>(std::max<long>(1, std::min<long>(threads, chain.batch / 4)));
-  auto work = [&](int member, int count) {
+  std::atomic<long> next{0};
+  Team::instance().run(members, [&](int) {
     ChainSums<T> sums(chain);
-    for (long row = member; row < chain.batch; row += count) sums.run(row);
-  };
-  if (members > 1 && Team::instance().run(members, [&](int member) { work(member, members); })) return;
-  work(0, 1);
+    for (long row = next++; row < chain.batch; row = next++) sums.run(row);
+  });
 }
 
 }  // namespace nlp_rnn

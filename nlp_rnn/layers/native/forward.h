@@ -36,25 +36,16 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
   }
 
   void run() {
-    Base::run([this](int d, const Place& place, Barrier& packed, Barrier& step) {
+    const auto work = [this](int d, Phases& phases, int own, const Place* places) {
       Tiles tiles;
-      pack(d, place);
-      start(d, place);
-      packed.wait();
+      phases.run(0, own, [&](int slice) { start(d, places[slice]); });
       for (long s = 0; s < a.time; ++s) {
-        for (long block = place.block_begin; block < place.block_end; ++block)
-          if constexpr (Tiled)
-            split_rows(kTileRows, place.row_begin, place.row_end,
-                       [&](long row, int count) { units<kTileRows>(d, s, row, block, count, tiles); });
-          else
-            split_rows_constant<std::min(kAccumulators / kTogether, kRows)>(
-                place.row_begin, place.row_end, [&](long row, auto rows) {
-                  units<decltype(rows)::value>(d, s, row, block, decltype(rows)::value, tiles);
-                });
-        step.wait();
+        phases.meet(s + 1);
+        phases.run(s + 1, own, [&](int slice) { step(d, s, places[slice], tiles); });
       }
-      finish(d, place);
-    });
+      phases.run(a.time + 1, own, [&](int slice) { finish(d, places[slice]); });
+    };
+    Base::run([this](int d, const Place& place) { pack(d, place); }, work);
   }
 
  private:
@@ -109,6 +100,18 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
         store(a.last_state + to, load(state(d, a.time, row) + block * lanes), width(block));
         if (Cell::has_cell) store(a.last_cell + to, load(cell(d, row) + block * lanes), width(block));
       }
+  }
+
+  void step(int d, long s, const Place& place, Tiles& tiles) {
+    for (long block = place.block_begin; block < place.block_end; ++block)
+      if constexpr (Tiled)
+        split_rows(kTileRows, place.row_begin, place.row_end,
+                   [&](long row, int count) { units<kTileRows>(d, s, row, block, count, tiles); });
+      else
+        split_rows_constant<std::min(kAccumulators / kTogether, kRows)>(
+            place.row_begin, place.row_end, [&](long row, auto rows) {
+              units<decltype(rows)::value>(d, s, row, block, decltype(rows)::value, tiles);
+            });
   }
 
   // One step of `count` rows, at most M, and one vector of units.

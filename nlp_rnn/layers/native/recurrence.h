@@ -1,12 +1,11 @@
 // What the time loops share: how work is dealt out, and the memory they work in.
 //
-// Threads are dealt out first over the directions, then over rows of the batch, which need not know of each other, and
-// where the recurrent kernel is too large for a core's cache or rows are few, over units, which meet once a step.
+// It is divided first by direction, then by rows of the batch, which need not know of each other, and where the recurrent
+// kernel is too large for a core's cache or rows are few, by units, which meet once a step.
 #pragma once
 
 #include <algorithm>
 #include <cstdlib>
-#include <memory>
 #include <type_traits>
 #include <vector>
 
@@ -46,9 +45,9 @@ class Buffer {  // aligned, not cleared; large ones on large pages where the sys
   T* data_;
 };
 
-// Who does what: the threads of a direction are `groups` of rows times `slices` of units.
+// How the work is divided: that of a direction into `groups` of rows times `slices` of units.
 struct Plan {
-  int directions, groups, slices;
+  int directions, groups, slices;  // directions at once
   long blocks;  // vectors of units
 
   template <typename T>
@@ -73,7 +72,7 @@ struct Plan {
   int threads() const { return directions * per_direction(); }
 };
 
-// The place of one thread in a plan.
+// One part of a direction.
 struct Place {
   int group, slice;
   long row_begin, row_end, block_begin, block_end;
@@ -87,16 +86,6 @@ struct Place {
         block_end(plan.blocks * (slice + 1) / plan.slices) {}
 };
 
-struct Barriers {
-  explicit Barriers(const Plan& plan) {
-    for (int d = 0; d < plan.directions; ++d) {
-      packed.push_back(std::make_unique<Barrier>(plan.per_direction()));
-      for (int g = 0; g < plan.groups; ++g) step.push_back(std::make_unique<Barrier>(plan.slices));
-    }
-  }
-  std::vector<std::unique_ptr<Barrier>> packed, step;  // per direction; per direction and group
-};
-
 constexpr int kRows = 12;  // multiplied at once, at most
 
 // The two time loops share this: sizes, the plan and the rows of a step that are real.
@@ -108,26 +97,31 @@ class Loop {
   Loop(const Arguments& arguments, int threads)
       : a(arguments),
         plan(Plan::make<T>(arguments, G, threads)),
-        barriers(plan),
         padded(plan.blocks * lanes),
         stride(padded + lanes) {}  // no power of two: rows would share their cache sets
 
-  // Runs work(direction, place, barrier of the packing, barrier of the step) on every thread of the plan.
-  template <typename F>
-  void run(F&& work) {
-    auto thread = [&](int index) {
-      const int d = index / plan.per_direction();
-      const Place place(plan, a.batch, index % plan.per_direction());
-      for (int direction = d; direction < a.directions; direction += plan.directions)
-        work(direction, place, *barriers.packed[d], *barriers.step[d * plan.groups + place.group]);
-    };
-    if (plan.threads() == 1) return thread(0);
-    if (Team::instance().run(plan.threads(), thread)) return;
-    plan = Plan::make<T>(a, G, 1);  // another recurrence has the team
-    Barriers alone(plan);
-    std::swap(barriers.packed, alone.packed);
-    std::swap(barriers.step, alone.step);
-    thread(0);
+  // With as many threads as the plan has: pack(direction, place) for all, then for each direction and group
+  // work(direction, its phases, own slice, places by slice).
+  template <typename Pack, typename Work>
+  void run(Pack&& pack, Work&& work) {
+    const int parts = plan.per_direction(), jobs = a.directions * plan.groups;
+    std::vector<Place> places;
+    for (int part = 0; part < parts; ++part) places.emplace_back(plan, a.batch, part);
+    Phases taken(jobs);
+    std::vector<Phases> packed, steps;
+    for (int d = 0; d < a.directions; ++d) packed.emplace_back(parts);
+    for (int job = 0; job < jobs; ++job) steps.emplace_back(plan.slices);
+    Team::instance().run(plan.threads(), [&](int thread) {
+      const auto one = [&](int job) {
+        const int d = job / plan.groups;
+        packed[d].run(0, thread % parts, [&](int part) { pack(d, places[part]); });
+        packed[d].meet(1);
+        work(d, steps[job], thread % plan.slices, &places[job % plan.groups * plan.slices]);
+      };
+      const int own = thread / plan.slices;
+      if (plan.slices == 1) return taken.run(0, own, one);  // by one thread from the first step to the last
+      for (int i = 0; i < jobs; ++i) one((own + i) % jobs);
+    });
   }
 
   bool real(long row, long t) const { return a.mask == nullptr || a.mask[row * a.time + t]; }
@@ -144,8 +138,7 @@ class Loop {
   long at(long row, long t, long features) const { return (row * a.time + t) * features; }
 
   const Arguments& a;
-  Plan plan;
-  Barriers barriers;
+  const Plan plan;
   const long padded, stride;
 };
 

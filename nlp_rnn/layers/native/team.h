@@ -12,21 +12,42 @@
 
 namespace nlp_rnn {
 
-// Lets `members` threads meet once a time step. It spins, since steps take microseconds, and yields when one is late.
-class Barrier {
+// Work in `count` parts that goes through phases, each part of a phase done by whichever thread comes first.
+class Phases {
  public:
-  explicit Barrier(int members) : members_(members) {}
+  explicit Phases(int count) : parts_(count) {}
 
-  void wait() {
-    if (members_ == 1) return;
-    const int phase = phase_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == members_ - 1) {
-      arrived_.store(0, std::memory_order_relaxed);
-      phase_.store(phase + 1, std::memory_order_release);
-      return;
+  // Does `work(part)` of this phase for every part that nobody has begun, `own` first.
+  template <typename F>
+  void run(long phase, int own, F&& work) {
+    const int count = static_cast<int>(parts_.size());
+    for (int i = 0; i < count; ++i) {
+      const int index = (own + i) % count;
+      Part& part = parts_[index];
+      long expected = phase;
+      if (part.begun.load(std::memory_order_relaxed) != phase) continue;
+      if (!part.begun.compare_exchange_strong(expected, phase + 1, std::memory_order_relaxed)) continue;
+      wait(part, phase);
+      work(index);
+      part.ended.store(phase + 1, std::memory_order_release);
     }
-    for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; ++spins) {
-      if (spins > 4096) {
+  }
+
+  // Waits until all parts have gone through the phases before this one.
+  void meet(long phase) {
+    for (Part& part : parts_) wait(part, phase);
+  }
+
+ private:
+  struct Part {
+    alignas(64) std::atomic<long> begun{0};
+    std::atomic<long> ended{0};
+  };
+
+  // It spins, since steps take microseconds, and yields when a thread is late.
+  static void wait(const Part& part, long phase) {
+    for (int spins = 0; part.ended.load(std::memory_order_acquire) < phase; ++spins) {
+      if (spins > 1024) {
         std::this_thread::yield();
       } else {
 #if defined(__x86_64__)
@@ -36,13 +57,11 @@ class Barrier {
     }
   }
 
- private:
-  const int members_;
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<int> phase_{0};
+  std::vector<Part> parts_;
 };
 
-// Threads that wait for work. One job runs at a time; `run` by a second caller meanwhile is told so.
+// Threads that help. The caller works too and needs none of them, so that no thread that the system is slow to run
+// holds it up.
 class Team {
  public:
   static Team& instance() {
@@ -57,10 +76,11 @@ class Team {
     return *team;
   }
 
-  // Runs work(0) … work(members - 1), each on a thread of its own. False if the team is busy: nothing was run.
-  bool run(int members, const std::function<void(int)>& work) {
-    std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
-    if (!busy.owns_lock()) return false;
+  // Runs work(0), which ends when all is done or begun, and beside it work(1) … work(members - 1) on threads of their
+  // own, those that come in time, unless the team helps another caller.
+  void run(int members, const std::function<void(int)>& work) {
+    std::unique_lock<std::mutex> free(busy_, std::defer_lock);
+    if (members == 1 || !free.try_lock()) return work(0);
     {
       std::lock_guard<std::mutex> lock(mutex_);
       while (static_cast<int>(threads_.size()) < members - 1) {
@@ -70,13 +90,15 @@ class Team {
       }
       work_ = &work;
       members_ = members;
-      left_.store(members - 1, std::memory_order_relaxed);
       ++generation_;
     }
     wake_.notify_all();
     work(0);
-    while (left_.load(std::memory_order_acquire) > 0) std::this_thread::yield();
-    return true;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      work_ = nullptr;
+    }
+    while (inside_.load(std::memory_order_acquire) > 0) std::this_thread::yield();
   }
 
  private:
@@ -88,10 +110,11 @@ class Team {
         wake_.wait(lock, [&] { return generation_ != seen; });
         seen = generation_;
         if (index < members_) work = work_;
+        if (work != nullptr) inside_.fetch_add(1, std::memory_order_relaxed);
       }
       if (work == nullptr) continue;
       (*work)(index);
-      left_.fetch_sub(1, std::memory_order_acq_rel);
+      inside_.fetch_sub(1, std::memory_order_release);
     }
   }
 
@@ -101,7 +124,7 @@ class Team {
   const std::function<void(int)>* work_ = nullptr;
   int members_ = 0;
   long generation_ = 0;
-  std::atomic<int> left_{0};
+  std::atomic<int> inside_{0};  // of the threads that help
 };
 
 }  // namespace nlp_rnn
