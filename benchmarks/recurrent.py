@@ -309,12 +309,13 @@ def measure(shape: Shape, sides: list[str], rounds: int) -> dict[str, Any]:
     return row
 
 
-def summary(rows: list[dict[str, Any]], sides: list[str]) -> dict[str, Any]:
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Geometric means over the shapes of training."""
     result: dict[str, Any] = {"shapes": rows}
     for other, key in (("keras", "geometric_mean_vs_keras"), ("pytorch", "geometric_mean_vs_pytorch")):
-        if other in sides and "ours" in sides:
-            ratios = [row[other]["ms"] / row["ours"]["ms"] for row in rows if row["training"]]
+        both = [row for row in rows if row["training"] and other in row and "ours" in row]
+        ratios = [row[other]["ms"] / row["ours"]["ms"] for row in both]
+        if ratios:
             result[key] = round(math.exp(statistics.fmean(map(math.log, ratios))), 3)
     return result
 
@@ -347,7 +348,7 @@ def main() -> None:
     for index in options.only or range(len(SHAPES)):
         rows.append(measure(SHAPES[index], options.sides, options.rounds))
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    result = summary(rows, options.sides)
+    result = summary(rows)
     if options.json:
         print(json.dumps(result, indent=2))
     else:
