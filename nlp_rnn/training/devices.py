@@ -96,13 +96,13 @@ def strategy_for(train: TrainConfig) -> Any:
         None for a single device.
 
     Raises:
-        InputError: a device is not there, or the batch cannot be shared out evenly.
+        InputError: a device is not there, the batch cannot be shared out evenly, or `TF_CONFIG` makes no sense.
     """
     import tensorflow as tf
 
     if train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    workers = _worker_count()
+    workers = len(_workers()[0])
     if workers > 1 and train.devices:
         raise InputError("TF_CONFIG names several workers: leave out train.devices, and set CUDA_VISIBLE_DEVICES.")
     names = [name if ":" in name else f"GPU:{name}" for name in train.devices.replace(" ", "").split(",") if name]
@@ -129,20 +129,23 @@ def has_workers(strategy: Any) -> bool:
 
 def is_chief() -> bool:
     """Whether this process writes the run: the first of the workers that `TF_CONFIG` names, or the only one."""
-    task = _tf_config().get("task", {})
-    return _worker_count() < 2 or task.get("type") == "chief" or int(task.get("index", 0)) == 0
+    workers, own = _workers()
+    return len(workers) < 2 or own == workers[0]
 
 
-def _worker_count() -> int:
-    cluster = _tf_config().get("cluster", {})
-    return sum(len(cluster.get(kind, [])) for kind in ("chief", "worker"))
-
-
-def _tf_config() -> dict[str, Any]:
+def _workers() -> tuple[list[str], str]:
+    """The workers that `TF_CONFIG` names, a chief first, and which of several this is."""
     try:
-        return dict(json.loads(os.environ.get("TF_CONFIG") or "{}"))
-    except ValueError:
-        raise InputError('TF_CONFIG is not JSON of the form {"cluster": {"worker": [...]}, "task": {...}}.') from None
+        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+        cluster = dict(config.get("cluster", {}))
+        workers = [f"{kind} {i}" for kind in ("chief", "worker") for i in range(len(cluster.get(kind, [])))]
+        own = f"{config['task']['type']} {int(config['task']['index'])}" if len(workers) > 1 else ""
+    except (AttributeError, KeyError, TypeError, ValueError):
+        form = '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}'
+        raise InputError(f"TF_CONFIG is not JSON of the form {form}.") from None
+    if own and own not in workers:
+        raise InputError(f"TF_CONFIG says that this is {own}; its cluster has {', '.join(workers)}.")
+    return workers, own
 
 
 def describe_device() -> str:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import nlp_rnn
+from nlp_rnn.errors import InputError
+from nlp_rnn.training.devices import is_chief
 
 STILL = ["--embedding.size", "8", "--stack.units", "4", "--embedding.word_dropout", "0", "--head.dropout", "0"]
 TRAIN = {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 2, "average": 0.9}
@@ -89,3 +91,33 @@ def test_a_worker_that_is_killed_ends_the_run_and_it_resumes(tmp_path, alone, ki
     assert "Traceback" not in errors
     finish(start_both("--resume", out))
     assert_same_weights(out, alone)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("not JSON", "TF_CONFIG is not JSON of the form"),
+        ("[]", "TF_CONFIG is not JSON of the form"),
+        ('{"cluster": 3}', "TF_CONFIG is not JSON of the form"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker"}}', "TF_CONFIG is not JSON of the form"),
+        (
+            '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
+            "TF_CONFIG says that this is worker 2; its cluster has worker 0, worker 1.",
+        ),
+        (
+            '{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "ps", "index": 0}}',
+            "TF_CONFIG says that this is ps 0; its cluster has chief 0, worker 0.",
+        ),
+    ],
+)
+def test_a_description_of_the_workers_that_makes_no_sense(monkeypatch, config, message):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(InputError, match=message):
+        is_chief()
+
+
+@pytest.mark.parametrize(("kind", "index", "writes"), [("chief", 0, True), ("worker", 0, False), ("worker", 1, False)])
+def test_only_the_chief_of_a_cluster_that_has_one_writes(monkeypatch, kind, index, writes):
+    cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}}))
+    assert is_chief() == writes
