@@ -72,6 +72,11 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
         return 0 if arguments else 2
     verb, *rest = arguments
     if task is None and verb in GENERAL:
+        if {"-h", "--help"} & set(rest):
+            print(f"usage: nlp-rnn {verb} [--json]\n\n{GENERAL[verb]}")
+            return 0
+        if unknown := [argument for argument in rest if argument != "--json"]:
+            raise InputError(f'nlp-rnn {verb} takes --json and nothing else; leave out "{unknown[0]}".')
         return importlib.import_module(f"nlp_rnn.cli.{verb}").run(rest)
     if task is None and rest and rest[0] in _task_names():
         task, *rest = rest

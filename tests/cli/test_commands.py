@@ -185,6 +185,16 @@ def test_general_verbs(command):
     assert set(report["kernels"]) == {"LSTM", "LSTM, weight_drop", "GRU", "SimpleRNN"}
 
 
+@pytest.mark.parametrize("verb", ["tasks", "recipes", "doctor"])
+def test_general_verbs_take_nothing_but_json(command, verb):
+    code, out, _ = command(verb, "--help")
+    assert code == 0
+    assert f"usage: nlp-rnn {verb} [--json]" in out
+    code, out, error = command(verb, "sentiment")
+    assert (code, out) == (2, "")
+    assert f'nlp-rnn {verb} takes --json and nothing else; leave out "sentiment".' in error
+
+
 @pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "export", "explain"])
 def test_help_explains_every_option(command, verb):
     code, out, _ = command(verb, "--help", task="sentiment")
