@@ -54,7 +54,9 @@ def examine() -> dict[str, Any]:
         import tensorflow_text  # noqa: F401
     except Exception as error:
         missing.append(f"tensorflow-text does not load ({type(error).__name__}): install the version of tensorflow's")
-    from nlp_rnn.layers import GRU, LSTM, SimpleRNN, kernel_of
+    from nlp_rnn.layers import GRU, LSTM, SimpleRNN
+    from nlp_rnn.layers.native import library
+    from nlp_rnn.layers.recurrent import describe_kernel
 
     layers = {
         "LSTM": LSTM(1),
@@ -64,14 +66,14 @@ def examine() -> dict[str, Any]:
     }
     gpus = tf.config.list_physical_devices("GPU")
     notes = [] if gpus else ['no GPU is visible: training runs on the CPU; with one, install "nlp-rnn[gpu]"']
-    if kernel_of(layers["LSTM"])[0] == "loop":
-        notes.append(f"recurrent layers run without the compiled kernels: {kernel_of(layers['LSTM'])[1]}")
+    if not gpus and library().reason:
+        notes.append(f"recurrent layers run without the compiled kernels: {library().reason}")
     if not os.environ.get("NLP_RNN_DATA"):
         notes.append("NLP_RNN_DATA is not set: tests that measure on published data sets are skipped")
     return {
         "versions": versions,
         "devices": {"used": describe_device(), "GPUs": str(len(gpus)), "CPU cores": str(os.cpu_count())},
-        "kernels": {name: ": ".join(kernel_of(layer)) for name, layer in layers.items()},
+        "kernels": {name: describe_kernel(layer) for name, layer in layers.items()},
         "missing": missing,
         "notes": notes,
     }

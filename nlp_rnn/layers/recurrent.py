@@ -20,7 +20,8 @@ class _Recurrent:
     """Runs a Keras recurrent layer on the fastest kernel that can serve it, with DropConnect on the recurrent kernel.
 
     The mask of weight-drop (Merity et al. 2018, AWD-LSTM) is drawn once per call and whichever loop serves sees the
-    masked kernel. `use_native = False` keeps the compiled operations out, as XLA and exported graphs need it.
+    masked kernel. Graphs for XLA and in SavedModels get TensorFlow's operations alone; `use_native = False` keeps the
+    compiled ones out anywhere.
     """
 
     def __init__(self, units: int, *args: Any, weight_drop: float = 0.0, **kwargs: Any) -> None:
@@ -233,12 +234,15 @@ def kernel_of(layer: keras.layers.RNN) -> tuple[str, str]:
     ('keras', 'its activation is not tanh')
     """
     own = next((reason for reason, applies in _reasons_for_keras(layer) if applies), None)
-    no_cudnn = own or next((reason for reason, applies in _reasons_against_cudnn(layer) if applies), None)
+    foreign = native.foreign_graph()
+    no_cudnn = own or foreign or next((reason for reason, applies in _reasons_against_cudnn(layer) if applies), None)
     if no_cudnn is None:
         return "cudnn", "all its conditions hold"
     if own is not None:
         return "keras", own
-    if not layer.use_native:
+    if foreign:
+        no_native = foreign
+    elif not layer.use_native:
         no_native = "use_native is False"
     elif _kind(layer) == "gru_reset_before":
         no_native = "it resets before the product"
@@ -249,6 +253,12 @@ def kernel_of(layer: keras.layers.RNN) -> tuple[str, str]:
     if no_native:
         return "loop", no_cudnn if no_native == no_cudnn else f"{no_cudnn}; {no_native}"
     return "native", no_cudnn
+
+
+def describe_kernel(layer: keras.layers.RNN) -> str:
+    """The kernel of `kernel_of` and the reason in one line."""
+    kernel, reason = kernel_of(layer)
+    return kernel if kernel == "cudnn" else f"{kernel} (a faster one cannot serve: {reason})"
 
 
 def _reasons_for_keras(layer: Any) -> list[tuple[str, bool]]:

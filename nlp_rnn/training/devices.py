@@ -9,8 +9,10 @@ import json
 import os
 import platform
 import resource
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -102,7 +104,8 @@ def strategy_for(train: TrainConfig) -> Any:
 
     if train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    workers = len(_workers()[0])
+    together, own = _workers()
+    workers = len(together)
     if workers > 1 and train.devices:
         raise InputError("TF_CONFIG names several workers: leave out train.devices, and set CUDA_VISIBLE_DEVICES.")
     names = [name if ":" in name else f"GPU:{name}" for name in train.devices.replace(" ", "").split(",") if name]
@@ -116,8 +119,24 @@ def strategy_for(train: TrainConfig) -> Any:
     if count and train.batch_size % count:
         raise InputError(f"train.batch_size is {train.batch_size}; it must be a multiple of the {count} devices.")
     if workers > 1:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        others = ", ".join(worker for worker in together if worker != own)
+        print(f"This is {own}. Training begins when {others} can be reached …", file=sys.stderr, flush=True)
+        with _ended_by_interrupts():
+            return tf.distribute.MultiWorkerMirroredStrategy()
     return tf.distribute.MirroredStrategy(names) if names else None
+
+
+@contextlib.contextmanager
+def _ended_by_interrupts() -> Iterator[None]:
+    """Ctrl-C ends the process at once, also while TensorFlow waits in C++, where Python would not see it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def has_workers(strategy: Any) -> bool:
@@ -184,16 +203,15 @@ def _cpuinfo(key: str) -> str:
 
 
 def describe_kernels(model: Any) -> dict[str, str]:
-    """For each recurrent layer of a model, the kernel that serves it and why: `name → "loop: no GPU is visible"`."""
+    """For each recurrent layer of a model, by its name, the kernel that serves it and why no faster one."""
     import keras
 
-    from nlp_rnn.layers.recurrent import kernel_of
+    from nlp_rnn.layers.recurrent import describe_kernel
 
     found = {}
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.RNN):
-            kernel, reason = kernel_of(layer)
-            found[layer.name] = f"{kernel}: {reason}"
+            found[layer.name] = describe_kernel(layer)
     return found
 
 

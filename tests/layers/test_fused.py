@@ -297,6 +297,54 @@ def test_exported_graphs_hold_only_operations_of_tensorflow():
     assert not any(name.startswith("NlpRnn") for name in operations(portable_copy(model)))
 
 
+def keras_model():
+    """Of Keras's own classes but for the layers."""
+    model = keras.Sequential(
+        [keras.Input((None, 3)), keras.layers.Bidirectional(LSTM(4, return_sequences=True)), GRU(5)]
+    )
+    model.predict(np.ones((2, 6, 3), "float32"), verbose=0)
+    return model
+
+
+@needs_native
+@pytest.mark.parametrize("how", ["export", "saved_model"])
+def test_what_keras_and_tensorflow_export_loads_where_there_is_no_nlp_rnn(tmp_path, how):
+    model, x = keras_model(), np.random.default_rng(0).normal(size=(3, 6, 3)).astype("float32")
+    path = str(tmp_path / "exported")
+    if how == "export":
+        model.export(path, verbose=False)
+    else:
+        serve = tf.function(model, input_signature=[tf.TensorSpec([None, None, 3])], autograph=False)
+        serve(x)
+        tf.saved_model.save(model, path, signatures=serve)
+    np.save(tmp_path / "x.npy", x)
+    code = f"""
+        import numpy as np, tensorflow as tf
+        serve = tf.saved_model.load({path!r}).signatures["serving_default"]
+        [name] = serve.structured_input_signature[1]
+        [y] = serve(**{{name: tf.constant(np.load({str(tmp_path / "x.npy")!r}))}}).values()
+        np.save({str(tmp_path / "y.npy")!r}, y.numpy())
+    """
+    run_python(code)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model(x), atol=1e-6)
+    graph = tf.function(model, autograph=False).get_concrete_function(tf.TensorSpec([None, None, 3])).graph
+    assert any(node.op.startswith("NlpRnn") for node in graph.as_graph_def().node), "and outside it stays as fast"
+
+
+@needs_native
+def test_a_function_for_xla_holds_only_operations_of_tensorflow():
+    model, x = keras_model(), tf.random.stateless_normal((3, 6, 3), (1, 2))
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(tf.sin(model(x, training=True)))
+        return tape.gradient(value, x)
+
+    compiled = tf.function(gradient, jit_compile=True, autograph=False)(x)
+    np.testing.assert_allclose(compiled, gradient(x), atol=1e-5)
+
+
 def run_python(code, **environment):
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],

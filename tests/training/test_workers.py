@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -72,6 +73,17 @@ def test_two_workers_end_with_the_weights_of_one(tmp_path, alone):
     expected = [json.loads(line) for line in (alone / "metrics.jsonl").read_text().splitlines()]
     assert [row["val_accuracy"] for row in rows] == [row["val_accuracy"] for row in expected]
     assert rows[1]["loss"] == pytest.approx(expected[1]["loss"], abs=2e-3)
+
+
+def test_a_worker_that_waits_says_so_and_can_be_interrupted(tmp_path):
+    worker, other = start_both("--out", tmp_path / "run", *OPTIONS)
+    other.kill()
+    lines = iter(worker.stderr.readline, "")
+    assert any(line == "This is worker 0. Training begins when worker 1 can be reached …\n" for line in lines)
+    time.sleep(1)
+    worker.send_signal(signal.SIGINT)
+    worker.communicate(timeout=30)
+    assert worker.returncode == -signal.SIGINT
 
 
 @pytest.mark.slow

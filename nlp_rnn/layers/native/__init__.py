@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+from tensorflow.python.saved_model import save_context
 
 from nlp_rnn.config import cache_folder
 
@@ -41,11 +43,25 @@ class Library:
     reason: str = ""
 
 
+def foreign_graph() -> str:
+    """What is being traced that may hold nothing but TensorFlow's own kernels of all devices; empty if nothing is."""
+    if save_context.in_save_context():
+        return "a SavedModel is being written"
+    return "the graph is for XLA" if GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()) else ""
+
+
 @functools.cache
 def library() -> Library:
     """Compiles the operations, unless that was done before, and loads them."""
     if os.environ.get("NLP_RNN_NATIVE", "1") == "0":
         return Library(None, "NLP_RNN_NATIVE is 0")
+    found = _built_library()
+    if found.operations is None:
+        print(f"Recurrent layers are slower here than they could be: {found.reason}.", file=sys.stderr, flush=True)
+    return found
+
+
+def _built_library() -> Library:
     compiler = _compiler()
     if compiler is None:
         return Library(None, "there is no C++ compiler")
