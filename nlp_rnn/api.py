@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import time
 from collections.abc import Iterator
@@ -194,8 +195,14 @@ def _new_folder(out: Path | None, recipe: str) -> Path:
 @contextmanager
 def _sole_owner(out: Path) -> Iterator[None]:
     """Holds the run directory's lock; the system releases it even if this process is killed."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise InputError(f"{out} cannot be written ({error.strerror}); choose another --out.") from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

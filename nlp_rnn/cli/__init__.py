@@ -88,7 +88,8 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
     if verb == "train" and task is None:
         if rest and not rest[0].startswith("-"):
             raise InputError(f'There is no task "{rest[0]}".{did_you_mean(rest[0], _task_names())}')
-        raise InputError(f"Say which task to train: nlp-rnn train {_task_names()[0]}.")
+        names = _task_names()
+        raise InputError(f"Say which task to train, such as nlp-rnn train {names[0]}; there are: {', '.join(names)}.")
     if verb in VERBS:
         return importlib.import_module(f"nlp_rnn.cli.{verb}").run(task, rest)
     if verb in _commands(task, rest):

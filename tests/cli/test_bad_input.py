@@ -153,6 +153,7 @@ def test_not_parquet(training_fails):
 
 
 def test_unknown_names(fails, tmp_path):
+    assert "such as nlp-rnn train language-modeling; there are: language-modeling, ner, " in fails("train")
     assert 'no recipe "startr". Did you mean "starter"?' in fails("train", "sentiment", "--recipe", "startr")
     assert 'There is no task "sentimnet". Did you mean "sentiment"?' in fails("train", "sentimnet")
     assert 'There is no command "trian". Did you mean "train"?' in fails("trian", "sentiment")
@@ -226,6 +227,8 @@ def test_hub_out_of_reach(fails, monkeypatch):
 def test_no_training_without_a_place_for_it(fails, tmp_path):
     (tmp_path / "file").write_text("")
     assert "is a file; choose another --out" in fails("train", "sentiment", "--out", tmp_path / "file")
+    below = tmp_path / "file" / "run"
+    assert f"{below} cannot be written (Not a directory); choose another" in fails("train", "sentiment", "--out", below)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("")
     assert "holds other files; choose another --out" in fails("train", "sentiment", "--out", tmp_path / "full")
