@@ -198,8 +198,7 @@ def path_score(scores: Any, tags: Any) -> Any:
 
 def native_serves() -> bool:
     """Whether the compiled operation may be used: there is one, no GPU, and the graph may hold it."""
-    elsewhere = tf.config.list_logical_devices("GPU") or native.foreign_graph()
-    return not elsewhere and native.library().operations is not None
+    return not tf.config.list_logical_devices("GPU") and not native.unavailable()
 
 
 def log_partition(scores: Any, use_native: bool = True) -> Any:

@@ -69,8 +69,7 @@ class Recurrence:
             biases = [tf.zeros([units if self.kind == "gru" else 0], dtype) for _ in kernels]
         # Variables are read here: the gradient must not find what is assigned to them later.
         arguments = [tf.convert_to_tensor(x) for x in (*projected, *kernels, *biases, *states)]
-        serves = self.native and self.kind in NATIVE_KINDS and not native.foreign_graph()
-        serves = serves and native.library().operations is not None
+        serves = self.native and self.kind in NATIVE_KINDS and not native.unavailable()
         serves &= training or projected[0].shape[1] != 1  # one step is done before a kernel would be packed
         if not serves and training:
             output, *last = _loop_with_gradient(self, mask)(*arguments)

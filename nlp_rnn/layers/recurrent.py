@@ -234,22 +234,19 @@ def kernel_of(layer: keras.layers.RNN) -> tuple[str, str]:
     ('keras', 'its activation is not tanh')
     """
     own = next((reason for reason, applies in _reasons_for_keras(layer) if applies), None)
-    foreign = native.foreign_graph()
-    no_cudnn = own or foreign or next((reason for reason, applies in _reasons_against_cudnn(layer) if applies), None)
+    no_cudnn = own or next((reason for reason, applies in _reasons_against_cudnn(layer) if applies), None)
     if no_cudnn is None:
         return "cudnn", "all its conditions hold"
     if own is not None:
         return "keras", own
-    if foreign:
-        no_native = foreign
-    elif not layer.use_native:
+    if not layer.use_native:
         no_native = "use_native is False"
     elif _kind(layer) == "gru_reset_before":
         no_native = "it resets before the product"
     elif _has_gpu():
         no_native = "a GPU is visible"
     else:
-        no_native = native.library().reason
+        no_native = native.unavailable()
     if no_native:
         return "loop", no_cudnn if no_native == no_cudnn else f"{no_cudnn}; {no_native}"
     return "native", no_cudnn
@@ -277,12 +274,14 @@ def _reasons_for_keras(layer: Any) -> list[tuple[str, bool]]:
 
 
 def _reasons_against_cudnn(layer: Any) -> list[tuple[str, bool]]:
+    foreign = native.foreign_graph()
     if not isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)):
         return [("cuDNN is used for LSTM and GRU only", True)]
     return [
         ("it has no bias", not layer.use_bias),
         ("it resets before the product", not getattr(layer, "reset_after", True)),
         ("use_cudnn is False", layer.use_cudnn is False),
+        (foreign, bool(foreign)),
         ("no GPU is visible", not _has_gpu()),
     ]
 

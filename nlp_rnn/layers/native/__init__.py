@@ -50,6 +50,11 @@ def foreign_graph() -> str:
     return "the graph is for XLA" if GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()) else ""
 
 
+def unavailable() -> str:
+    """Why the operations cannot serve in what is being traced or run now; empty if they can."""
+    return foreign_graph() or library().reason
+
+
 @functools.cache
 def library() -> Library:
     """Compiles the operations, unless that was done before, and loads them."""
