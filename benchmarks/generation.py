@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import nlp_rnn
-from nlp_rnn.tasks.language_verbs import generate
+from nlp_rnn.tasks.language_modeling import generate
 
 SETTINGS = {"temperature": 0.8, "top_k": 0, "top_p": 0.95, "repetition_penalty": 1.0, "seed": 0}
 

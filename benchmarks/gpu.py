@@ -78,7 +78,8 @@ def main() -> int:
     if options.work:
         work(options.work)
         return 0
-    from nlp_rnn.training.devices import describe_device, import_tensorflow
+    from nlp_rnn.startup import import_tensorflow
+    from nlp_rnn.training.devices import describe_device
 
     if not import_tensorflow().config.list_physical_devices("GPU"):
         print("No GPU is visible to TensorFlow; benchmarks/recurrent.py measures the processor.", file=sys.stderr)

@@ -11,10 +11,10 @@ import json
 import time
 from typing import Any
 
-from nlp_rnn.api import settings_for
-from nlp_rnn.config import override
+from nlp_rnn.config.values import override
 from nlp_rnn.registry import get_task
 from nlp_rnn.run import Run
+from nlp_rnn.trainer import settings_for
 
 
 def tokens_per_second(batches: Any, limit: float = 10.0) -> float:

@@ -86,7 +86,7 @@ SHAPES = [
 
 def tensorflow_step(shape: Shape, side: str, precision: str = "float32") -> Callable[[], None]:
     """One step as a function, for the sides that run on TensorFlow."""
-    from nlp_rnn.training.devices import import_tensorflow
+    from nlp_rnn.startup import import_tensorflow
 
     tf = import_tensorflow()
     import keras
@@ -193,7 +193,7 @@ def pytorch_step(shape: Shape, device: str = "cpu", precision: str = "float32") 
 
 def ceiling() -> Callable[[], float]:
     """A function that measures the floating-point operations a second of a large float32 product."""
-    from nlp_rnn.training.devices import import_tensorflow
+    from nlp_rnn.startup import import_tensorflow
 
     tf = import_tensorflow()
     size = 2048
@@ -219,7 +219,7 @@ def work(side: str, shape: Shape) -> None:
     if side == "pytorch":
         import torch  # noqa: F401
     else:
-        from nlp_rnn.training.devices import import_tensorflow
+        from nlp_rnn.startup import import_tensorflow
 
         import_tensorflow()
     before = resident()
@@ -275,7 +275,8 @@ class Side:
         self.times.append(self.answer())
 
     def close(self) -> str:
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.close()
         rest = self.process.stdout.read()
         self.process.wait()

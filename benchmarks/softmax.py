@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from nlp_rnn.api import settings_for
-from nlp_rnn.config import override
+from nlp_rnn.config.values import override
 from nlp_rnn.registry import get_task
 from nlp_rnn.run import Run
-from nlp_rnn.training.devices import import_tensorflow
+from nlp_rnn.startup import import_tensorflow
+from nlp_rnn.trainer import settings_for
 
 
 def measure(recipe: str, data: list[str], rounds: int, steps: int) -> dict[str, float]:

@@ -16,7 +16,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from nlp_rnn.data.sources import STARTER
+from nlp_rnn.config.recipes import starter_folder
+from nlp_rnn.registry import get_task
 
 
 def words(text: str) -> list[str]:
@@ -53,7 +54,8 @@ def entities(row: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def examine(task: str) -> dict[str, Any]:
-    splits = {name: read(STARTER / task / f"{name}.jsonl") for name in ("train", "validation", "test")}
+    folder = starter_folder(get_task(task).resources) or Path()
+    splits = {name: read(folder / f"{name}.jsonl") for name in ("train", "validation", "test")}
     tokens = {name: [words(row["text"]) for row in rows] for name, rows in splits.items()}
     everything = [row for rows in tokens.values() for row in rows]
     report: dict[str, Any] = {"rows": {name: len(rows) for name, rows in splits.items()}}

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import nlp_rnn
+from nlp_rnn.config.values import override
 from nlp_rnn.metrics.translation import translation_report
 
 BATCH = 64
@@ -68,7 +69,7 @@ def main() -> None:
     found = {}
     for width in options.beams:
         run = nlp_rnn.load(options.run)
-        run.model.search = {**run.model.search, "width": width}
+        run.config = override(run.config, {"search": {"width": width}})
         records = run.read(options.data)
         texts = [text or "" for text in records.column("source")]
         references = [text or "" for text in records.column("target")]

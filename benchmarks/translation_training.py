@@ -28,9 +28,9 @@ LEARNING_RATE, CLIP, SMOOTHING, DROPOUT = 0.002, 1.0, 0.1, 0.3
 
 def prepared(data: list[str], size: int, precision: str) -> tuple[Any, Any, Any, list[Any]]:
     """Task, configuration, assets and batches."""
-    from nlp_rnn.api import settings_for
-    from nlp_rnn.config import override
+    from nlp_rnn.config.values import override
     from nlp_rnn.registry import get_task
+    from nlp_rnn.trainer import settings_for
 
     changed = {"data": {"train": data}, "tokenizer": {"size": size}, "train": {"precision": precision}}
     task = get_task("translation")
@@ -44,7 +44,7 @@ def prepared(data: list[str], size: int, precision: str) -> tuple[Any, Any, Any,
 def ours(data: list[str], size: int, precision: str) -> tuple[Callable[[], None], int]:
     """A round of steps, and the target tokens in it."""
     from nlp_rnn.run import Run
-    from nlp_rnn.training.devices import import_tensorflow
+    from nlp_rnn.startup import import_tensorflow
 
     import_tensorflow()
     task, config, assets, batches = prepared(data, size, precision)
@@ -64,7 +64,7 @@ def pytorch(data: list[str], size: int) -> tuple[Callable[[], None], int]:
     import torch
     from torch import nn
 
-    vocabulary = assets.tokenizers["target"].size
+    vocabulary = assets["target"].size
 
     class Model(nn.Module):
         def __init__(self) -> None:

@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nlp_rnn.api import train
     from nlp_rnn.cli import main
     from nlp_rnn.registry import register
     from nlp_rnn.run import Run, load
     from nlp_rnn.tasks.base import Task
+    from nlp_rnn.trainer import train
 
 __version__ = "0.1.0"
 __all__ = ["Run", "Task", "load", "main", "register", "train"]
@@ -27,7 +27,7 @@ _PLACES = {
     "load": "nlp_rnn.run",
     "main": "nlp_rnn.cli",
     "register": "nlp_rnn.registry",
-    "train": "nlp_rnn.api",
+    "train": "nlp_rnn.trainer",
 }
 
 

@@ -37,4 +37,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
         return f' Did you mean "{close[0]}"?'
-    return f" There is: {', '.join(known)}." if known else ""
+    return f" Available: {', '.join(known)}." if known else ""

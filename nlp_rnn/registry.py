@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 from nlp_rnn.errors import InputError, did_you_mean
-from nlp_rnn.tasks.base import Task
+
+if TYPE_CHECKING:
+    from nlp_rnn.tasks.base import AnyTask
 
 BUILT_IN = {
     "language-modeling": "nlp_rnn.tasks.language_modeling:TASK",
@@ -14,10 +17,10 @@ BUILT_IN = {
     "sentiment": "nlp_rnn.tasks.sentiment:TASK",
     "translation": "nlp_rnn.tasks.translation:TASK",
 }
-_registered: dict[str, Task] = {}
+_registered: dict[str, AnyTask] = {}
 
 
-def register(task: Task) -> None:
+def register(task: AnyTask) -> None:
     """Adds a task for this process; it replaces one of the same name."""
     _registered[task.name] = task
 
@@ -27,7 +30,7 @@ def task_names() -> list[str]:
     return sorted({*BUILT_IN, *_registered, *(point.name for point in entry_points(group="nlp_rnn.tasks"))})
 
 
-def get_task(name: str) -> Task:
+def get_task(name: str) -> AnyTask:
     """Looks a task up.
 
     Raises:

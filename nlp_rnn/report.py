@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from nlp_rnn.plots.curves import save_confusion, save_curves
+from nlp_rnn.display.curves import save_confusion, save_curves
+from nlp_rnn.machine import peak_memory
 from nlp_rnn.training import checkpoints
-from nlp_rnn.training.devices import describe_device, describe_kernels, peak_memory
+from nlp_rnn.training.devices import describe_device, describe_kernels
 
 if TYPE_CHECKING:
-    from nlp_rnn.data.batching import Batches
+    from nlp_rnn.data.batching import EpochSource
     from nlp_rnn.data.records import Records
-    from nlp_rnn.run import Run
+    from nlp_rnn.run import AnyRun
+    from nlp_rnn.tasks.base import Metrics
     from nlp_rnn.training.fit import Fitted
 
 
 def write_report(
-    run: Run,
+    run: AnyRun,
     splits: Mapping[str, Records],
-    batches: Batches,
+    batches: EpochSource,
     fitted: Fitted,
-    results: Mapping[str, dict[str, Any]],
-    fingerprints: dict[str, str],
+    results: Mapping[str, Metrics],
+    fingerprints: Mapping[str, str],
     recipe: str,
     seconds: float,
 ) -> None:
-    """Writes `report.json`, `card.md` and `plots/` into the run directory, and puts the report into the run."""
+    """Writes `report.json`, `card.md` and `plots/` into the run directory, and puts the report into the run.
+
+    Args:
+        run: the finished run.
+        splits: the records by the name of the split.
+        batches: those that it was trained on.
+        fitted: how training went.
+        results: the metrics of each split that was measured.
+        fingerprints: of the training data and the vocabulary.
+        recipe: the settings that it began with.
+        seconds: that all of it took.
+    """
     assert run.path is not None
-    rates = [row["tokens_per_second"] for row in fitted.history]
+    speed = f"{run.task.unit}_per_second"
     run.report = {
         "task": run.task.name,
         "recipe": recipe,
@@ -48,29 +62,38 @@ def write_report(
         "padding": round(batches.padding, 4),
         "training_seconds": round(fitted.seconds, 2),
         "seconds": round(seconds, 2),
-        "tokens_per_second": max(rates, default=0.0),
+        speed: max((row[speed] for row in fitted.history), default=0.0),
         "peak_memory_bytes": peak_memory(),
         "device": describe_device(),
         "kernels": describe_kernels(run.model),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("nlp-rnn", "tensorflow", "keras", "tensorflow-text", "numpy")},
-        },
+        "versions": _versions(),
         "command": " ".join(sys.argv),
     }
     content = json.dumps(run.report, indent=1) + "\n"
     checkpoints.write_bytes(run.path / "report.json", content.encode())
     checkpoints.write_bytes(run.path / "card.md", model_card(run).encode())
+    _write_plots(run, fitted)
+
+
+def _write_plots(run: AnyRun, fitted: Fitted) -> None:
+    assert run.path is not None
     plots = run.path / "plots"
     plots.mkdir(exist_ok=True)
     save_curves(fitted.history, plots / "curves.png")
     final = run.metrics
     if "confusion" in final:
-        labels = final.get("confusion_labels", run.assets.labels)
-        save_confusion(final["confusion"], labels, plots / "confusion.png")
+        save_confusion(final["confusion"], final.get("confusion_labels") or run.assets.labels, plots / "confusion.png")
 
 
-def model_card(run: Run) -> str:
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("nlp-rnn", "tensorflow", "keras", "tensorflow-text", "numpy"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def model_card(run: AnyRun) -> str:
     """What the model is, what it was trained on, how well it does, in Markdown."""
     report = run.report
     lines = [
@@ -87,12 +110,12 @@ def model_card(run: Run) -> str:
     for name in _scalars(run.metrics):
         values = " | ".join(_shown(results.get(name)) for results in report["metrics"].values())
         lines.append(f"| {name} | {values} |")
-    if run.assets.labels:
+    if "labels" in run.assets:
         lines += ["", f"Labels: {', '.join(run.assets.labels)}."]
     lines += [
         "",
-        "The model has learned from these records alone: expect it to do worse on texts of another kind, and to "
-        "repeat what is one-sided in them."
+        "The model has learned only from these records: expect worse results on other kinds of data, and expect it to "
+        "repeat their biases."
         + (" Probabilities are calibrated on the validation records." if hasattr(run.model, "calibrate") else ""),
         "",
     ]

@@ -5,35 +5,40 @@ config.yaml  assets/<name>/  model.keras  checkpoints/  metrics.jsonl  report.js
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import yaml
 
-from nlp_rnn.config import override, read_yaml, to_dict
-from nlp_rnn.data.batching import Batches
+from nlp_rnn.assets import Assets
+from nlp_rnn.config.values import check_ranges, override, read_yaml, to_dict
+from nlp_rnn.data.batching import EpochSource
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
 from nlp_rnn.registry import get_task
-from nlp_rnn.tasks.base import Assets, Task
+from nlp_rnn.tasks.base import AnyTask, C, Features, Metrics, O, Outputs, P, Task
+from nlp_rnn.tasks.inputs import records_of
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 FORMAT = 1
 _CHUNK = 4000
 
 
-class Run:
+class Run(Generic[C, P, O]):
     """A trained model with all that is needed to use it.
 
     Args:
         task: what it does.
-        config: the task's `Config` it was trained with.
-        assets: tokenizers and labels.
+        config: the task's `Config` that it was trained with.
+        assets: what stands between raw input and tensors.
         model: the `keras.Model`; fine-tune it as you like.
         path: the run directory.
         report: what `report.json` holds.
@@ -47,16 +52,14 @@ class Run:
 
     def __init__(
         self,
-        task: Task,
-        config: Any,
+        task: Task[C, P, O],
+        config: C,
         assets: Assets,
         model: Any,
         path: str | Path | None = None,
         report: dict[str, Any] | None = None,
     ) -> None:
         self.task, self.config, self.assets, self.model = task, config, assets, model
-        if task.search is not None:
-            model.search = task.search(config, assets)
         self.path = Path(path) if path is not None else None
         self.report = report or {}
 
@@ -64,7 +67,7 @@ class Run:
         return f"Run({self.task.name}, {self.path})"
 
     @property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Metrics:
         """Those of the test data, or of the validation data where there was none."""
         results = self.report.get("metrics", {})
         return results.get("test") or results.get("validation") or {}
@@ -75,72 +78,121 @@ class Run:
         path = (self.path or Path()) / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
-    def __call__(self, inputs: str | Sequence[str]) -> Any:
-        """Predicts for a text, or for a list of texts."""
-        if isinstance(inputs, str):
-            return next(self.predict([inputs]))
-        return list(self.predict(inputs))
+    def options(self, **changes: Any) -> O:
+        """What may be changed after training, as the configuration has it but for the changes.
 
-    def predict(self, inputs: Sequence[str] | Records) -> Iterator[Any]:
-        """Predictions for texts or records, in order, a chunk in memory at a time."""
-        records = inputs if isinstance(inputs, Records) else self._as_records(inputs)
+        Raises:
+            InputError: there is no such option, or a number is out of range.
+        """
+        try:
+            options = replace(self.task.options(self.config), **changes)  # type: ignore[type-var]
+        except TypeError as error:
+            raise InputError(f"The task {self.task.name} has no such option: {error}.") from None
+        check_ranges(options)
+        return options
+
+    def __call__(self, inputs: Any, **changes: Any) -> Any:
+        """Predicts for one input, or for a list of inputs; `changes` are those of `options`."""
+        options = self.options(**changes)
+        if self.task.input.is_one(inputs):
+            return next(self.predict([inputs], options))
+        return list(self.predict(inputs, options))
+
+    def predict(self, inputs: Iterable[Any] | Records, options: O | None = None) -> Iterator[P]:
+        """Predictions for inputs or records, in order, a chunk in memory at a time."""
+        records = inputs if isinstance(inputs, Records) else records_of(self.task.input, inputs)
+        options = self.options() if options is None else options
         for chunk in records.chunks(_CHUNK):
-            yield from self.task.decode(self.infer(chunk), chunk, self.assets)
+            yield from self.task.decode(self.infer(chunk, options), chunk, self.assets, options)
 
-    def evaluate(self, data: Any, **columns: Any) -> dict[str, Any]:
+    def evaluate(self, data: Any, options: O | None = None, **columns: Any) -> Metrics:
         """The task's metrics on a data source or on records.
 
         Args:
             data: whatever `data.train` takes, or `Records`.
+            options: those of `options`, where they are not those of the configuration.
             **columns: settings of `data`, such as `text="review"`.
         """
-        return evaluate_records(self, data if isinstance(data, Records) else self.read(data, **columns))
+        records = data if isinstance(data, Records) else self.read(data, **columns)
+        return self.predict_and_measure(records, options)[1]
+
+    def predict_and_measure(self, records: Records, options: O | None = None) -> tuple[Sequence[P], Metrics]:
+        """Predictions for labelled records, and the task's metrics of them."""
+        options = self.options() if options is None else options
+        outputs = self.infer(records, options)
+        predictions = self.task.decode(outputs, records, self.assets, options)
+        return predictions, self.task.evaluate(records, predictions, outputs, self.assets)
 
     def read(self, data: str | Sequence[str], split: str = "test", **columns: Any) -> Records:
         """Reads records for this run from a data source; of one with several splits, `split`."""
         sources = [data] if isinstance(data, (str, Path)) else list(data)
         place = "test" if split == "predict" else split
         settings = {place: [str(source) for source in sources], **columns}
-        return self.task.read(override(self.config, {"data": settings}), split)
+        records = self.task.read(override(self.config, {"data": settings}), split)
+        if records is None:
+            raise InputError(f'{", ".join(map(str, sources))} has no "{split}" split.')
+        return records
 
-    def batches(self, data: str | dict[str, Any], seed: int | None = 0) -> Any:
-        """A `tf.data.Dataset` for `model.fit`: one epoch per pass, in an order that `seed` gives.
+    def batches(self, data: str | dict[str, Any], seed: int | None = 0) -> tf.data.Dataset:
+        """Batches for `model.fit`: one epoch per pass, in an order that `seed` gives.
 
         Args:
             data: a data source, or settings of `data` such as `{"train": "mine.csv", "text": "review"}`.
+            seed: of the order.
         """
         settings = data if isinstance(data, dict) else {"train": [str(data)]}
         settings = {"validation_fraction": 0.0, "test_fraction": 0.0, **settings}
         config = override(self.config, {"data": settings})
-        return self.task.batches(config, self.assets, self.task.read(config, "train"), seed).dataset()
+        records = self.task.read(config, "train")
+        assert records is not None
+        return self.task.batches(config, self.assets, records, seed).dataset()
 
     def compile(self, learning_rate: float | None = None) -> None:
         """Compiles the model with the loss and optimizer of the configuration, the learning rate constant."""
         from nlp_rnn.training.compiling import compile_model
 
-        compile_model(self.model, self.task.loss(self.config), self.config.train, learning_rate=learning_rate)
+        train = self.config.train  # type: ignore[attr-defined]
+        compile_model(self.model, self.task.loss(self.config), train, learning_rate=learning_rate)
 
     def calibrate(self, records: Records) -> None:
         """Fits what makes the model's confidences honest, where it has such a thing, to labelled records."""
         if hasattr(self.model, "calibrate"):
             logits = self.infer(records)["logits"]
-            self.model.calibrate(logits, self._batches[records].targets)
+            self.model.calibrate(logits, self._batches_of(records).targets)  # type: ignore[attr-defined]
 
-    def infer(self, records: Records) -> dict[str, Any]:
+    def infer(self, records: Records, options: O | None = None) -> Outputs:
         """Outputs of the model for each record, in order.
 
         Returns:
-            By name what `by_record` of the task's batches makes of them.
+            By name what the task's model infers: an array `[records, …]`, or a list of an array for each record where
+            those differ in shape.
         """
-        if records not in self._batches:
-            self._batches[records] = self.task.batches(self.config, self.assets, records, None)
-        batches = self._batches[records]
+        options = self.options() if options is None else options
+        if options not in self._inference:
+            self._inference[options] = lambda features: self.task.infer(self.model, features, options)
+        return self.compute(records, self._inference[options])
+
+    def compute(self, records: Records, function: Callable[[Features], Outputs]) -> Outputs:
+        """Any function of the features of a batch, over all records, in order.
+
+        Args:
+            records: what the batches are made of.
+            function: tensors by name → tensors `[batch, …]` by name; it is traced once.
+
+        Returns:
+            As `infer`.
+        """
+        import tensorflow as tf
+
+        batches = self._batches_of(records)
+        traced = self._traced_for(function, batches)
         found: dict[str, dict[int, Any]] = {}
         for indices, features in batches.indexed():
-            for name, value in self._infer_batch(features).items():
-                column = found.setdefault(name, {})
+            outputs = traced({name: tf.constant(value) for name, value in features.items()})
+            for name, value in outputs.items():
+                column, rows = found.setdefault(name, {}), value.numpy()
                 for place, index in enumerate(indices):
-                    column[int(index)] = value[place]
+                    column[int(index)] = rows[place]
         return {name: batches.by_record([column[i] for i in range(len(column))]) for name, column in found.items()}
 
     def held_out(self, count: int) -> Records | None:
@@ -177,56 +229,48 @@ class Run:
         (path / "config.yaml").write_text(text, encoding="utf-8")
 
     def export(self, path: str | Path) -> Path:
-        """Writes a SavedModel that takes raw strings."""
+        """Writes a SavedModel that takes raw input."""
         from nlp_rnn.export.savedmodel import export_saved_model
 
-        def signatures(model: Any) -> dict[str, Any]:
-            return self.task.signatures(self.config, model, self.assets)
+        return export_saved_model(
+            Path(path), self.model, self.assets, lambda model: self.task.signatures(self.config, model, self.assets)
+        )
 
-        return export_saved_model(Path(path), self.model, self.assets, signatures)
+    def _batches_of(self, records: Records) -> EpochSource:
+        """Records are tokenised once, however often they are measured."""
+        if records not in self._batches:
+            self._batches[records] = self.task.batches(self.config, self.assets, records, None)
+        return self._batches[records]
+
+    def _traced_for(self, function: Callable[[Features], Outputs], batches: EpochSource) -> Any:
+        """The function as a graph for batches of any size and length."""
+        import tensorflow as tf
+
+        specs = batches.element_spec[0]
+        key = tuple((name, spec.shape[1:], spec.dtype) for name, spec in specs.items())
+        traced = self._traced.setdefault(function, {})
+        if key not in traced:
+            signature = {name: tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for name, spec in specs.items()}
+            traced[key] = tf.function(function, input_signature=[signature], autograph=False)
+        return traced[key]
 
     @cached_property
-    def _batches(self) -> WeakKeyDictionary[Records, Batches]:
-        """Records are tokenised once, however often they are measured."""
+    def _batches(self) -> WeakKeyDictionary[Records, EpochSource]:
         return WeakKeyDictionary()
 
     @cached_property
-    def _compiled(self) -> dict[tuple[tuple[str, int], ...], Any]:
+    def _inference(self) -> dict[O, Callable[[Features], Outputs]]:
         return {}
 
-    def _infer_batch(self, features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        import tensorflow as tf
-
-        key = tuple((name, value.ndim) for name, value in features.items())
-        if key not in self._compiled:
-            signature = {name: tf.TensorSpec([None] * ndim, tf.int32) for name, ndim in key}
-            self._compiled[key] = tf.function(self._outputs, input_signature=[signature], autograph=False)
-        outputs = self._compiled[key]({name: tf.constant(value) for name, value in features.items()})
-        return {name: value.numpy() for name, value in outputs.items()}
-
-    def _outputs(self, features: dict[str, Any]) -> dict[str, Any]:
-        if hasattr(self.model, "infer"):
-            return self.model.infer(features)
-        return {"logits": self.model(features, training=False)}
-
-    def _as_records(self, inputs: Sequence[str]) -> Records:
-        name = dataclasses.fields(self.task.prediction)[0].name
-        return Records([{name: text} for text in inputs])
+    @cached_property
+    def _traced(self) -> WeakKeyDictionary[Callable[[Features], Outputs], dict[Any, Any]]:
+        return WeakKeyDictionary()
 
 
-def predict_and_measure(run: Run, records: Records) -> tuple[list[Any], dict[str, Any]]:
-    """Predictions for labelled records, and the task's metrics of them."""
-    outputs = run.infer(records)
-    predictions = run.task.decode(outputs, records, run.assets)
-    return predictions, run.task.metrics(records, predictions, outputs, run.assets)
+AnyRun: TypeAlias = Run[Any, Any, Any]
 
 
-def evaluate_records(run: Run, records: Records) -> dict[str, Any]:
-    """The task's metrics of a run on labelled records."""
-    return predict_and_measure(run, records)[1]
-
-
-def read_settings(path: Path, task: str | None = None) -> tuple[Task, Any]:
+def read_settings(path: Path, task: str | None = None) -> tuple[AnyTask, Any]:
     """The task and the configuration of a run directory.
 
     Raises:
@@ -245,7 +289,16 @@ def read_settings(path: Path, task: str | None = None) -> tuple[Task, Any]:
     return found, override(found.Config(), values)
 
 
-def load(path: str | Path, task: str | None = None) -> Run:
+def task_of(path: str, task: str | None = None) -> AnyTask:
+    """The task of a run directory.
+
+    Raises:
+        InputError: as `read_settings`.
+    """
+    return read_settings(Path(path), task)[0]
+
+
+def load(path: str | Path, task: str | None = None) -> AnyRun:
     """Loads a run.
 
     Args:
@@ -263,7 +316,7 @@ def load(path: str | Path, task: str | None = None) -> Run:
     found, config = read_settings(path, task)
     if not (path / "model.keras").is_file():
         raise InputError(f"{path} is not finished: continue it with `nlp-rnn train {found.name} --resume {path}`.")
-    from nlp_rnn.training.devices import import_tensorflow
+    from nlp_rnn.startup import import_tensorflow
 
     import_tensorflow()
     import keras
@@ -276,5 +329,5 @@ def load(path: str | Path, task: str | None = None) -> Run:
     except FileNotFoundError:
         report = {}
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path / 'model.keras'} cannot be loaded ({error}); copy the run anew.") from None
+        raise InputError(f"{path / 'model.keras'} cannot be loaded ({error}); copy the run again.") from None
     return Run(found, config, Assets.load(path / "assets"), model, path, report)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +12,20 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("repeatable", derandomize=True, deadline=None)
-settings.load_profile("repeatable")
+from tests.subjects import SUBJECTS
+
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=15)
+settings.register_profile("thorough", derandomize=True, deadline=None, max_examples=100)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # products of full float32 on a GPU too
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Loads the profile of hypothesis: "thorough" with NLP_RNN_THOROUGH=1 or `-m slow`, else "quick"."""
+    wants_slow = "slow" in config.option.markexpr.replace("not slow", "")
+    thorough = wants_slow or os.environ.get("NLP_RNN_THOROUGH") == "1"
+    settings.load_profile("thorough" if thorough else "quick")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,12 +40,21 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def starter(tmp_path_factory: pytest.TempPathFactory):
-    """A run on the starter corpus, trained for two epochs."""
-    import nlp_rnn
+def waveforms(tmp_path_factory: pytest.TempPathFactory):
+    """The example package, installed into a folder of its own: found by its entry point here and in child processes."""
+    source, target = ROOT / "examples" / "waveforms", tmp_path_factory.mktemp("installed")
+    copy_of = shutil.copytree(source, tmp_path_factory.mktemp("example") / "waveforms")  # building leaves files behind
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *options, str(copy_of)], check=True)
+    sys.path.insert(0, str(target))
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return target
 
-    out = tmp_path_factory.mktemp("runs") / "starter"
-    return nlp_rnn.train("sentiment", out=out, train={"epochs": 2})
+
+@pytest.fixture(scope="session")
+def reviews():
+    """A run of the sentiment task on a few reviews."""
+    return SUBJECTS["sentiment"].run
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +76,16 @@ def command(capsys: pytest.CaptureFixture[str]):
             code = int(exit.code or 0)
         captured = capsys.readouterr()
         return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def at_hand(monkeypatch: pytest.MonkeyPatch):
+    """Lets commands take a run that is in memory, so that they need not load and trace it anew."""
+
+    def call(run: object) -> None:
+        monkeypatch.setattr("nlp_rnn.run.load", lambda path, task=None: copy.copy(run))
 
     return call
 

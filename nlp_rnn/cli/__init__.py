@@ -10,13 +10,14 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from nlp_rnn.config.options import wants_help
 from nlp_rnn.errors import Diverged, InputError, Interrupted, WorkerLost, did_you_mean
 
 VERBS = {
     "train": "train a model on your data and write a run directory",
     "evaluate": "measure a run on labelled data",
-    "predict": "apply a run to texts",
-    "export": "write a SavedModel that takes raw strings",
+    "predict": "apply a run to raw input",
+    "export": "write a SavedModel that takes raw input",
 }
 GENERAL = {
     "tasks": "list the tasks",
@@ -72,29 +73,30 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
         return 0 if arguments else 2
     verb, *rest = arguments
     if task is None and verb in GENERAL:
-        if {"-h", "--help"} & set(rest):
+        if wants_help(rest):
             print(f"usage: nlp-rnn {verb} [--json]\n\n{GENERAL[verb]}")
             return 0
         if unknown := [argument for argument in rest if argument != "--json"]:
-            raise InputError(f'nlp-rnn {verb} takes --json and nothing else; leave out "{unknown[0]}".')
+            raise InputError(f'nlp-rnn {verb} takes only --json; leave out "{unknown[0]}".')
         return importlib.import_module(f"nlp_rnn.cli.{verb}").run(rest)
     if task is None and rest and rest[0] in _task_names():
         task, *rest = rest
-    if verb == "train" and task is None and {"-h", "--help"} & set(rest):
+    if verb == "train" and task is None and wants_help(rest):
         tasks = _task_names()
         print(f"usage: nlp-rnn train TASK …\n\ntasks: {', '.join(tasks)}")
-        print(f"\nnlp-rnn train {tasks[0]} --help has the options.")
+        print(f"\nnlp-rnn train {tasks[0]} --help shows the options.")
         return 0
     if verb == "train" and task is None:
         if rest and not rest[0].startswith("-"):
             raise InputError(f'There is no task "{rest[0]}".{did_you_mean(rest[0], _task_names())}')
         names = _task_names()
-        raise InputError(f"Say which task to train, such as nlp-rnn train {names[0]}; there are: {', '.join(names)}.")
+        raise InputError(f"Say which task to train, such as nlp-rnn train {names[0]}. Available: {', '.join(names)}.")
     if verb in VERBS:
         return importlib.import_module(f"nlp_rnn.cli.{verb}").run(task, rest)
-    if verb in _commands(task, rest):
-        return importlib.import_module("nlp_rnn.cli.commands").run(task, verb, rest)
-    known = [*VERBS, *(GENERAL if task is None else ()), *_commands(task, rest)]
+    own = _commands(task)
+    if verb in own:
+        return _run_own(task, verb, rest)
+    known = [*VERBS, *(GENERAL if task is None else ()), *own]
     raise InputError(f'There is no command "{verb}".{did_you_mean(verb, known)}')
 
 
@@ -111,18 +113,41 @@ def _task_names() -> list[str]:
     return task_names()
 
 
-def _commands(task: str | None, rest: list[str]) -> list[str]:
+def _run_own(task: str | None, verb: str, rest: list[str]) -> int:
+    """A verb of one task, or another name of `predict`."""
+    from nlp_rnn.config.options import run_path
+    from nlp_rnn.registry import get_task
+    from nlp_rnn.run import task_of
+
+    if wants_help(rest):
+        owners = _commands(task)[verb]
+        owner = get_task(owners[0])
+    else:
+        owner = task_of(run_path(rest, program(task, verb)), task)
+    if verb in (owner.synonyms or {}):
+        from nlp_rnn.cli import predict
+
+        return predict.run(task, rest, verb, (owner.synonyms or {})[verb])
+    return importlib.import_module("nlp_rnn.cli.commands").run(owner.name if task else None, verb, rest)
+
+
+def _commands(task: str | None) -> dict[str, list[str]]:
+    """The verbs that only some tasks have, with the names of those tasks."""
     from nlp_rnn.registry import get_task, task_names
 
-    names = [task] if task is not None else task_names()
-    return sorted({command for name in names for command in get_task(name).commands})
+    found: dict[str, list[str]] = {}
+    for name in [task] if task is not None else task_names():
+        owner = get_task(name)
+        for command in [*(command.name for command in owner.commands), *(owner.synonyms or {})]:
+            found.setdefault(command, []).append(name)
+    return dict(sorted(found.items()))
 
 
 def _usage(task: str | None) -> str:
     own = f"python {sys.argv[0]} VERB" if task else "nlp-rnn VERB [TASK]"
     lines = [f"usage: {own} …", "", "verbs:"]
     lines += [f"  {verb:<10} {text}" for verb, text in VERBS.items()]
-    lines += [f"  {command:<10} a verb of one task: see its --help" for command in _commands(task, [])]
+    lines += [f"  {command:<10} of {', '.join(owners)}: see its --help" for command, owners in _commands(task).items()]
     if task is None:
         lines += [f"  {verb:<10} {text}" for verb, text in GENERAL.items()]
         lines += ["", f"tasks: {', '.join(_task_names())}"]

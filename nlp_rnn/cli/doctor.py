@@ -45,7 +45,8 @@ def examine() -> dict[str, Any]:
     missing = [f"{name}: pip install {name}" for name, found in versions.items() if found == "not installed"]
     if any(line.startswith(("tensorflow:", "keras:")) for line in missing):
         return {"versions": versions, "devices": {}, "kernels": {}, "missing": missing, "notes": []}
-    from nlp_rnn.training.devices import describe_device, import_tensorflow
+    from nlp_rnn.startup import import_tensorflow
+    from nlp_rnn.training.devices import describe_device
 
     tf = import_tensorflow()
     if tf.keras.backend.backend() != "tensorflow":
@@ -53,10 +54,10 @@ def examine() -> dict[str, Any]:
     try:
         import tensorflow_text  # noqa: F401
     except Exception as error:
-        missing.append(f"tensorflow-text does not load ({type(error).__name__}): install the version of tensorflow's")
+        missing.append(f"tensorflow-text does not load ({type(error).__name__}): install the version that matches it")
     from nlp_rnn.layers import GRU, LSTM, SimpleRNN
+    from nlp_rnn.layers.kernels import describe_kernel
     from nlp_rnn.layers.native import library
-    from nlp_rnn.layers.recurrent import describe_kernel
 
     layers = {
         "LSTM": LSTM(1),

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from nlp_rnn.cli.options import first_path, parse, rename
+from nlp_rnn.cli.output import to_json
+from nlp_rnn.config.options import (
+    RunPath,
+    own_options,
+    parse,
+    rename,
+    rename_settings,
+    run_path,
+    wants_help,
+    with_options,
+)
+from nlp_rnn.config.values import check_ranges, former_names
 from nlp_rnn.errors import InputError
+
+if TYPE_CHECKING:
+    from nlp_rnn.data.records import Records
+    from nlp_rnn.run import AnyRun
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
     """Options of the verb itself."""
 
-    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    run: RunPath
     """The run directory."""
     errors: Annotated[int, tyro.conf.arg(metavar="COUNT")] = 0
-    """Also show so many of the mistakes that matter most."""
+    """Also show this many of the most important errors."""
     json: bool = False
     """Print the metrics as one flat JSON object."""
 
@@ -29,51 +43,55 @@ class EvaluateOptions:
 def run(task: str | None, arguments: list[str]) -> int:
     """Evaluates on `--data`, or on the test or validation data that the run knows of."""
     from nlp_rnn.cli import program
+    from nlp_rnn.registry import get_task, task_names
+    from nlp_rnn.run import load, read_settings
 
     prog = program(task, "evaluate")
-    path = first_path(arguments, prog) if not {"-h", "--help"} & set(arguments) else None
-    from nlp_rnn.registry import get_task, task_names
-    from nlp_rnn.report import flat, result_table
-    from nlp_rnn.run import Run, load, predict_and_measure, read_settings
-
-    if path is None:
-        config = get_task(task or task_names()[0]).Config()
+    if wants_help(arguments):
+        owner = get_task(task or task_names()[0])
+        config = owner.Config()
     else:
-        _, config = read_settings(Path(path), task)
-    sections = {name: getattr(config, name) for name in ("data", "search") if hasattr(config, name)}
-    kind = make_dataclass(
-        "Options",
-        [
-            (name, Annotated[type(value), tyro.conf.arg(name=name)], field(default=value))
-            for name, value in sections.items()
-        ],
-        bases=(EvaluateOptions,),
-        frozen=True,
-    )
-    arguments = rename(arguments, "--data", "--data.test")
+        owner, config = read_settings(Path(run_path(arguments, prog)), task)
+    data = ("data", Annotated[type(config.data), tyro.conf.arg(name="data")], field(default=config.data))
+    kind = make_dataclass("Options", [data], bases=(EvaluateOptions,), frozen=True, kw_only=True)
+    kind = with_options(kind, owner.Options, owner.options(config))
+    # What may be changed after training is a section of the configuration too, by whose name it is known.
+    former = {old: new.removeprefix("search.") for old, new in former_names(config).items()}
+    arguments = [argument.replace("--search.", "--", 1) for argument in rename_settings(arguments, former)]
+    arguments = rename(arguments, {"--data": "--data.test"})
     options: Any = parse(kind, arguments, prog, "Measures a run on labelled data, given as --data.")
+    settings = own_options(owner.Options, options)
+    check_ranges(settings)
     found = load(options.run, task)
-    changed = replace(found.config, **{name: getattr(options, name) for name in sections})
-    found = Run(found.task, changed, found.assets, found.model, found.path, found.report)
-    split = "test"
-    records = found.task.read(found.config, split)
-    if records is None:
-        split = "validation"
-        records = found.task.read(found.config, split)
-    if records is None:
-        raise InputError("Say what to evaluate on with --data.")
-    source = ", ".join(options.data.test) or f"the run's own {split} data, {', '.join(options.data.train)}"
+    found.config = replace(found.config, data=options.data)
+    records, source = _records(found)
     print(f"Evaluating on {len(records):,} records: {source}", file=sys.stderr)
-    for fact in [*(f"{count:,} dropped: {reason}" for reason, count in records.dropped.items()), records.note]:
-        if fact:
-            print(fact, file=sys.stderr)
-    predictions, metrics = predict_and_measure(found, records)
-    mistakes = found.task.errors(records, predictions, options.errors) if options.errors and found.task.errors else []
-    if options.json:
-        print(json.dumps({**flat(metrics), **({"errors": mistakes} if options.errors else {})}, ensure_ascii=False))
-        return 0
+    for fact in [*(f"{count:,} dropped: {reason}" for reason, count in records.dropped.items()), *records.notes]:
+        print(fact, file=sys.stderr)
+    return _print(found, records, settings, options)
+
+
+def _records(found: AnyRun) -> tuple[Records, str]:
+    """What to measure on, and what it is called."""
+    for split in ("test", "validation"):
+        records = found.task.read(found.config, split)
+        if records is not None:
+            data = found.config.data
+            return records, ", ".join(data.test) or f"the run's own {split} data, {', '.join(data.train)}"
+    raise InputError("There is no data to evaluate on: give --data.")
+
+
+def _print(found: AnyRun, records: Records, settings: Any, options: EvaluateOptions) -> int:
     from rich.console import Console
 
+    from nlp_rnn.report import flat, result_table
+
+    predictions, metrics = found.predict_and_measure(records, settings)
+    task = found.task
+    mistakes = task.errors(records, predictions, options.errors) if options.errors and task.errors else []
+    if options.json:
+        print(to_json({**flat(metrics), **({"errors": mistakes} if options.errors else {})}))
+        return 0
     Console(highlight=False).print(result_table({"value": metrics}))
     if options.errors:
         print("\n" + "\n".join(mistakes or ["No mistakes to show."]))

@@ -10,14 +10,14 @@ from typing import Annotated
 
 import tyro
 
-from nlp_rnn.cli.options import first_path, parse
+from nlp_rnn.config.options import RunPath, parse, run_path, wants_help
 
 
 @dataclass(frozen=True)
 class ExportOptions:
     """Options of the verb."""
 
-    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    run: RunPath
     """The run directory."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where to write; by default export/<name of the run>."""
@@ -30,9 +30,9 @@ def run(task: str | None, arguments: list[str]) -> int:
     from nlp_rnn.cli import program
 
     prog = program(task, "export")
-    if not {"-h", "--help"} & set(arguments):
-        first_path(arguments, prog)
-    options = parse(ExportOptions, arguments, prog, "Writes a SavedModel that takes raw strings.")
+    if not wants_help(arguments):
+        run_path(arguments, prog)
+    options = parse(ExportOptions, arguments, prog, "Writes a SavedModel that takes raw input.")
     from nlp_rnn.run import load
 
     out = Path(options.out) if options.out else Path("export") / Path(options.run).name
@@ -45,9 +45,13 @@ def run(task: str | None, arguments: list[str]) -> int:
     if options.json:
         print(json.dumps({"path": str(path), "signatures": names}))
         return 0
-    print(f"{path}: a SavedModel with the signatures {', '.join(names)}; serving_default takes strings.")
-    print("Load it where tensorflow and tensorflow-text are installed:")
-    print("  import tensorflow as tf, tensorflow_text")
+    from nlp_rnn.export.savedmodel import libraries_of
+    from nlp_rnn.tasks.inputs import serving_call
+
+    needed = ["tensorflow", *libraries_of(found.assets)]
+    print(f"{path}: a SavedModel with the signatures {', '.join(names)}.")
+    print(f"Load it where {' and '.join(name.replace('_', '-') for name in needed)} can be imported:")
+    print(f"  import {', '.join(['tensorflow as tf', *needed[1:]])}")
     print(f'  serve = tf.saved_model.load("{path}").signatures["serving_default"]')
-    print(f'  serve(text=tf.constant(["{found.task.example}"]))')
+    print(f"  {serving_call(found.task.input)}")
     return 0

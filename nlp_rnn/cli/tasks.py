@@ -21,5 +21,6 @@ def run(arguments: list[str]) -> int:
 def _what(name: str) -> str:
     import sys
 
-    module = sys.modules.get(get_task(name).read.__module__)
+    task = get_task(name)
+    module = sys.modules.get(task.resources) or sys.modules.get(task.read.__module__)
     return ((module.__doc__ if module else "") or "").strip().split("\n")[0]

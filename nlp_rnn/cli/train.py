@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field, make_dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from nlp_rnn.cli.options import parse, peek, rename
+from nlp_rnn.config.options import parse, peek, rename, rename_settings
+from nlp_rnn.config.values import former_names
 from nlp_rnn.errors import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from nlp_rnn.run import AnyRun
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class TrainOptions:
     recipe: str = "starter"
     """Named settings to begin with; `nlp-rnn recipes` lists them."""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """A YAML file of settings; they win over the recipe's, and options win over both."""
+    """A YAML file of settings. They override the recipe's; options override both."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The run directory; by default runs/<recipe>, then -2, -3."""
     resume: Annotated[str | None, tyro.conf.arg(metavar="RUN")] = None
@@ -31,12 +35,13 @@ class TrainOptions:
 
 def run(task: str, arguments: list[str]) -> int:
     """Trains, shows the results and tries the model on a few held-out records."""
-    from nlp_rnn import api
+    from nlp_rnn import trainer
     from nlp_rnn.cli import program
 
-    arguments = rename(arguments, "--data", "--data.train")
+    arguments = rename(arguments, {"--data": "--data.train"})
     names = peek(arguments, recipe="starter", config=None, out=None, resume=None)
-    settings = api.settings_for(task, names["recipe"] or "starter", names["config"])
+    settings = trainer.settings_for(task, names["recipe"] or "starter", names["config"])
+    arguments = rename_settings(arguments, former_names(settings))
     kind = make_dataclass(
         "Options",
         [("settings", Annotated[type(settings), tyro.conf.arg(name="")], field(default=settings))],
@@ -52,30 +57,30 @@ def run(task: str, arguments: list[str]) -> int:
 
     try:
         if options.resume:
-            finished = api.resume(options.resume, task)
+            finished = trainer.resume(options.resume, task)
         else:
-            finished = api.train_with(task, options.settings, options.out, options.recipe)
+            finished = trainer.train_with(task, options.settings, options.out, options.recipe)
     except Interrupted as interrupted:
         where = options.resume or str(interrupted)
         raise Interrupted(
-            f"Interrupted; a checkpoint is saved. Go on with: {program(task, 'train')} --resume {where}"
+            f"Interrupted; a checkpoint is saved. Continue with: {program(task, 'train')} --resume {where}"
         ) from None
     if is_chief():
         _show(finished, options.json, task)
     return 0
 
 
-def _show(finished: Any, as_json: bool, task: str) -> None:
+def _show(finished: AnyRun, as_json: bool, task: str) -> None:
     from nlp_rnn.cli import program
+    from nlp_rnn.display.console import console
     from nlp_rnn.report import flat, result_table
-    from nlp_rnn.training.progress import console
 
-    report = finished.report
+    report, unit = finished.report, finished.task.unit
     console.print(result_table(report["metrics"]))
     facts = [
         f"best epoch {report['best_epoch']} of {report['epochs']}",
         f"{report['training_seconds']:.0f} s of training",
-        f"{report['tokens_per_second']:,.0f} tokens/s",
+        f"{report[f'{unit}_per_second']:,.0f} {unit}/s",
         f"peak memory {report['peak_memory_bytes'] / 1e9:.1f} GB",
         str(finished.path),
     ]

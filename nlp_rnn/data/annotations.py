@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from nlp_rnn.data.fields import Fields
-from nlp_rnn.data.records import Records
+from nlp_rnn.data.records import Record, Records
 from nlp_rnn.errors import InputError, did_you_mean
 from nlp_rnn.text.schemes import detect_scheme, is_well_formed, spans_of, split_tag
 
@@ -43,7 +42,7 @@ def standard_records(records: Records, scheme: str, labels: Mapping[str, str], a
     Raises:
         InputError: the tags violate every scheme, or nothing is left.
     """
-    notes = [records.note] if records.note else []
+    notes = list(records.notes)
     if annotated and (note := _scheme_note(records, scheme)):
         notes.append(note)
     columns = {name: name for name in ("text", "tokens", "entities")}
@@ -60,7 +59,7 @@ def standard_records(records: Records, scheme: str, labels: Mapping[str, str], a
         if len(kept) < len(rows):
             dropped["empty sentence"] = len(rows) - len(kept)
             rows = rows.select(kept)
-    return Records(rows, dropped, "; ".join(notes))
+    return Records(rows, dropped, notes)
 
 
 def check_names(records: Records, labels: Mapping[str, str]) -> None:
@@ -78,20 +77,6 @@ def check_names(records: Records, labels: Mapping[str, str]) -> None:
             )
 
 
-def check_label(label: str, labels: Sequence[str], line: int | None) -> None:
-    """A label of evaluated data must be one of the model's.
-
-    Raises:
-        InputError: it is not.
-    """
-    if label not in labels:
-        where = f" (line {line})" if line else ""
-        raise InputError(
-            f'The label "{label}"{where} does not occur in the training data.{did_you_mean(label, labels)} '
-            f"Rename labels with --data.labels VALUE NAME."
-        )
-
-
 def token_offsets(tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Where tokens start and end in the text that they are with a blank between them."""
     lengths = np.array([len(token) for token in tokens], np.int64)
@@ -99,13 +84,13 @@ def token_offsets(tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return ends - lengths, ends
 
 
-def _labels_of(record: dict[str, Any]) -> set[str]:
+def _labels_of(record: Record) -> set[str]:
     """The labels of a record as it was read."""
     tagged = {split_tag(tag)[1] for tag in record["tags"] or []} - {""}
     return tagged | {entity["label"] for entity in record["entities"] or []}
 
 
-def _standard_row(row: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
+def _standard_row(row: Record, labels: dict[str, str]) -> Record:
     text, tokens, entities = row["text"] or "", row["tokens"], row["entities"] or []
     if tokens is not None:
         starts, ends = token_offsets(tokens)
@@ -137,7 +122,7 @@ def _scheme_note(records: Records, scheme: str) -> str:
     return note + (f", {len(wrong)} ill-formed sentences (the first in line {wrong[0]})" if wrong else "")
 
 
-def _check_annotated(record: dict[str, Any], where: str) -> None:
+def _check_annotated(record: Record, where: str) -> None:
     """A record for training or evaluation: tokens with tags, or a text with entities, that make sense."""
     tokens, tags, text, entities = (record[name] for name in ("tokens", "tags", "text", "entities"))
     if tokens is not None and tags is not None:
@@ -153,7 +138,7 @@ def _check_annotated(record: dict[str, Any], where: str) -> None:
         )
 
 
-def _check_input(record: dict[str, Any], where: str) -> None:
+def _check_input(record: Record, where: str) -> None:
     """A record for prediction."""
     if record["tokens"] is None and record["text"] is None:
         raise InputError(
@@ -169,7 +154,7 @@ def _check_tags(tags: Sequence[str], where: str) -> None:
             raise InputError(f"{where}, token {number}: {error}.") from None
 
 
-def _check_spans(text: str, entities: Sequence[dict[str, Any]], where: str) -> None:
+def _check_spans(text: str, entities: Sequence[Record], where: str) -> None:
     end_before, before = 0, ""
     for entity in sorted(entities, key=lambda entity: (entity["start"], entity["end"])):
         start, end = entity["start"], entity["end"]

@@ -1,4 +1,4 @@
-"""Token ids → padded batches, in an order that is a function of (seed, epoch) alone.
+"""Rows of steps → padded batches, in an order that is a function of (seed, epoch) alone.
 
 Rows of similar length share a bucket, and each bucket has one shape. A resumed run starts at its saved batch
 and sees what an uninterrupted one would have seen.
@@ -9,44 +9,122 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-Batch = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Features = dict[str, np.ndarray]
+Batch = tuple[Features, np.ndarray, np.ndarray]
+
+
+class EpochSource(Protocol):
+    """What training and prediction ask of batches, whether of rows (`Batches`) or of one long text (`Lanes`)."""
+
+    lengths: np.ndarray
+    """Steps of each row."""
+    cut: int
+    """How many rows were shortened."""
+    notes: tuple[str, ...]
+    """What is worth saying about how they came about."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch: the same for every epoch."""
+
+    @property
+    def elements_per_epoch(self) -> int:
+        """Steps of all rows of an epoch, padding not counted: tokens, frames."""
+
+    @property
+    def padding(self) -> float:
+        """Part of the steps in the batches that is padding."""
+
+    @property
+    def element_spec(self) -> tuple[dict[str, tf.TensorSpec], tf.TensorSpec, tf.TensorSpec]:
+        """The types and shapes of `(features, targets, weights)` of a batch."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from the batch `start` on."""
+
+    def indexed(self) -> Iterator[tuple[np.ndarray, Features]]:
+        """(row indices, features) of every batch, for prediction."""
+
+    def by_record(self, column: list[np.ndarray]) -> Any:
+        """Results of each row → results of each record."""
+
+    def dataset(self, position: Any = None) -> tf.data.Dataset:
+        """One epoch a pass, or all epochs from a position on."""
 
 
 class Rows:
-    """Integer rows of different lengths: flat values and the places where rows begin.
+    """Rows of different lengths: flat values of all steps, and the places where rows begin.
 
     The values lie in a temporary file that is mapped into memory, so that a corpus may be larger than it.
+
+    Args:
+        parts: (values `[steps, *shape]`, row lengths) of consecutive chunks of rows.
+        filler: what rows are padded with.
+        dtype: of the values: ids are int32, measurements float32.
+        shape: of one step: `()` for ids, `(channels,)` for measurements.
+
+    Example:
+
+    >>> frames = Rows([(np.ones((3, 2)), np.array([1, 2]))], dtype=np.float32, shape=(2,))
+    >>> frames.padded(np.array([0, 1]), 2).shape
+    (2, 2, 2)
     """
 
-    def __init__(self, parts: Iterable[tuple[np.ndarray, np.ndarray]], filler: int = 0) -> None:
-        """Takes (flat values, row lengths) of consecutive chunks of rows, and what they are padded with."""
-        self.filler = filler
+    def __init__(
+        self,
+        parts: Iterable[tuple[np.ndarray, np.ndarray]],
+        filler: float = 0,
+        dtype: npt.DTypeLike = np.int32,
+        shape: tuple[int, ...] = (),
+    ) -> None:
+        self.filler, self.dtype, self.shape = filler, np.dtype(dtype), shape
         self._file = tempfile.TemporaryFile()
         lengths = [np.zeros(0, np.int64)]
         for values, length in parts:
-            self._file.write(np.ascontiguousarray(values, np.int32).tobytes())
+            self._file.write(np.ascontiguousarray(values, self.dtype).tobytes())
             lengths.append(np.asarray(length, np.int64))
         self._file.flush()
         self.lengths = np.concatenate(lengths)
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
-        total = int(self.starts[-1])
+        size = (int(self.starts[-1]), *shape)
         self.values: np.ndarray = (
-            np.memmap(self._file, np.int32, "r", shape=(total,)) if total else np.zeros(0, np.int32)
+            np.memmap(self._file, self.dtype, "r", shape=size) if size[0] else np.zeros(size, dtype)
         )
+
+    @classmethod
+    def of(cls, rows: Iterable[npt.ArrayLike], dtype: npt.DTypeLike) -> Rows:
+        """Rows from one array each, all with as much in a step.
+
+        >>> Rows.of([[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]], np.float32).lengths.tolist()
+        [1, 2]
+        """
+        arrays = [np.asarray(row, dtype) for row in rows]
+        lengths = np.array([len(array) for array in arrays], np.int64)
+        return cls([(np.concatenate(arrays), lengths)], dtype=dtype, shape=arrays[0].shape[1:])
 
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def padded_shape(self) -> tuple[int | None, ...]:
+        """That of a padded row: `(time, *shape)`."""
+        return (None, *self.shape)
+
     def padded(self, indices: np.ndarray, length: int) -> np.ndarray:
-        """The rows `indices`, padded on the right: `[len(indices), length]`."""
+        """The rows `indices`, padded on the right: `[len(indices), length, *shape]`."""
         places = np.arange(length)
         real = places < self.lengths[indices][:, None]
         found = np.where(real, self.starts[indices][:, None] + places, 0)
-        return np.where(real, self.values[found], self.filler).astype(np.int32, copy=False)
+        is_step = real.reshape(real.shape + (1,) * len(self.shape))
+        return np.where(is_step, self.values[found], self.filler).astype(self.dtype, copy=False)
 
 
 class NestedRows:
@@ -60,6 +138,7 @@ class NestedRows:
 
     def __init__(self, inner: Rows, lengths: np.ndarray, multiple: int = 4) -> None:
         self.inner, self.lengths, self.multiple = inner, np.asarray(lengths, np.int64), multiple
+        self.dtype, self.padded_shape = inner.dtype, (None, None)
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
 
     def __len__(self) -> int:
@@ -72,7 +151,7 @@ class NestedRows:
         words = (self.starts[indices][:, None] + places)[real]
         longest = int(self.inner.lengths[words].max(initial=1))
         width = -(-longest // self.multiple) * self.multiple
-        padded = np.zeros((len(indices), length, width), np.int32)
+        padded = np.zeros((len(indices), length, width), self.dtype)
         padded[real] = self.inner.padded(words, width)
         return padded
 
@@ -80,12 +159,13 @@ class NestedRows:
 class Batches:
     """Padded batches `(features, targets, sample_weight)`.
 
-    Features are int32 `[batch, time]`, right-padded with 0, no row all padding; nested ones have one axis more. Each
-    bucket has one length; a short batch is filled with repeated rows of weight 0. The weights of a batch sum to its
-    size, so that the mean over its rows is the weighted mean, also where several devices share it.
+    Features are `[batch, time, …]`, right-padded, no row all padding. Each bucket has one length; a short batch is
+    filled with repeated rows of weight 0. The weights of a batch sum to its size, so that the mean over its rows is the
+    weighted mean, also where several devices share it. Where the first feature is not of ids, which tell padding by
+    their 0, the rows' "lengths", int32 `[batch]`, are a feature as well.
 
     Args:
-        features: rows of ids by feature name; the first one's lengths decide on the buckets. Those of the same lengths
+        features: rows by feature name; the first one's lengths decide on the buckets. Those of the same lengths
             are padded alike, others to their own longest row.
         targets: `[rows, …]`, or rows; those of the lengths of the first feature are padded as that is.
         batch_size: rows in a batch.
@@ -94,6 +174,7 @@ class Batches:
         buckets: at most so many different lengths; in training so few that most batches are full.
         cut: how many rows were shortened, for reports.
         record_of: `[rows]`, increasing: the record that a row is a part of, where a record may have several.
+        notes: what is worth saying about how the rows came about.
 
     Example:
 
@@ -114,15 +195,18 @@ class Batches:
         buckets: int = 8,
         cut: int = 0,
         record_of: np.ndarray | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
-        self.cut = cut
+        self.cut, self.notes = cut, tuple(notes)
         self.record_of = record_of
         self.features = dict(features)
         self.targets = targets
         self.batch_size = batch_size
         self.weights = np.ones(len(targets), np.float32) if weights is None else weights.astype(np.float32)
         self.seed = seed
-        lengths = next(iter(self.features.values())).lengths
+        first = next(iter(self.features.values()))
+        lengths = first.lengths
+        self._gives_lengths = isinstance(first, Rows) and (first.dtype != np.int32 or first.shape != ())
         if seed is not None:  # few rows in many buckets would make batches of a few rows each, which count as much
             buckets = min(buckets, max(len(lengths) // (2 * batch_size), 1))
         self.bounds = bucket_bounds(lengths, buckets)
@@ -136,18 +220,18 @@ class Batches:
         return sum(-(-len(members) // self.batch_size) for members in self._members)
 
     @property
-    def tokens_per_epoch(self) -> int:
-        """Number of ids in an epoch, padding not counted."""
+    def elements_per_epoch(self) -> int:
+        """Steps of all rows of an epoch, padding not counted."""
         return int(self.lengths.sum())
 
     @property
     def padding(self) -> float:
-        """Part of the ids in the batches that is padding."""
+        """Part of the steps in the batches that is padding."""
         shape = sum(
             -(-len(m) // self.batch_size) * self.batch_size * int(bound)
             for m, bound in zip(self._members, self.bounds, strict=True)
         )
-        return 1.0 - self.tokens_per_epoch / max(shape, 1)
+        return 1.0 - self.elements_per_epoch / max(shape, 1)
 
     def plan(self, epoch: int) -> list[tuple[np.ndarray, int, int]]:
         """The batches of an epoch as (row indices, how many of them count, length)."""
@@ -171,7 +255,7 @@ class Batches:
             weights *= len(weights) / weights.sum()
             yield self._features(indices, length), self._targets(indices, length), weights
 
-    def indexed(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    def indexed(self) -> Iterator[tuple[np.ndarray, Features]]:
         """(row indices, features) of every batch; with short batches left short, for prediction."""
         for indices, count, length in self.plan(0):
             yield indices[:count], self._features(indices[:count], length)
@@ -192,33 +276,40 @@ class Batches:
             for first, last in itertools.pairwise(bounds)
         ]
 
-    def dataset(self, position: Any = None) -> Any:
+    def dataset(self, position: Any = None) -> tf.data.Dataset:
         """A `tf.data.Dataset` of one epoch, each pass over it the next; or from a position on without end.
 
         Args:
             position: an object with the attributes `epoch` and `batch`, from which epoch follows on epoch: Keras,
                 asked for a number of steps, then never runs into an end, where it counts a step that is none.
         """
+        return dataset_of(self, position)
+
+    @property
+    def element_spec(self) -> tuple[dict[str, tf.TensorSpec], tf.TensorSpec, tf.TensorSpec]:
+        """The types and shapes of `(features, targets, weights)` of a batch."""
         import tensorflow as tf
 
         size = self.batch_size
-        features = {
-            name: tf.TensorSpec([size, None, None] if isinstance(rows, NestedRows) else [size, None], tf.int32)
-            for name, rows in self.features.items()
-        }
-        if isinstance(self.targets, Rows):
-            targets = tf.TensorSpec([size, None], tf.int32)
-        else:
-            targets = tf.TensorSpec([size, *self.targets.shape[1:]], tf.as_dtype(self.targets.dtype))
-        return dataset_of(self, (features, targets, tf.TensorSpec([size], tf.float32)), position)
 
-    def _features(self, indices: np.ndarray, length: int) -> dict[str, np.ndarray]:
+        def spec(shape: Sequence[int | None], dtype: np.dtype) -> tf.TensorSpec:
+            return tf.TensorSpec([size, *shape], tf.as_dtype(dtype))
+
+        features = {name: spec(rows.padded_shape, rows.dtype) for name, rows in self.features.items()}
+        if self._gives_lengths:
+            features["lengths"] = spec([], np.dtype(np.int32))
+        shape = self.targets.padded_shape if isinstance(self.targets, Rows) else self.targets.shape[1:]
+        return features, spec(shape, self.targets.dtype), spec([], np.dtype(np.float32))
+
+    def _features(self, indices: np.ndarray, length: int) -> Features:
         names = list(self.features)
         out = {names[0]: self.features[names[0]].padded(indices, length)}
         for name in names[1:]:
             rows = self.features[name]
             alike = np.array_equal(rows.lengths[indices], self.lengths[indices])
             out[name] = rows.padded(indices, length if alike else int(rows.lengths[indices].max()))
+        if self._gives_lengths:
+            out["lengths"] = self.lengths[indices].astype(np.int32)
         return out
 
     def _targets(self, indices: np.ndarray, length: int) -> np.ndarray:
@@ -228,8 +319,8 @@ class Batches:
         return self.targets.padded(indices, length if alike else int(self.targets.lengths[indices].max()))
 
 
-def dataset_of(batches: Any, signature: Any, position: Any) -> Any:
-    """The epochs of `batches` as a `tf.data.Dataset`: one a pass, or from a position on without end."""
+def dataset_of(batches: EpochSource, position: Any) -> tf.data.Dataset:
+    """The epochs of `batches`: one a pass, or from a position on without end."""
     import tensorflow as tf
 
     epochs = itertools.count()
@@ -240,7 +331,7 @@ def dataset_of(batches: Any, signature: Any, position: Any) -> Any:
         following = (batches.epoch(epoch) for epoch in itertools.count(position.epoch + 1))
         return itertools.chain(batches.epoch(position.epoch, position.batch), itertools.chain.from_iterable(following))
 
-    data = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    data = tf.data.Dataset.from_generator(generate, output_signature=batches.element_spec)
     if position is None:
         data = data.apply(tf.data.experimental.assert_cardinality(batches.steps_per_epoch))
     return data.prefetch(4)

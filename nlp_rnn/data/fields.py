@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nlp_rnn.data.records import Record
 from nlp_rnn.errors import InputError
 
 _LONGEST_LINE = 10_000
@@ -21,7 +24,7 @@ class Fields:
         names: values of the label column → label names.
         label: the field that holds the label, if any.
         kinds: what a field holds where that is not a text: "texts" a list of them, "spans" a list of
-            `{"start", "end", "label"}`.
+            `{"start", "end", "label"}`, "series" a list of steps, each a number or a list of as many numbers.
         check: (record, where it stands) → None; raises InputError for a record that makes no sense. A function of a
             module, since what was read is cached under its name.
         labels_of: record → the labels in it; a record is not held out for validation if no other has one of them. A
@@ -38,8 +41,8 @@ class Fields:
     names: Mapping[str, str] | None = None
     label: str | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
-    check: Callable[[dict[str, Any], str], None] | None = None
-    labels_of: Callable[[dict[str, Any]], set[str]] | None = None
+    check: Callable[[Record, str], None] | None = None
+    labels_of: Callable[[Record], set[str]] | None = None
     conll: tuple[int, int] = (0, -1)
     running: str | None = None
     parallel: bool = False
@@ -51,19 +54,20 @@ class Fields:
 
         text, place = datasets.Value("string"), datasets.Value("int64")
         spans = datasets.List({"start": place, "end": place, "label": text})
-        types = {"text": text, "texts": datasets.List(text), "spans": spans}
+        series = datasets.List(datasets.List(datasets.Value("float32")))
+        types = {"text": text, "texts": datasets.List(text), "spans": spans, "series": series}
         found = {name: types[self.kinds.get(name, "text")] for name in self.columns}
         if self.running is not None:
             found["continues"] = datasets.Value("bool")
         return datasets.Features({**found, "line": place})
 
-    def record(self, row: Mapping[str, Any], columns: Mapping[str, str], line: int, where: str) -> dict[str, Any]:
+    def record(self, row: Mapping[str, Any], columns: Mapping[str, str], line: int, where: str) -> Record:
         """A row of a source → a record.
 
         Raises:
             InputError: a value is not of its kind, or the check fails.
         """
-        record: dict[str, Any] = {"line": line}
+        record: Record = {"line": line}
         for name in self.columns:
             value = row.get(columns[name]) if name in columns else None
             record[name] = _KINDS[self.kinds.get(name, "text")](value, f'{where}: "{columns.get(name)}"')
@@ -71,7 +75,7 @@ class Fields:
             self.check(record, where)
         return record
 
-    def lines_of(self, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def lines_of(self, record: Record) -> Iterator[Record]:
         """A record of running text → one for each line; a line of more than 10,000 characters is cut, where it can be
         after a blank, into several, of which all but the last have "continues"."""
         if self.running is None:
@@ -104,7 +108,7 @@ def _as_texts(value: Any, where: str) -> list[str] | None:
     return [str(item) for item in value]
 
 
-def _as_spans(value: Any, where: str) -> list[dict[str, Any]] | None:
+def _as_spans(value: Any, where: str) -> list[Record] | None:
     if value is None:
         return None
     spans = []
@@ -117,4 +121,29 @@ def _as_spans(value: Any, where: str) -> list[dict[str, Any]] | None:
     return spans
 
 
-_KINDS: dict[str, Callable[[Any, str], Any]] = {"text": _as_text, "texts": _as_texts, "spans": _as_spans}
+def as_series(value: Any, where: str) -> list[list[float]] | None:
+    """A list of steps, each a number or a list of as many numbers, also as JSON → `[steps][channels]`.
+
+    Raises:
+        InputError: it is something else, is empty, or a number of it is not finite.
+    """
+    if value is None:
+        return None
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+        steps = [[float(x) for x in (step if isinstance(step, (list, tuple)) else [step])] for step in value]
+    except (TypeError, ValueError):
+        steps = []
+    alike = len({len(step) for step in steps}) == 1
+    if not alike or not all(math.isfinite(x) for step in steps for x in step):
+        form = "[[0.5, 1], [0, 2]]"
+        raise InputError(f"{where} must be a list of numbers, or of steps with as many numbers each: {form}.")
+    return steps
+
+
+_KINDS: dict[str, Callable[[Any, str], Any]] = {
+    "text": _as_text,
+    "texts": _as_texts,
+    "spans": _as_spans,
+    "series": as_series,
+}

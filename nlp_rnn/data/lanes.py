@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlp_rnn.data.batching import Batch
+from nlp_rnn.data.batching import Batch, Features, dataset_of
 from nlp_rnn.text.tokenizer import END
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class Lanes:
@@ -30,6 +33,7 @@ class Lanes:
         seed: with it, windows begin at places that vary by a quarter of their length from epoch to epoch; None for
             windows of one length.
         lengths: tokens of each record, for results by record.
+        measures: whether the targets are among the features as well, for a model that measures them.
 
     Example:
 
@@ -40,17 +44,24 @@ class Lanes:
     """
 
     def __init__(
-        self, ids: np.ndarray, lanes: int, window: int, seed: int | None = None, lengths: np.ndarray | None = None
+        self,
+        ids: np.ndarray,
+        lanes: int,
+        window: int,
+        seed: int | None = None,
+        lengths: np.ndarray | None = None,
+        measures: bool = False,
     ) -> None:
-        self.lanes, self.window, self.seed = lanes, window, seed
+        self.lanes, self.window, self.seed, self.measures = lanes, window, seed, measures
         self.length = len(ids) // lanes
         self.lengths = np.array([len(ids)]) if lengths is None else lengths
         used = lanes * self.length
         self.cut = 0
+        self.notes: tuple[str, ...] = ()
         self.targets = ids[:used].reshape(lanes, self.length)
         self.inputs = np.concatenate([[END], ids[: used - 1]]).astype(np.int32).reshape(lanes, self.length)
         self.steps_per_epoch = max(-(-self.length // window), 1)
-        self.tokens_per_epoch = used
+        self.elements_per_epoch = used
         self.padding = 0.0
 
     def bounds(self, epoch: int) -> np.ndarray:
@@ -69,24 +80,29 @@ class Lanes:
         for number, (first, last) in enumerate(itertools.pairwise(bounds)):
             if number >= start:
                 reset = np.full((self.lanes, 1), number == 0, np.int32)
-                yield {"tokens": self.inputs[:, first:last], "reset": reset}, self.targets[:, first:last], weights
+                features, targets = {"tokens": self.inputs[:, first:last], "reset": reset}, self.targets[:, first:last]
+                yield ({**features, "targets": targets} if self.measures else features), targets, weights
 
-    def indexed(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """(window, features) in order; the features have the targets too."""
-        for number, (features, targets, _) in enumerate(self.epoch(0)):
-            yield np.array([number]), {**features, "targets": targets}
+    def indexed(self) -> Iterator[tuple[np.ndarray, Features]]:
+        """(window, features) in order."""
+        for number, (features, _, _) in enumerate(self.epoch(0)):
+            yield np.array([number]), features
 
     def by_record(self, column: list[np.ndarray]) -> list[np.ndarray]:
         """The results of all windows of one lane, `[window]` each, by record."""
         return np.split(np.concatenate(column), np.cumsum(self.lengths)[:-1])
 
-    def dataset(self, position: Any = None) -> Any:
-        """As that of `Batches`."""
+    @property
+    def element_spec(self) -> tuple[dict[str, tf.TensorSpec], tf.TensorSpec, tf.TensorSpec]:
+        """The types and shapes of `(features, targets, weights)` of a batch."""
         import tensorflow as tf
-
-        from nlp_rnn.data.batching import dataset_of
 
         tokens = tf.TensorSpec([self.lanes, None], tf.int32)
         features = {"tokens": tokens, "reset": tf.TensorSpec([self.lanes, 1], tf.int32)}
-        signature = (features, tokens, tf.TensorSpec([self.lanes, 1], tf.float32))
-        return dataset_of(self, signature, position)
+        if self.measures:
+            features["targets"] = tokens
+        return features, tokens, tf.TensorSpec([self.lanes, 1], tf.float32)
+
+    def dataset(self, position: Any = None) -> tf.data.Dataset:
+        """As that of `Batches`."""
+        return dataset_of(self, position)

@@ -7,14 +7,15 @@ import gzip
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from nlp_rnn.data.records import Record
 from nlp_rnn.errors import InputError
 
 
 def rows_of(
     path: str, kind: str, shown: str, text: str, conll: tuple[int, int] = (0, -1)
-) -> Iterator[tuple[int, dict[str, Any]]]:
+) -> Iterator[tuple[int, Record]]:
     """The rows of a file with the line that each begins in.
 
     Args:
@@ -63,7 +64,7 @@ def _stripped(lines: Iterable[str]) -> Iterator[str]:
     return (line.rstrip("\r\n") for line in lines)
 
 
-def _delimited(lines: Iterator[str], delimiter: str, shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _delimited(lines: Iterator[str], delimiter: str, shown: str) -> Iterator[tuple[int, Record]]:
     csv.field_size_limit(sys.maxsize)
     if delimiter == ",":
         reader = csv.reader(lines, strict=True)
@@ -88,7 +89,7 @@ def _delimited(lines: Iterator[str], delimiter: str, shown: str) -> Iterator[tup
         raise InputError(f"{shown}, line {start}: malformed row ({error}).") from None
 
 
-def _json_lines(lines: Iterator[str], shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_lines(lines: Iterator[str], shown: str) -> Iterator[tuple[int, Record]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -101,7 +102,7 @@ def _json_lines(lines: Iterator[str], shown: str) -> Iterator[tuple[int, dict[st
         yield number, row
 
 
-def _conll(lines: Iterator[str], shown: str, token: int, tag: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def _conll(lines: Iterator[str], shown: str, token: int, tag: int) -> Iterator[tuple[int, Record]]:
     """Sentences of one token a line, an empty line after each; the columns are parted by tabs, else by blanks."""
     sentence: dict[str, list[str]] = {}
     start = width = 0
@@ -116,12 +117,12 @@ def _conll(lines: Iterator[str], shown: str, token: int, tag: int) -> Iterator[t
         if len(parts) != width:
             raise InputError(
                 f"{shown}, line {number}: {len(parts)} column{'s' * (len(parts) != 1)} where the lines before have "
-                f"{width}; every token needs the same columns, parted by tabs or blanks."
+                f"{width}; every token needs the same number of columns, separated by tabs or spaces."
             )
         if not all(-width <= column < width for column in (token, tag)):
             raise InputError(
-                f"{shown}, line {number}: {width} column{'s' * (width != 1)}, so that --data.token_column {token} or "
-                f"--data.tag_column {tag} is beyond them."
+                f"{shown}, line {number}: {width} column{'s' * (width != 1)}; --data.token_column {token} or "
+                f"--data.tag_column {tag} is out of range."
             )
         start = start if sentence else number
         sentence.setdefault("tokens", []).append(parts[token])

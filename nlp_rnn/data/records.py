@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 _CHUNK = 2000
+Record: TypeAlias = dict[str, Any]
+"""A row of a corpus: the values of its fields by name."""
 
 
-class Records(Sequence[dict[str, Any]]):
+class Records(Sequence[Record]):
     """A sequence of records, of which only a chunk at a time need be in memory.
 
     Args:
         rows: a `datasets.Dataset`, or a list of dicts.
         dropped: how many rows were left out, by reason.
-        note: how the records came about, where that is worth saying.
+        notes: how the records came about, where that is worth saying.
 
     Example:
 
@@ -25,10 +27,10 @@ class Records(Sequence[dict[str, Any]]):
     ['Fine.']
     """
 
-    def __init__(self, rows: Any, dropped: Mapping[str, int] | None = None, note: str = "") -> None:
+    def __init__(self, rows: Any, dropped: Mapping[str, int] | None = None, notes: Iterable[str] = ()) -> None:
         self.rows = rows
         self.dropped = dict(dropped or {})
-        self.note = note
+        self.notes = tuple(notes)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,8 +66,12 @@ class Records(Sequence[dict[str, Any]]):
     def select(self, indices: Sequence[int]) -> Records:
         """The records with the given indices, in that order."""
         if isinstance(self.rows, list):
-            return Records([self.rows[i] for i in indices], self.dropped, self.note)
-        return Records(self.rows.select(indices), self.dropped, self.note)
+            return Records([self.rows[i] for i in indices], self.dropped, self.notes)
+        return Records(self.rows.select(indices), self.dropped, self.notes)
+
+    def noting(self, *notes: str) -> Records:
+        """The same records with further notes; empty ones are left out."""
+        return Records(self.rows, self.dropped, (*self.notes, *(note for note in notes if note)))
 
     def fingerprint(self) -> str:
         """A digest of all values except the line numbers: equal for equal records wherever they lie."""

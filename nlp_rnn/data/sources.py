@@ -19,10 +19,9 @@ from typing import Any
 
 from nlp_rnn.data.fields import Fields
 from nlp_rnn.data.readers import rows_of
-from nlp_rnn.data.records import Records
+from nlp_rnn.data.records import Record, Records
 from nlp_rnn.errors import InputError, did_you_mean
 
-STARTER = Path(__file__).parent / "starter"
 FORMATS = ("csv", "tsv", "jsonl", "txt", "parquet", "conll")
 SPLITS = {
     "train": ("train", "training"),
@@ -37,19 +36,28 @@ class NoLabelsError(InputError):
     """A source whose rows are all without a label."""
 
 
-def read_columns(source: str, format: str, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+def read_columns(source: str, format: str, names: Iterable[str]) -> Iterator[Record]:
     """Columns of a file or of standard input, as texts, row by row.
 
     Raises:
         InputError: it cannot be read, or has no such column.
     """
     fields = Fields({f"column {name}": name for name in names}, option="--keep")
-    records = next(iter(_places("", source, format).values()))(fields)
+    records = next(iter(_places(source, format).values()))(fields)
     return ({name: row[key] for key, name in fields.columns.items()} for chunk in records.chunks() for row in chunk)
 
 
-def read_sources(task: str, sources: Iterable[str], split: str, format: str, fields: Fields) -> Records:
+def read_sources(
+    sources: Iterable[str], split: str, format: str, fields: Fields, starter: Path | None = None
+) -> Records:
     """One split of sources, one after the other; of a source that is one file, all of it.
+
+    Args:
+        sources: files, folders, names of data sets on the hub, "starter", or "-" for standard input.
+        split: "train", "validation" or "test".
+        format: of files; "auto" goes by their suffix.
+        fields: what is read.
+        starter: the folder that "starter" stands for.
 
     Raises:
         InputError: a source cannot be read, or has no such split; the message says where and what to do.
@@ -59,12 +67,12 @@ def read_sources(task: str, sources: Iterable[str], split: str, format: str, fie
         return _read_parallel(sources[0], sources[1], fields)
     if fields.parallel and len(sources) == 1 < len(fields.columns) and not _is_table(sources[0], format):
         raise InputError(
-            f"{sources[0]} holds the lines of one side: give two files, the source's first, or a table with two "
+            f"{sources[0]} has only one side of the pairs: give two files, the source first, or a table with two "
             f"columns."
         )
     parts = []
     for source in sources:
-        places = _places(task, source, format)
+        places = _places(source, format, starter)
         if split in places:
             parts.append(places[split](fields))
         elif len(places) == 1:
@@ -80,9 +88,9 @@ def read_sources(task: str, sources: Iterable[str], split: str, format: str, fie
     return Records(_datasets().concatenate_datasets([part.rows for part in parts]), dropped)
 
 
-def has_split(task: str, sources: Iterable[str], split: str) -> bool:
+def has_split(sources: Iterable[str], split: str, starter: Path | None = None) -> bool:
     """Whether one of the sources, such as a folder of files, offers a split by its name."""
-    return any(split in _places(task, source, "auto") for source in sources)
+    return any(split in _places(source, "auto", starter) for source in sources)
 
 
 def _datasets() -> Any:
@@ -95,10 +103,12 @@ def _datasets() -> Any:
     return datasets
 
 
-def _places(task: str, source: str, format: str) -> dict[str, Any]:
+def _places(source: str, format: str, starter: Path | None = None) -> Record:
     """What a source offers: split → a function of `Fields` that reads it."""
     if source == "starter":
-        return _folder_places(STARTER / task, "jsonl", f'The task "{task}" has no starter corpus')
+        if starter is None:
+            raise InputError("This task has no starter corpus: name your data with --data.")
+        return _folder_places(starter, "auto", f"{starter} is a folder without data")
     if source == "-":
         return {"train": partial(_read_stdin, format)}
     path = Path(source)
@@ -116,8 +126,8 @@ def _places(task: str, source: str, format: str) -> dict[str, Any]:
         raise InputError(f"{error}{near}") from None
 
 
-def _folder_places(folder: Path, format: str, complaint: str) -> dict[str, Any]:
-    places: dict[str, Any] = {}
+def _folder_places(folder: Path, format: str, complaint: str) -> Record:
+    places: Record = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         stem = path.name.split(".")[0].lower()
         for split, names in SPLITS.items():
@@ -167,7 +177,7 @@ def _read_file(path: Path, format: str, fields: Fields) -> Records:
     return _labelled(rows, fields, str(path))
 
 
-def _stored(key: dict[str, Any], kind: str, fields: Fields, shown: str) -> Any:
+def _stored(key: Record, kind: str, fields: Fields, shown: str) -> Any:
     try:
         return _datasets().Dataset.from_generator(
             _generate,
@@ -183,9 +193,7 @@ def _stored(key: dict[str, Any], kind: str, fields: Fields, shown: str) -> Any:
         raise
 
 
-def _generate(
-    path: Any, size: Any, modified: Any, kind: str, shown: str, fields: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
+def _generate(path: Any, size: Any, modified: Any, kind: str, shown: str, fields: Record) -> Iterator[Record]:
     """The records of a file; all arguments are part of the cache's key."""
     wanted = Fields(**fields)
     columns = {name: name for name in wanted.columns} if kind in ("conll", "parallel") else wanted.columns
@@ -207,10 +215,10 @@ def _generate(
         count += 1
         yield from wanted.lines_of(wanted.record(row, columns, line, f"{shown}, line {line}"))
     if count == 0:
-        raise InputError(f"{shown} holds no rows.")
+        raise InputError(f"{shown} has no rows.")
 
 
-def _unnested(row: dict[str, Any]) -> dict[str, Any]:
+def _unnested(row: Record) -> Record:
     """With what stands in an inner object, such as {"translation": {"en": …, "de": …}}, beside it."""
     inner = [value for value in row.values() if isinstance(value, dict)]
     return {**{name: value for part in inner for name, value in part.items()}, **row}
@@ -236,7 +244,7 @@ def _read_parallel(first: str, second: str, fields: Fields) -> Records:
     return Records(rows)
 
 
-def _pairs(paths: tuple[str, str], names: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _pairs(paths: tuple[str, str], names: list[str]) -> Iterator[tuple[int, Record]]:
     sides = [rows_of(path, "txt", path, name) for path, name in zip(paths, names, strict=True)]
     line = 0
     for line, (one, other) in enumerate(itertools.zip_longest(*sides), 1):
@@ -274,7 +282,7 @@ def _spool() -> Any:
 
 
 @cache
-def _hub_places(source: str) -> dict[str, Any]:
+def _hub_places(source: str) -> Record:
     datasets = _datasets()
     import huggingface_hub
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -289,7 +297,7 @@ def _hub_places(source: str) -> dict[str, Any]:
         raise InputError(f'There is no file and no data set of the hub named "{source}". {local}') from None
     except Exception as error:
         raise InputError(
-            f'"{source}" is no file here, and the hub of data sets cannot be reached ({type(error).__name__}). {local}'
+            f'"{source}" is not a file, and the data-set hub cannot be reached ({type(error).__name__}). {local}'
         ) from None
 
     def read(split: str, fields: Fields) -> Records:
@@ -314,7 +322,7 @@ def _from_table(rows: Any, fields: Fields, shown: str) -> Records:
     kinds = dict(rows.features)
 
     def convert(rows: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
-        records: list[dict[str, Any]] = []
+        records: list[Record] = []
         for place, index in enumerate(indices):
             decoded = {column: _by_name(rows[column][place], kinds[column]) for column in present.values()}
             records += fields.lines_of(fields.record(decoded, present, index + 1, f"{shown}, row {index + 1}"))
@@ -354,7 +362,7 @@ def _labelled(rows: Any, fields: Fields, shown: str) -> Records:
     if label in fields.optional and not keep:
         return Records(rows)
     if not keep:
-        raise NoLabelsError(f'{shown}: every row is without a label in the column "{fields.columns[label]}".')
+        raise NoLabelsError(f'{shown}: no row has a label in the column "{fields.columns[label]}".')
     if missing:
         rows = rows.select(keep)
     if fields.names:
@@ -362,7 +370,7 @@ def _labelled(rows: Any, fields: Fields, shown: str) -> Records:
     return Records(rows, {"no label": missing} if missing else {})
 
 
-def _rename(row: dict[str, Any], label: str, names: dict[str, str]) -> dict[str, Any]:
+def _rename(row: Record, label: str, names: dict[str, str]) -> Record:
     return {label: names.get(row[label], row[label])}
 
 

@@ -6,18 +6,28 @@ What is cut off is the same every time: of every label alike by a seed, or the e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nlp_rnn.config import DataConfig
+from nlp_rnn.config.sections import DataConfig
 from nlp_rnn.data.fields import Fields
 from nlp_rnn.data.records import Records
 from nlp_rnn.data.sources import NoLabelsError, has_split, read_sources
 
 
-def read_split(task: str, data: DataConfig, split: str, fields: Fields, seed: int = 0) -> Records | None:
+def read_split(
+    data: DataConfig, split: str, fields: Fields, seed: int = 0, starter: Path | None = None
+) -> Records | None:
     """Reads one split, cutting it off the training data where it is given nowhere.
+
+    Args:
+        data: the settings.
+        split: "train", "validation", "test", or "predict", which is read from the test data.
+        fields: what is read.
+        seed: of the parts that are cut off.
+        starter: the folder that the source "starter" stands for.
 
     Returns:
         The records, or None where there is no such split.
@@ -25,22 +35,29 @@ def read_split(task: str, data: DataConfig, split: str, fields: Fields, seed: in
     Raises:
         InputError: a source cannot be read; the message says where and what to do.
     """
+    split = "test" if split == "predict" else split
     given = getattr(data, split) if split != "train" else ()
     if given:
-        return read_sources(task, given, split, data.format, fields)
-    if split != "train" and has_split(task, data.train, split):
+        return read_sources(given, split, data.format, fields, starter)
+    if split != "train" and has_split(data.train, split, starter):
         try:
-            return read_sources(task, data.train, split, data.format, fields)
+            return read_sources(data.train, split, data.format, fields, starter)
         except NoLabelsError:  # the hidden test part of a shared task
             return None
-    train = read_sources(task, data.train, "train", data.format, fields)
+    train = read_sources(data.train, "train", data.format, fields, starter)
     fractions = {}
     for name, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction)):
-        if not getattr(data, name) and fraction > 0 and not has_split(task, data.train, name):
+        if not getattr(data, name) and fraction > 0 and not has_split(data.train, name, starter):
             fractions[name] = fraction
     if fields.running is not None:
         return _cut_end(train, fractions, fields.running).get(split)
     return _cut(train, fractions, fields, seed).get(split)
+
+
+def is_starter(data: DataConfig, split: str) -> bool:
+    """Whether a split is that of the starter corpus, for tasks that make theirs rather than read it from files."""
+    given = split == "predict" or (split != "train" and getattr(data, split))
+    return data.train == ("starter",) and not given
 
 
 def _cut(train: Records, fractions: Mapping[str, float], fields: Fields, seed: int) -> dict[str, Records]:
@@ -64,8 +81,8 @@ def _cut(train: Records, fractions: Mapping[str, float], fields: Fields, seed: i
     parts = {"train": train.select(sorted(kept))}
     for name, part in taken.items():
         if part:
-            note = f"cut off the training data ({fractions[name]:.0%}, of every label alike, seed {seed})"
-            parts[name] = Records(train.select(sorted(part)).rows, note=note)
+            note = f"held out from the training data ({fractions[name]:.0%}, stratified by label, seed {seed})"
+            parts[name] = Records(train.select(sorted(part)).rows, notes=[note])
     return parts
 
 
@@ -88,6 +105,6 @@ def _cut_end(train: Records, fractions: Mapping[str, float], running: str) -> di
         start = int(np.searchsorted(sizes, sizes[end - 1] - fraction * sizes[-1]))
         if 0 < start < end:
             note = f"the last {fraction:.0%} of the training text"
-            parts[name] = Records(train.select(range(start, end)).rows, note=note)
+            parts[name] = Records(train.select(range(start, end)).rows, notes=[note])
             end = start
     return {"train": train.select(range(end)), **parts}

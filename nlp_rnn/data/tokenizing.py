@@ -14,7 +14,7 @@ _CHUNK = 2000
 
 
 def token_rows(
-    tokenizer: Tokenizer, texts: Iterable[str | None], max_tokens: int, keep: str = "start"
+    tokenizer: Tokenizer, texts: Iterable[str | None], max_tokens: int, kept: str = "start"
 ) -> tuple[Rows, int]:
     """Encodes texts, a chunk in memory at a time.
 
@@ -22,7 +22,7 @@ def token_rows(
         tokenizer: any of `nlp_rnn.text`.
         texts: None counts as empty.
         max_tokens: longer rows are cut to this length.
-        keep: which part of them is kept: "start", "end" or half of "both".
+        kept: which part of them stays: "start", "end" or half of "both".
 
     Returns:
         The rows, and how many were cut.
@@ -34,7 +34,7 @@ def token_rows(
         for chunk in in_chunks((text or "" for text in texts), _CHUNK):
             ids = tokenizer.encode(chunk)
             longer = int((ids.row_lengths().numpy() > max_tokens).sum())
-            short = truncate(ids, max_tokens, keep) if longer else ids
+            short = truncate(ids, max_tokens, kept) if longer else ids
             cut += longer
             yield short.values.numpy(), short.row_lengths().numpy()
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from nlp_rnn.data.annotations import token_offsets
 from nlp_rnn.data.batching import NestedRows, Rows
-from nlp_rnn.data.records import Records
+from nlp_rnn.data.records import Record, Records
 from nlp_rnn.text.lookup import WordTokenizer
 from nlp_rnn.text.schemes import Span, tag_names, tags_of
 from nlp_rnn.text.sentences import WordFeatures, row_starts
@@ -70,7 +70,14 @@ class _Splitter:
         )
 
 
-_splitter = functools.lru_cache(maxsize=4)(_Splitter)
+_splitters: dict[tuple[Any, ...], _Splitter] = {}
+
+
+def _splitter(tokenizer: WordTokenizer, max_tokens: int) -> _Splitter:
+    """How a text is split depends on no vocabulary: tokenizers that split alike share a graph."""
+    normalizer = tokenizer.normalizer
+    key = (normalizer.form, normalizer.lowercase, tokenizer.split, max_tokens)
+    return _splitters.setdefault(key, _Splitter(tokenizer, max_tokens))
 
 
 def sentences_of(tokenizer: WordTokenizer, records: Records, max_tokens: int, with_entities: bool = False) -> Sentences:
@@ -105,12 +112,12 @@ def sentences_of(tokenizer: WordTokenizer, records: Records, max_tokens: int, wi
     return result
 
 
-def word_rows(sentences: Sentences, see: WordFeatures) -> dict[str, Rows | NestedRows]:
+def word_rows(sentences: Sentences, featurize: WordFeatures) -> dict[str, Rows | NestedRows]:
     """Rows of what a model sees of words: "tokens", "characters" and "case"."""
     # Most words occur often: each different one is looked at once.
     number: dict[bytes, int] = {}
     place = np.array([number.setdefault(word, len(number)) for word in sentences.words], np.int64)
-    ids, characters, cases = _traced(see)(tf.constant(list(number), tf.string, shape=[len(number)]))
+    ids, characters, cases = _traced(featurize)(tf.constant(list(number), tf.string, shape=[len(number)]))
     by_word = Rows([(characters.values.numpy(), characters.row_lengths().numpy())])
     lengths = by_word.lengths[place]
     spelled = Rows([(by_word.values[_ranges(by_word.starts[place], lengths)], lengths)])
@@ -130,8 +137,8 @@ def tag_rows(sentences: Sentences, labels: Sequence[str]) -> Rows:
 
 
 @functools.lru_cache(maxsize=4)
-def _traced(see: WordFeatures) -> Any:
-    return tf.function(see.__call__, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+def _traced(featurize: WordFeatures) -> Any:
+    return tf.function(featurize.__call__, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -163,14 +170,14 @@ def _split(splitter: _Splitter, rows: list[tuple[Any, ...]], max_tokens: int) ->
             yield np.array([b""], object), nowhere, nowhere, np.ones(1, bool)
 
 
-def _keep_whole(entities: list[dict[str, Any]], starts: np.ndarray, begins: np.ndarray) -> None:
+def _keep_whole(entities: list[Record], starts: np.ndarray, begins: np.ndarray) -> None:
     """Lets no row begin inside an entity."""
     for entity in entities:
         begins[(starts > entity["start"]) & (starts < entity["end"])] = False
 
 
 def _row_spans(
-    entities: list[dict[str, Any]], starts: np.ndarray, ends: np.ndarray, bounds: list[int], counts: Sentences
+    entities: list[Record], starts: np.ndarray, ends: np.ndarray, bounds: list[int], counts: Sentences
 ) -> list[list[Span]]:
     """The entities of each row of a record, as spans of its words."""
     spans: list[list[Span]] = [[] for _ in bounds[1:]]

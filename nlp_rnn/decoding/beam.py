@@ -9,9 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from nlp_rnn.errors import InputError
+from nlp_rnn.layers.base import Nest, Tensor
 
 _NEVER = -1e9
-Step = Callable[[Any, Any], tuple[Any, Any, Any]]
+Step = Callable[[Any, Any], tuple[Tensor, Tensor, Nest]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Beam:
         length_penalty: α; 0 ranks by probability, which prefers short ones.
         coverage_penalty: β; above 0 prefers those that looked at all of the source.
         min_length: the end token is not chosen before so many tokens.
-        no_repeat: no sequence of so many tokens occurs twice; 0 for no such rule.
+        no_repeat_ngram: no sequence of so many tokens occurs twice; 0 for no such rule.
 
     Raises:
         InputError: a number makes no sense.
@@ -39,26 +40,26 @@ class Beam:
     length_penalty: float = 1.0
     coverage_penalty: float = 0.0
     min_length: int = 0
-    no_repeat: int = 0
+    no_repeat_ngram: int = 0
 
     def __post_init__(self) -> None:
         if self.width < 1:
-            raise InputError(f"The beam is {self.width} wide; it must be at least 1.")
-        for name in ("length_penalty", "coverage_penalty", "min_length", "no_repeat"):
+            raise InputError(f"The width of the beam is {self.width}; it must be at least 1.")
+        for name in ("length_penalty", "coverage_penalty", "min_length", "no_repeat_ngram"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 0.")
 
     def search(
         self,
         step: Step,
-        state: Any,
-        places: Any,
-        limits: Any,
+        state: Nest,
+        places: Tensor,
+        limits: Tensor,
         begin: int,
         end: int,
         banned: Sequence[int] = (),
         wanted: int | None = None,
-    ) -> tuple[Any, Any, Any]:
+    ) -> tuple[Tensor, Tensor, Nest]:
         """The best continuations of each row.
 
         Args:
@@ -77,87 +78,25 @@ class Beam:
             `[rows, width]`, the best first, -1e9 where there are fewer; the attention of each token
             `[rows, width, longest, places]`.
         """
-        limits = tf.cast(limits, tf.int32)
-        width, rows = self.width, tf.shape(limits)[0]
-        longest = tf.reduce_max(limits)
-        wanted = min(wanted or width, width)
-
-        def begun(last: dict[str, Any]) -> dict[str, Any]:
-            written = tf.zeros([rows, width, longest + 1], tf.int32)
-            return {"tokens": written, "path": written, "seen": tf.zeros([rows, width, places]), **last}
-
-        # "path" says which of the row's unfinished ones each token was added to; "seen" sums up the attention.
-        alive = begun({"log_p": tf.tile(tf.constant([[0.0] + [_NEVER] * (width - 1)]), [rows, 1])})
-        done = begun({"score": tf.fill([rows, width], _NEVER)})
-        looks = tf.TensorArray(tf.float32, longest + 1, element_shape=[None, width, None])
-        state = tf.nest.map_structure(lambda part: tf.repeat(part, width, axis=0), state)
-
-        def go_on(t: Any, alive: Any, done: Any, looks: Any, state: Any) -> Any:
-            # The longest penalty is the most that an unfinished one can still gain.
-            best = alive["log_p"][:, 0] / self._lengths(tf.cast(limits + 1, tf.float32))
-            settled = (best <= done["score"][:, wanted - 1]) | (alive["log_p"][:, 0] <= _NEVER / 2)
-            if width == 1:  # greedy: what was begun is not looked at again
-                settled |= done["score"][:, 0] > _NEVER / 2
-            return (t <= longest) & ~tf.reduce_all(settled)
-
-        def body(t: Any, alive: Any, done: Any, looks: Any, state: Any) -> Any:
-            before = tf.where(t > 0, alive["tokens"][:, :, tf.maximum(t - 1, 0)], begin)
-            logits, look, state = step(tf.reshape(before, [-1]), state)
-            look = tf.reshape(tf.cast(look, tf.float32), [rows, width, places])
-            looks = looks.write(t, look)
-            here = tf.cast(tf.range(longest + 1) == t, tf.int32)
-            alive = {
-                **alive,
-                "path": alive["path"] + tf.range(width)[None, :, None] * here,
-                "seen": alive["seen"] + look,
-            }
-            token, total, ended = self._candidates(logits, alive, t, end, banned)
-            must_end = (t >= limits)[:, None]
-            total = tf.where(must_end, _NEVER, total)
-            ended = ended if self.min_length == 0 else tf.where((t >= self.min_length) | must_end, ended, _NEVER)
-
-            # An end counts where it is among the best of all.
-            best, which = tf.math.top_k(total, width)
-            least = tf.math.top_k(tf.concat([best, ended], 1), width).values[:, -1:]
-            scores = ended / self._lengths(tf.cast(t + 1, tf.float32)) + self._coverage(alive["seen"])
-            scores = tf.where((ended < least) | (ended <= _NEVER / 2), _NEVER, scores)
-            score, chosen = tf.math.top_k(tf.concat([done["score"], scores], 1), width)
-            done = {
-                "score": score,
-                **{
-                    name: tf.gather(tf.concat([done[name], alive[name]], 1), chosen, batch_dims=1)
-                    for name in ("tokens", "path", "seen")
-                },
-            }
-            origin = which // (tf.shape(total)[1] // width)
-            after = {name: tf.gather(alive[name], origin, batch_dims=1) for name in ("tokens", "path", "seen")}
-            after["tokens"] += tf.gather(token, which, batch_dims=1)[:, :, None] * here
-            after["log_p"] = tf.where(best <= _NEVER / 2, _NEVER, best)
-            places_of = tf.reshape(tf.range(rows)[:, None] * width + origin, [-1])
-            state = tf.nest.map_structure(lambda part: tf.gather(part, places_of), state)
-            return t + 1, after, done, looks, state
-
-        start = (tf.constant(0), alive, done, looks, state)
-        flat, deep = tf.TensorShape([None, width]), tf.TensorShape([None, width, None])
+        search = _Search(self, step, tf.cast(limits, tf.int32), places, (begin, end, *banned), wanted)
+        state = tf.nest.map_structure(lambda part: tf.repeat(part, self.width, axis=0), state)
+        start = (tf.constant(0), search.first_alive(), search.first_done(), search.first_looks(), state)
+        flat, deep = tf.TensorShape([None, self.width]), tf.TensorShape([None, self.width, None])
         books = {"tokens": deep, "path": deep, "seen": deep}
         any_rows = tf.nest.map_structure(lambda part: tf.TensorShape([None, *part.shape[1:]]), state)
         shapes = (tf.TensorShape([]), {**books, "log_p": flat}, {**books, "score": flat}, None, any_rows)
-        _, _, done, looks, _ = tf.while_loop(go_on, body, start, shape_invariants=shapes)
-        by_row = tf.transpose(looks.stack(), [1, 2, 0, 3])  # [rows, width, time, places]
-        index = tf.stack([done["path"], tf.zeros_like(done["path"]) + tf.range(longest + 1)], -1)
-        attention = tf.gather_nd(by_row, index, batch_dims=1)
-        # What comes after the end was looked at by others.
-        ended = tf.math.cumsum(tf.cast(done["tokens"][:, :, ::-1] != 0, tf.int32), 2)[:, :, ::-1] > 0
-        attention = tf.where(ended[..., None], attention, 0.0)
-        return done["tokens"][:, :, :-1], done["score"], attention[:, :, :-1]
+        _, _, done, looks, _ = tf.while_loop(search.goes_on, search.advance, start, shape_invariants=shapes)
+        return done["tokens"][:, :, :-1], done["score"], search.attention_of(done, looks)[:, :, :-1]
 
-    def _candidates(self, logits: Any, alive: Any, t: Any, end: int, banned: Sequence[int]) -> tuple[Any, Any, Any]:
+    def candidates(
+        self, logits: Tensor, alive: Nest, t: Tensor, end: int, banned: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Nest]:
         """Of each row the tokens `[rows, many]` to go on with, as many from each unfinished one, their log p together
         with what came before, and the same of the end token `[rows, width]`."""
         logits = tf.cast(logits, tf.float32)
         vocabulary, rows = logits.shape[-1], tf.shape(alive["log_p"])[0]
         before = tf.reshape(alive["log_p"], [-1]) - tf.reduce_logsumexp(logits, 1)
-        if self.no_repeat:
+        if self.no_repeat_ngram:
             logits += tf.reshape(self._repeats(alive["tokens"], t, vocabulary), [-1, vocabulary])
         ended = tf.maximum(logits[:, end] + before, _NEVER)
         values, tokens = top_k(logits, min(self.width + 1 + len(banned), vocabulary))
@@ -165,18 +104,20 @@ class Beam:
         total = tf.where(never, _NEVER, tf.maximum(values + before[:, None], _NEVER))
         return tf.reshape(tokens, [rows, -1]), tf.reshape(total, [rows, -1]), tf.reshape(ended, [rows, self.width])
 
-    def _lengths(self, length: Any) -> Any:
+    def lengths(self, length: Tensor) -> Tensor:
+        """lp, by which log-probabilities are divided."""
         return ((5.0 + length) / 6.0) ** self.length_penalty
 
-    def _coverage(self, seen: Any) -> Any:
+    def coverage(self, seen: Tensor) -> Tensor:
+        """cp, from the sums of the attention."""
         if not self.coverage_penalty:
             return 0.0
         logs = tf.where(seen > 0, tf.math.log(tf.clip_by_value(seen, 1e-9, 1.0)), 0.0)
         return self.coverage_penalty * tf.reduce_sum(logs, -1)
 
-    def _repeats(self, tokens: Any, t: Any, vocabulary: int) -> Any:
+    def _repeats(self, tokens: Tensor, t: Tensor, vocabulary: int) -> Tensor:
         """-1e9 at tokens that would complete a sequence that occurred, `[rows, width, vocabulary]`."""
-        size = self.no_repeat
+        size = self.no_repeat_ngram
         length = tf.shape(tokens)[2]
         padded = tf.pad(tokens, [[0, 0], [0, 0], [0, size]])
         windows = tf.stack([padded[:, :, k : k + length] for k in range(size)], -1)
@@ -188,7 +129,92 @@ class Beam:
         return _NEVER * tf.minimum(tf.reduce_sum(hits, 2), 1.0)
 
 
-def top_k(values: Any, k: int) -> tuple[Any, Any]:
+class _Search:
+    """The loop of a search.
+
+    "alive" are the unfinished continuations of each row, "done" the finished ones; of both "tokens" and "path"
+    `[rows, width, longest + 1]`, where "path" says to which of the row's unfinished ones each token was added, and
+    "seen" `[rows, width, places]`, the sums of the attention. "looks" is the attention of each step.
+    """
+
+    def __init__(
+        self, beam: Beam, step: Step, limits: Tensor, places: Tensor, special: tuple[int, ...], wanted: int | None
+    ) -> None:
+        self.beam, self.step, self.limits, self.places = beam, step, limits, places
+        self.begin, self.end, *self.banned = special
+        self.rows, self.longest = tf.shape(limits)[0], tf.reduce_max(limits)
+        self.wanted = min(wanted or beam.width, beam.width)
+
+    def first_alive(self) -> dict[str, Any]:
+        """One continuation without a token in each row."""
+        log_p = tf.tile(tf.constant([[0.0] + [_NEVER] * (self.beam.width - 1)]), [self.rows, 1])
+        return {**self._nothing_written(), "log_p": log_p}
+
+    def first_done(self) -> dict[str, Any]:
+        """None."""
+        return {**self._nothing_written(), "score": tf.fill([self.rows, self.beam.width], _NEVER)}
+
+    def first_looks(self) -> tf.TensorArray:
+        return tf.TensorArray(tf.float32, self.longest + 1, element_shape=[None, self.beam.width, None])
+
+    def _nothing_written(self) -> dict[str, Any]:
+        written = tf.zeros([self.rows, self.beam.width, self.longest + 1], tf.int32)
+        return {"tokens": written, "path": written, "seen": tf.zeros([self.rows, self.beam.width, self.places])}
+
+    def goes_on(self, t: Tensor, alive: Nest, done: Nest, looks: Tensor, state: Nest) -> Tensor:
+        """Whether an unfinished continuation can still become one of the best."""
+        # The longest penalty is the most that an unfinished one can still gain.
+        best = alive["log_p"][:, 0] / self.beam.lengths(tf.cast(self.limits + 1, tf.float32))
+        settled = (best <= done["score"][:, self.wanted - 1]) | (alive["log_p"][:, 0] <= _NEVER / 2)
+        if self.beam.width == 1:  # greedy: what was begun is not looked at again
+            settled |= done["score"][:, 0] > _NEVER / 2
+        return (t <= self.longest) & ~tf.reduce_all(settled)
+
+    def advance(self, t: Tensor, alive: Nest, done: Nest, looks: Tensor, state: Nest) -> Nest:
+        """Adds a token to all that are unfinished, and keeps the best."""
+        beam, width = self.beam, self.beam.width
+        before = tf.where(t > 0, alive["tokens"][:, :, tf.maximum(t - 1, 0)], self.begin)
+        logits, look, state = self.step(tf.reshape(before, [-1]), state)
+        look = tf.reshape(tf.cast(look, tf.float32), [self.rows, width, self.places])
+        looks = looks.write(t, look)
+        here = tf.cast(tf.range(self.longest + 1) == t, tf.int32)
+        path = alive["path"] + tf.range(width)[None, :, None] * here
+        alive = {**alive, "path": path, "seen": alive["seen"] + look}
+        token, total, ended = beam.candidates(logits, alive, t, self.end, self.banned)
+        must_end = (t >= self.limits)[:, None]
+        total = tf.where(must_end, _NEVER, total)
+        ended = ended if beam.min_length == 0 else tf.where((t >= beam.min_length) | must_end, ended, _NEVER)
+        best, which = tf.math.top_k(total, width)
+        done = self._with_ended(done, alive, best, ended, t)
+        origin = which // (tf.shape(total)[1] // width)
+        after = {name: tf.gather(alive[name], origin, batch_dims=1) for name in ("tokens", "path", "seen")}
+        after["tokens"] += tf.gather(token, which, batch_dims=1)[:, :, None] * here
+        after["log_p"] = tf.where(best <= _NEVER / 2, _NEVER, best)
+        places_of = tf.reshape(tf.range(self.rows)[:, None] * width + origin, [-1])
+        state = tf.nest.map_structure(lambda part: tf.gather(part, places_of), state)
+        return t + 1, after, done, looks, state
+
+    def _with_ended(self, done: Nest, alive: Nest, best: Tensor, ended: Tensor, t: Tensor) -> dict[str, Any]:
+        """The finished ones with those that end now; an end counts where it is among the best of all."""
+        beam = self.beam
+        least = tf.math.top_k(tf.concat([best, ended], 1), beam.width).values[:, -1:]
+        scores = ended / beam.lengths(tf.cast(t + 1, tf.float32)) + beam.coverage(alive["seen"])
+        scores = tf.where((ended < least) | (ended <= _NEVER / 2), _NEVER, scores)
+        score, chosen = tf.math.top_k(tf.concat([done["score"], scores], 1), beam.width)
+        both = {name: tf.concat([done[name], alive[name]], 1) for name in ("tokens", "path", "seen")}
+        return {"score": score, **{name: tf.gather(part, chosen, batch_dims=1) for name, part in both.items()}}
+
+    def attention_of(self, done: Nest, looks: Tensor) -> Tensor:
+        """The attention of each token of the finished ones, `[rows, width, time, places]`."""
+        by_row = tf.transpose(looks.stack(), [1, 2, 0, 3])  # [rows, width, time, places]
+        index = tf.stack([done["path"], tf.zeros_like(done["path"]) + tf.range(self.longest + 1)], -1)
+        attention = tf.gather_nd(by_row, index, batch_dims=1)
+        # What comes after the end was looked at by others.
+        ended = tf.math.cumsum(tf.cast(done["tokens"][:, :, ::-1] != 0, tf.int32), 2)[:, :, ::-1] > 0
+        return tf.where(ended[..., None], attention, 0.0)
+
+
+def top_k(values: Tensor, k: int) -> tuple[Tensor, Nest]:
     """`tf.math.top_k` of many columns `[rows, columns]`, some four times as fast on a CPU.
 
     The k best lie in the k groups of columns whose best are best, so that most need only be reduced.

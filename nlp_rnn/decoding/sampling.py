@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.errors import InputError
+from nlp_rnn.layers.base import Nest, Tensor
 from nlp_rnn.layers.precision import float32_copy
 
 _NEVER = -1e9
@@ -55,7 +56,7 @@ class Sampling:
         kinds = (tf.float32, tf.int32, tf.float32, tf.float32)
         return tuple(tf.cast(getattr(self, f.name), kind) for f, kind in zip(fields(self), kinds, strict=True))
 
-    def filtered(self, logits: Any, seen: Any) -> Any:
+    def filtered(self, logits: Tensor, seen: Tensor) -> Tensor:
         """Logits `[batch, vocabulary]` from which to draw.
 
         Args:
@@ -66,7 +67,7 @@ class Sampling:
         logits = tf.where(seen, tf.where(logits > 0, logits / penalty, logits * penalty), logits)
         logits /= tf.maximum(temperature, 1e-6)
 
-        def limited() -> Any:
+        def limited() -> Tensor:
             ordered = tf.sort(logits, direction="DESCENDING")
             within = (tf.range(tf.shape(logits)[-1]) < top_k) | (top_k == 0)
             ordered = tf.where(within, ordered, _NEVER)
@@ -77,7 +78,7 @@ class Sampling:
 
         return tf.cond((top_k > 0) | (top_p < 1.0), limited, lambda: logits)
 
-    def draw(self, logits: Any, seen: Any, seed: Any) -> Any:
+    def draw(self, logits: Tensor, seen: Tensor, seed: Any) -> Tensor:
         """The next tokens `[batch]`, int32.
 
         Args:
@@ -127,7 +128,7 @@ class Generator:
             yield from tokens.numpy()
             number += _BLOCK
 
-    def read(self, prompts: Any) -> tuple[Any, Any, Any]:
+    def read(self, prompts: Tensor) -> tuple[Tensor, Tensor, Nest]:
         """What `write` goes on from: the logits after the prompts, the state, and which tokens occurred."""
         vocabulary = self.model.head.vocabulary
         mask = prompts != 0
@@ -138,7 +139,9 @@ class Generator:
         counts = tf.scatter_nd(places, tf.ones_like(places[:, 0]), [tf.shape(prompts)[0], vocabulary])
         return tf.gather(logits, last, batch_dims=1), state, counts > 0
 
-    def write(self, reached: tuple[Any, Any, Any], sampling: Sampling, seed: Any, number: Any, count: Any) -> Any:
+    def write(
+        self, reached: tuple[Tensor, Tensor, Nest], sampling: Sampling, seed: Any, number: Tensor, count: Tensor
+    ) -> Nest:
         """The next `count` tokens `[count, batch]`, and what to go on from.
 
         Args:
@@ -149,7 +152,7 @@ class Generator:
             count: int32 scalar.
         """
 
-        def step(place: Any, written: Any, logits: Any, state: Any, seen: Any) -> tuple[Any, ...]:
+        def step(place: Tensor, written: Tensor, logits: Tensor, state: Nest, seen: Tensor) -> tuple[Any, ...]:
             tokens = sampling.draw(logits + self._banned, seen, tf.stack([seed, number + place]))
             seen |= tf.one_hot(tokens, self.model.head.vocabulary, True, False, dtype=tf.bool)
             logits, state = self.model.advance(tokens[:, None], state)
@@ -161,11 +164,11 @@ class Generator:
         return written.stack(), tuple(after)
 
     @cached_property
-    def _write_block(self) -> Any:
-        def write(reached: Any, settings: tuple[Any, ...], seed: Any, number: Any) -> Any:
+    def _write_block(self) -> Nest:
+        def write(reached: Nest, settings: tuple[Any, ...], seed: Any, number: Tensor) -> Nest:
             return self.write(reached, Sampling(*settings), seed, number, tf.constant(_BLOCK))
 
-        def of_any_batch(tensor: Any) -> tf.TensorSpec:
+        def of_any_batch(tensor: Tensor) -> tf.TensorSpec:
             return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
 
         reached = tf.nest.map_structure(of_any_batch, self._read_traced.get_concrete_function().structured_outputs)

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from nlp_rnn.layers.base import Tensor
 from nlp_rnn.text.ragged import append, keep
 from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN
 
@@ -83,7 +84,7 @@ def text_pieces(tokenizer: Any) -> list[bytes]:
     return pieces
 
 
-def joined(tokenizer: Any, ids: Any, prompts: Any, stop: Any) -> Any:
+def joined(tokenizer: Any, ids: Tensor, prompts: Tensor, stop: Tensor) -> Tensor:
     """What a `TextStream` says of ids that go on from prompts, as a graph.
 
     Args:
@@ -103,14 +104,14 @@ def joined(tokenizer: Any, ids: Any, prompts: Any, stop: Any) -> Any:
         line_begins = tf.strings.regex_full_match(prompts, r"(?s)(.*\n)?")
         texts = tf.where(line_begins, tf.strings.regex_replace(texts, "^ ", ""), texts)
 
-    def before(texts: Any, text: Any) -> Any:
+    def before(texts: Tensor, text: Tensor) -> Tensor:
         first = tf.strings.split(texts, text)[:, :1]
         return tf.cond(text == "", lambda: texts, lambda: tf.strings.reduce_join(first, axis=1))
 
     return tf.foldl(before, stop, texts)
 
 
-def prompt_tokens(tokenizer: Any, newline: bool, prompts: Any) -> Any:
+def prompt_tokens(tokenizer: Any, newline: bool, prompts: Tensor) -> Tensor:
     """Prompts `[batch]` → int32 ids `[batch, tokens]`, in a graph: the end token, as before any text, and the prompt's;
     where lines end with that token, between its lines too."""
     prompts = tf.convert_to_tensor(prompts)

@@ -1,38 +1,38 @@
-"""A SavedModel that takes raw strings: tokenizer, model and decoding in one graph."""
+"""A SavedModel that takes raw input: tokenizer, model and decoding in one graph."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from nlp_rnn.assets import Assets
 from nlp_rnn.errors import InputError
 from nlp_rnn.layers.precision import float32_copy
-from nlp_rnn.tasks.base import Assets
 
 
 class Served(tf.Module):
-    """What a SavedModel keeps alive: the weights and the tokenizers' tables.
+    """What a SavedModel keeps alive: the weights and the tables of the assets.
 
-    The signatures hold no Python code; loading needs `tensorflow` and, for its ops, `tensorflow_text`.
+    The signatures hold no Python code; loading needs `tensorflow` and the libraries that the assets name.
     """
 
-    def __init__(self, model: Any, tokenizers: dict[str, Any]) -> None:
+    def __init__(self, model: keras.Model, assets: Assets) -> None:
         super().__init__()
         self.variables_ = [variable.value for variable in model.variables]
-        self.tables = [t for tokenizer in tokenizers.values() for t in vars(tokenizer).values() if _is_table(t)]
+        self.tables = [table for asset in assets.values() for table in getattr(asset, "tables", [])]
 
 
 def export_saved_model(
     path: Path,
     model: keras.Model,
     assets: Assets,
-    signatures: Callable[[keras.Model], dict[str, Any]],
+    signatures: Callable[[keras.Model], Mapping[str, Any]],
 ) -> Path:
     """Writes a SavedModel and, in `assets.extra`, the names of its labels and of its signatures.
 
@@ -50,7 +50,7 @@ def export_saved_model(
     if path.exists() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
         raise InputError(f"{path} holds other files; choose another folder with --out.")
     model = portable_copy(model)
-    served = Served(model, dict(assets.tokenizers))
+    served = Served(model, assets)
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def export_saved_model(
     tf.saved_model.save(served, str(temporary), signatures=concrete)
     extra = temporary / "assets.extra"
     extra.mkdir()
-    for name, values in (("labels", assets.labels), ("signatures", concrete)):
+    for name, values in (("labels", assets.get("labels", ())), ("signatures", concrete)):
         content = json.dumps({name: list(values)}, ensure_ascii=False)
         (extra / f"{name}.json").write_text(content + "\n", encoding="utf-8")
     shutil.rmtree(path, ignore_errors=True)
@@ -77,5 +77,6 @@ def portable_copy(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _is_table(value: Any) -> bool:
-    return isinstance(value, tf.lookup.StaticHashTable)
+def libraries_of(assets: Assets) -> list[str]:
+    """The packages whose operations the graph holds, beside TensorFlow."""
+    return sorted({name for asset in assets.values() for name in getattr(asset, "libraries", ())})

@@ -3,9 +3,10 @@
 from nlp_rnn.layers.attention import AdditivePooling, Attention
 from nlp_rnn.layers.crf import CRF, CRFLoss, TokenCrossEntropy, log_partition, marginals, viterbi
 from nlp_rnn.layers.decoder import AttentionDecoder, Bridge
-from nlp_rnn.layers.embedding import CharacterEmbedding, TokenEmbedding
+from nlp_rnn.layers.embedding import CharacterEmbedding, FrameProjection, TokenEmbedding
+from nlp_rnn.layers.kernels import kernel_of
 from nlp_rnn.layers.pooling import SequencePooling
-from nlp_rnn.layers.recurrent import GRU, LSTM, SimpleRNN, kernel_of
+from nlp_rnn.layers.recurrent import GRU, LSTM, SimpleRNN
 from nlp_rnn.layers.softmax import AdaptiveSoftmaxHead, SoftmaxHead
 from nlp_rnn.layers.stack import RecurrentStack
 
@@ -20,6 +21,7 @@ __all__ = [
     "Bridge",
     "CRFLoss",
     "CharacterEmbedding",
+    "FrameProjection",
     "RecurrentStack",
     "SequencePooling",
     "SimpleRNN",

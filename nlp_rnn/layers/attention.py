@@ -7,8 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
 
-def masked_softmax(scores: Any, mask: Any = None) -> Any:
+
+def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
     """Softmax over the last axis, in float32; places where the mask is False get exactly 0."""
     scores = ops.cast(scores, "float32")
     if mask is None:
@@ -18,7 +20,7 @@ def masked_softmax(scores: Any, mask: Any = None) -> Any:
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class AdditivePooling(keras.layers.Layer):
+class AdditivePooling(SequenceLayer):
     """A weighted mean over time, the weights from an additive score (Yang et al. 2016, "Hierarchical
     Attention Networks for Document Classification").
 
@@ -41,33 +43,28 @@ class AdditivePooling(keras.layers.Layer):
     (TensorShape([2, 3]), TensorShape([2, 5]))
     """
 
+    OPTIONS = ("units",)
+
     def __init__(self, units: int = 64, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.supports_masking = True
         self.units = units
         self.hidden = keras.layers.Dense(units, activation="tanh", dtype=self.dtype_policy, name="hidden")
         self.score = keras.layers.Dense(1, use_bias=False, dtype=self.dtype_policy, name="score")
 
-    def build(self, sequence_shape: Any) -> None:
+    def build(self, sequence_shape: Shape) -> None:
         self.hidden.build((None, None, sequence_shape[-1]))
         self.score.build((None, None, self.units))
         self.built = True
 
-    def call(self, sequence: Any, mask: Any = None) -> tuple[Any, Any]:
+    def call(self, sequence: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Nest]:
         scores = ops.squeeze(self.score(self.hidden(sequence)), axis=-1)
         weights = masked_softmax(scores, mask)
         vector = ops.einsum("bt,btf->bf", ops.cast(weights, sequence.dtype), sequence)
         return vector, weights
 
-    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
-        """Masks are passed as arguments; none is attached to what comes out."""
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units}
-
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class Attention(keras.layers.Layer):
+class Attention(SequenceLayer):
     """What a sequence of queries finds in a memory: for each query a weighted mean of the memory.
 
         α_ts = softmax_s(score(q_t, m_s))        c_t = Σ_s α_ts m_s
@@ -104,6 +101,7 @@ class Attention(keras.layers.Layer):
     (TensorShape([2, 4, 6]), TensorShape([2, 4, 5]))
     """
 
+    OPTIONS = ("kind", "units", "heads")
     KINDS = ("additive", "concat", "dot", "general", "multi_head")
 
     def __init__(self, kind: str = "additive", units: int = 128, heads: int = 4, **kwargs: Any) -> None:
@@ -112,15 +110,14 @@ class Attention(keras.layers.Layer):
             raise ValueError(f'kind is "{kind}"; it must be one of {", ".join(self.KINDS)}.')
         if kind == "multi_head" and units % heads:
             raise ValueError(f"units must be a multiple of heads, {heads}; it is {units}.")
-        self.supports_masking = True
         self.kind, self.units, self.heads = kind, units, heads
 
-    def build(self, query_shape: Any, memory_shape: Any) -> None:
+    def build(self, query_shape: Shape, memory_shape: Shape) -> None:
         queries, places = query_shape[-1], memory_shape[-1]
         if self.kind == "dot" and queries != places:
             raise ValueError(
-                f'"dot" needs queries as long as what is attended to, and they are {queries} and {places} long: make '
-                f'the units of the decoder those of both directions of the encoder together, or take "general".'
+                f'"dot" attention needs queries and memory of equal size, and they have {queries} and {places}: make '
+                f'decoder.units the size of the encoder\'s output, or take "general".'
             )
         if self.kind in ("additive", "concat", "multi_head"):
             self.query_kernel = self.add_weight(name="query_kernel", shape=(queries, self.units))
@@ -136,11 +133,13 @@ class Attention(keras.layers.Layer):
             self.output_kernel = self.add_weight(name="output_kernel", shape=(self.units, self.units))
         self.built = True
 
-    def keys(self, memory: Any) -> Any:
+    def keys(self, memory: Tensor) -> Tensor:
         """What of a score depends on the memory alone, `[batch, places, …]`."""
         return memory if self.kind == "dot" else ops.matmul(memory, ops.cast(self.key_kernel, memory.dtype))
 
-    def call(self, query: Any, memory: Any, mask: Any = None, keys: Any = None) -> tuple[Any, Any]:
+    def call(
+        self, query: Tensor, memory: Tensor, mask: Tensor | None = None, keys: Tensor | None = None
+    ) -> tuple[Tensor, Nest]:
         keys = self.keys(memory) if keys is None else keys
         mask = None if mask is None else mask[:, None, :]
         if self.kind == "multi_head":
@@ -154,7 +153,7 @@ class Attention(keras.layers.Layer):
         weights = masked_softmax(scores, mask)
         return ops.matmul(ops.cast(weights, memory.dtype), memory), weights
 
-    def _by_heads(self, query: Any, memory: Any, mask: Any, keys: Any) -> tuple[Any, Any]:
+    def _by_heads(self, query: Tensor, memory: Tensor, mask: Tensor, keys: Tensor) -> tuple[Tensor, Nest]:
         queries = self._split(ops.matmul(query, self.query_kernel))
         values = self._split(ops.matmul(memory, self.value_kernel))
         scores = ops.matmul(queries, ops.transpose(self._split(keys), (0, 1, 3, 2)))
@@ -164,7 +163,7 @@ class Attention(keras.layers.Layer):
         found = ops.reshape(found, (*ops.shape(found)[:2], self.units))
         return ops.matmul(found, self.output_kernel), ops.mean(weights, axis=1)
 
-    def _split(self, x: Any) -> Any:
+    def _split(self, x: Tensor) -> Tensor:
         """`[batch, time, units]` → `[batch, heads, time, units / heads]`."""
         batch, time = ops.shape(x)[:2]
         return ops.transpose(ops.reshape(x, (batch, time, self.heads, self.units // self.heads)), (0, 2, 1, 3))
@@ -172,9 +171,3 @@ class Attention(keras.layers.Layer):
     def output_size(self, features: int) -> int:
         """Features of a context, where the memory has so many."""
         return self.units if self.kind == "multi_head" else features
-
-    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
-        """Masks are passed as arguments; none is attached to what comes out."""
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "kind": self.kind, "units": self.units, "heads": self.heads}

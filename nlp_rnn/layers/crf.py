@@ -25,13 +25,14 @@ import tensorflow as tf
 from tensorflow.python.eager import record
 
 from nlp_rnn.layers import native
+from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
 
 BLOCKED = -1e4
 """Score of a step that cannot be: its probability is 0 in float32, and sums of it stay finite."""
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class CRF(keras.layers.Layer):
+class CRF(SequenceLayer):
     """Emissions → scores of a linear chain, with learned transitions, start and end.
 
         S_1[·, j] = start[j] + e_1[j]        S_t[i, j] = A[i, j] + e_t[j]        + end[j] in the last step
@@ -70,6 +71,8 @@ class CRF(keras.layers.Layer):
     TensorShape([2, 3])
     """
 
+    OPTIONS = ("tags", "allowed", "allowed_start", "allowed_end")
+
     def __init__(
         self,
         tags: int,
@@ -80,7 +83,6 @@ class CRF(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)  # emissions stay as exact as they come
-        self.supports_masking = True
         self.use_native = True
         self.tags = tags
         self.initializer = keras.initializers.get(initializer)
@@ -88,7 +90,7 @@ class CRF(keras.layers.Layer):
         self.allowed_start = _as_lists(allowed_start, (tags,), "allowed_start")
         self.allowed_end = _as_lists(allowed_end, (tags,), "allowed_end")
 
-    def build(self, emissions_shape: Any) -> None:
+    def build(self, emissions_shape: Shape) -> None:
         if emissions_shape[-1] != self.tags:
             raise ValueError(f"The emissions have {emissions_shape[-1]} scores a token; the CRF has {self.tags} tags.")
         options: dict[str, Any] = {"initializer": self.initializer, "dtype": "float32", "autocast": False}
@@ -99,7 +101,7 @@ class CRF(keras.layers.Layer):
             self.supports_jit = False  # Keras then leaves XLA aside, which does not know the compiled operation
         self.built = True
 
-    def call(self, emissions: Any, mask: Any = None) -> Any:
+    def call(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
         emissions = tf.convert_to_tensor(emissions)
         dtype = _precise(emissions.dtype)
         emissions = tf.cast(emissions, dtype)
@@ -124,18 +126,14 @@ class CRF(keras.layers.Layer):
         keep = tf.where(stay, tf.zeros((), dtype), tf.constant(BLOCKED, dtype))
         return tf.where(mask[:, :, None, None], steps + emissions[:, :, None, :], keep)
 
-    def compute_output_shape(self, emissions_shape: Any, mask_shape: Any = None) -> tuple[int | None, ...]:
+    def compute_output_shape(self, emissions_shape: Shape, mask_shape: Shape | None = None) -> tuple[int | None, ...]:
         return (*emissions_shape[:2], self.tags, self.tags)
 
-    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
-        """Masks are passed as arguments; none is attached to the scores."""
-
     def get_config(self) -> dict[str, Any]:
-        names = ("tags", "allowed", "allowed_start", "allowed_end")
         config = super().get_config()
         config.pop("autocast", None)
         initializer = keras.initializers.serialize(self.initializer)
-        return {**config, **{name: getattr(self, name) for name in names}, "initializer": initializer}
+        return {**config, "initializer": initializer}
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -153,7 +151,7 @@ class CRFLoss(keras.losses.Loss):
         super().__init__(reduction=reduction, name=name, **kwargs)
         self.use_native = True
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return log_partition(y_pred, self.use_native) - path_score(y_pred, y_true)
 
 
@@ -171,13 +169,13 @@ class TokenCrossEntropy(keras.losses.Loss):
     ) -> None:
         super().__init__(reduction=reduction, name=name, **kwargs)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         tags = tf.cast(y_true, tf.int32)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(tags, 0), y_pred)
         return tf.reduce_sum(tf.where(tags >= 0, losses, 0.0), 1)
 
 
-def path_score(scores: Any, tags: Any) -> Any:
+def path_score(scores: Tensor, tags: Tensor) -> Tensor:
     """The score s(y) of a path.
 
     Args:
@@ -201,8 +199,8 @@ def native_serves() -> bool:
     return not tf.config.list_logical_devices("GPU") and not native.unavailable()
 
 
-def log_partition(scores: Any, use_native: bool = True) -> Any:
-    """log Z `[batch]` of chain scores `[batch, time, tags, tags]`, by the forward algorithm.
+def log_partition(scores: Tensor, use_native: bool = True) -> Tensor:
+    """Log Z `[batch]` of chain scores `[batch, time, tags, tags]`, by the forward algorithm.
 
     Its gradient, the marginals, comes from the backward algorithm, which runs together with it.
     """
@@ -213,13 +211,13 @@ def log_partition(scores: Any, use_native: bool = True) -> Any:
 
 
 @tf.RegisterGradient("NlpRnnChain")
-def _native_gradient(op: Any, upstream: Any, _: Any) -> Any:
+def _native_gradient(op: Any, upstream: Tensor, _: Any) -> Tensor:
     if record.could_possibly_record():  # the gradient may itself be differentiated
         return _differentiable_gradient(op.inputs[0], upstream)
     return op.outputs[1] * upstream[:, None, None, None]
 
 
-def marginals(scores: Any, use_native: bool = True) -> Any:
+def marginals(scores: Tensor, use_native: bool = True) -> Tensor:
     """Probabilities p(y_{t-1} = i, y_t = j) of the steps of a chain.
 
     Args:
@@ -241,7 +239,7 @@ def marginals(scores: Any, use_native: bool = True) -> Any:
     return tf.transpose(_pairs(steps, *_forward_backward(steps)), (1, 0, 2, 3))
 
 
-def viterbi(scores: Any) -> Any:
+def viterbi(scores: Tensor) -> Tensor:
     """The best path of a chain: int32 tags `[batch, time]` from chain scores `[batch, time, tags, tags]`.
 
     Padded steps repeat the last tag.
@@ -250,12 +248,12 @@ def viterbi(scores: Any) -> Any:
     steps = tf.transpose(scores, (1, 0, 2, 3))
     time, batch, tags = tf.shape(steps)[0], tf.shape(steps)[1], steps.shape[-1]
 
-    def forward(t: Any, best: Any, pointers: Any) -> Any:
+    def forward(t: Tensor, best: Tensor, pointers: Tensor) -> Tensor:
         candidates = best[:, :, None] + tf.gather(steps, t)
         pointers = pointers.write(t, tf.argmax(candidates, 1, tf.int32))
         return t + 1, tf.reduce_max(candidates, 1), pointers
 
-    def backward(t: Any, tag: Any, path: Any) -> Any:
+    def backward(t: Tensor, tag: Tensor, path: Tensor) -> Tensor:
         path = path.write(t, tag)
         return t - 1, tf.gather(tf.gather(came_from, t), tag, batch_dims=1), path
 
@@ -270,11 +268,11 @@ def viterbi(scores: Any) -> Any:
 
 
 @tf.custom_gradient
-def _log_partition(steps: Any) -> tuple[Any, Any]:
+def _log_partition(steps: Tensor) -> tuple[Tensor, Nest]:
     """Chain scores, time first, → log Z `[batch]`."""
     alphas, betas, total = _forward_backward(steps)
 
-    def gradient(upstream: Any) -> Any:
+    def gradient(upstream: Tensor) -> Tensor:
         if record.could_possibly_record():  # the gradient may itself be differentiated
             scores = tf.transpose(steps, (1, 0, 2, 3))
             return tf.transpose(_differentiable_gradient(scores, upstream), (1, 0, 2, 3))
@@ -283,7 +281,7 @@ def _log_partition(steps: Any) -> tuple[Any, Any]:
     return total, gradient
 
 
-def _differentiable_gradient(scores: Any, upstream: Any) -> Any:
+def _differentiable_gradient(scores: Tensor, upstream: Tensor) -> Tensor:
     """The gradient of log Z in operations that have gradients themselves."""
     with tf.GradientTape() as tape:
         tape.watch(scores)
@@ -291,12 +289,12 @@ def _differentiable_gradient(scores: Any, upstream: Any) -> Any:
     return tape.gradient(value, scores, upstream)
 
 
-def _pairs(steps: Any, alphas: Any, betas: Any, total: Any) -> Any:
+def _pairs(steps: Tensor, alphas: Tensor, betas: Tensor, total: Tensor) -> Tensor:
     before = tf.concat([tf.zeros_like(alphas[:1]), alphas[:-1]], 0)
     return tf.exp(before[..., None] + steps + (betas - total[:, None])[:, :, None, :])
 
 
-def _forward_backward(steps: Any) -> tuple[Any, Any, Any]:
+def _forward_backward(steps: Tensor) -> tuple[Tensor, Tensor, Nest]:
     """α and β `[time, batch, tags]` and log Z `[batch]`, both directions in one loop.
 
     The backward algorithm is the forward one over the transposed steps from the last to the first.
@@ -309,11 +307,11 @@ def _forward_backward(steps: Any) -> tuple[Any, Any, Any]:
     return alphas, betas, _log_sum_exp(alphas[-1], 1)
 
 
-def _sweep(steps: Any) -> Any:
+def _sweep(steps: Tensor) -> Tensor:
     """The forward algorithm: α `[time, batch, tags]` from steps `[time, batch, tags, tags]`."""
     time, batch, tags = tf.shape(steps)[0], tf.shape(steps)[1], steps.shape[-1]
 
-    def step(t: Any, alpha: Any, alphas: Any) -> Any:
+    def step(t: Tensor, alpha: Tensor, alphas: Tensor) -> Tensor:
         alpha = _log_sum_exp(alpha[:, :, None] + tf.gather(steps, t), 1)
         return t + 1, alpha, alphas.write(t, alpha)
 
@@ -322,22 +320,22 @@ def _sweep(steps: Any) -> Any:
     return tf.while_loop(lambda t, *_: t < time, step, begin, maximum_iterations=time)[2].stack()
 
 
-def _log_sum_exp(x: Any, axis: int) -> Any:
+def _log_sum_exp(x: Tensor, axis: int) -> Tensor:
     """As `tf.reduce_logsumexp`, which also cares for infinities and costs twice as many operations."""
     largest = tf.stop_gradient(tf.reduce_max(x, axis, keepdims=True))
     return tf.math.log(tf.reduce_sum(tf.exp(x - largest), axis)) + tf.squeeze(largest, axis)
 
 
-def _precise(dtype: Any) -> Any:
+def _precise(dtype: tf.DType) -> tf.DType:
     return tf.float64 if tf.as_dtype(dtype) == tf.float64 else tf.float32
 
 
-def _precisely(scores: Any) -> Any:
+def _precisely(scores: Tensor) -> Tensor:
     scores = tf.convert_to_tensor(scores)
     return tf.cast(scores, _precise(scores.dtype))
 
 
-def _blocked(weights: Any, allowed: Any) -> Any:
+def _blocked(weights: Tensor, allowed: Any) -> Tensor:
     return weights if allowed is None else tf.where(tf.constant(allowed), weights, tf.constant(BLOCKED, weights.dtype))
 
 

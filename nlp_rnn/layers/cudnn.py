@@ -7,15 +7,20 @@ turned to time-major, and each kernel is turned once rather than gate by gate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 
+from nlp_rnn.layers.base import Tensor
+
 
 def run_cudnn(
-    levels: Sequence[Sequence[Any]], sequences: Any, states: Sequence[Sequence[Any]], lengths: Any, training: bool
-) -> tuple[Any, list[list[Any]]]:
+    levels: Sequence[Sequence[keras.layers.RNN]],
+    sequences: Tensor,
+    states: Sequence[Sequence[Tensor]],
+    lengths: Tensor,
+    training: bool,
+) -> tuple[Tensor, list[list[Tensor]]]:
     """Runs layers on a GPU, those of each level side by side, each level over what the one before gives.
 
     Args:
@@ -55,7 +60,7 @@ def run_cudnn(
     ]
 
 
-def _parameters(layers: Sequence[Any], kind: str, training: bool) -> Any:
+def _parameters(layers: Sequence[keras.layers.RNN], kind: str, training: bool) -> Tensor:
     """All weights as one vector in cuDNN's order: W and U of each layer, transposed, then the biases of each."""
     weights, biases = [], []
     for layer in layers:
@@ -66,7 +71,7 @@ def _parameters(layers: Sequence[Any], kind: str, training: bool) -> Any:
     return tf.concat([tf.cast(x, weights[0].dtype) for x in weights + biases], 0)
 
 
-def _by_gate(x: Any, kind: str) -> Any:
+def _by_gate(x: Tensor, kind: str) -> Tensor:
     """`[…, gates × units]` → flat, gate by gate. A GRU's update gate is Keras's first and cuDNN's second."""
     rows = tf.transpose(x) if x.shape.rank == 2 else x
     if kind == "gru":

@@ -9,11 +9,12 @@ import tensorflow as tf
 from keras import ops
 
 from nlp_rnn.layers.attention import Attention
+from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
 from nlp_rnn.layers.stack import RecurrentStack
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class Bridge(keras.layers.Layer):
+class Bridge(SequenceLayer):
     """From the final state of an encoder's stack to the first state of a decoder's.
 
         h = tanh(W·[h→; h←] + b)    for h of each layer; for c of an LSTM the same without tanh
@@ -32,6 +33,8 @@ class Bridge(keras.layers.Layer):
         The same for the decoder.
     """
 
+    OPTIONS = ("units", "layers", "parts")
+
     def __init__(self, units: int, layers: int, parts: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units, self.layers, self.parts = units, layers, parts
@@ -49,7 +52,7 @@ class Bridge(keras.layers.Layer):
                 dense.build((None, size[-1]))
         self.built = True
 
-    def call(self, final_state: Any) -> Any:
+    def call(self, final_state: list[list[Tensor]]) -> list[list[Tensor]]:
         state = []
         for layer, row in enumerate(self.maps):
             given = final_state[min(layer, len(final_state) - 1)]
@@ -57,13 +60,9 @@ class Bridge(keras.layers.Layer):
             state.append([dense(side) for dense, side in zip(row, sides, strict=True)])
         return state
 
-    def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("units", "layers", "parts")}
-        return {**super().get_config(), **own}
-
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class AttentionDecoder(keras.layers.Layer):
+class AttentionDecoder(SequenceLayer):
     """A recurrent stack of one direction whose outputs attend to a memory (Luong et al. 2015, arXiv:1508.04025).
 
         s_t = stack(y_t, s_{t-1})            c_t = attention(s_t, memory)            a_t = tanh(W·[s_t; c_t])
@@ -90,6 +89,9 @@ class AttentionDecoder(keras.layers.Layer):
         a `[batch, time, units]`, the weights of the attention `[batch, time, places]`, and the next state.
     """
 
+    OPTIONS = ("units", "input_feeding", "dropout")
+    PARTS = ("stack", "attention")
+
     def __init__(
         self,
         stack: RecurrentStack,
@@ -105,7 +107,7 @@ class AttentionDecoder(keras.layers.Layer):
         self.combine = keras.layers.Dense(units, "tanh", use_bias=False, dtype=self.dtype_policy, name="combine")
         self.drop = keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy, name="drop")
 
-    def build(self, vectors_shape: Any, memory_shape: Any) -> None:
+    def build(self, vectors_shape: Shape, memory_shape: Shape) -> None:
         features, places, seen = vectors_shape[-1], memory_shape[-1], self.stack.output_size
         if not self.stack.built:
             self.stack.build((None, None, features + self.units * self.input_feeding))
@@ -125,20 +127,22 @@ class AttentionDecoder(keras.layers.Layer):
 
     def call(
         self,
-        vectors: Any,
-        state: Any,
-        memory: Any,
-        mask: Any = None,
+        vectors: Tensor,
+        state: Nest,
+        memory: Tensor,
+        mask: Tensor | None = None,
         training: bool = False,
-        keys: Any = None,
-    ) -> tuple[Any, Any, Any]:
+        keys: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Nest]:
         if self.attention is not None and keys is None:
             keys = self.attention.keys(memory)
         if not self.input_feeding or vectors.shape[1] == 1:
             return self._run(vectors, state, memory, mask, training, keys)
         return self._one_by_one(vectors, state, memory, mask, training, keys)
 
-    def _run(self, vectors: Any, state: Any, memory: Any, mask: Any, training: bool, keys: Any) -> tuple[Any, Any, Any]:
+    def _run(
+        self, vectors: Tensor, state: Nest, memory: Tensor, mask: Tensor, training: bool, keys: Tensor
+    ) -> tuple[Tensor, Tensor, Nest]:
         if self.input_feeding:
             vectors = ops.concatenate([vectors, ops.cast(state["fed"], vectors.dtype)[:, None]], axis=-1)
         sequence, layers = self.stack(vectors, initial_state=state["layers"], training=training)
@@ -159,8 +163,8 @@ class AttentionDecoder(keras.layers.Layer):
         return self.drop(combined, training=training), weights, after
 
     def _one_by_one(
-        self, vectors: Any, state: Any, memory: Any, mask: Any, training: bool, keys: Any
-    ) -> tuple[Any, Any, Any]:
+        self, vectors: Tensor, state: Nest, memory: Tensor, mask: Tensor, training: bool, keys: Tensor
+    ) -> tuple[Tensor, Tensor, Nest]:
         time = tf.shape(vectors)[1]
         batch, places = vectors.shape[0], memory.shape[1]
         arrays = (
@@ -168,7 +172,7 @@ class AttentionDecoder(keras.layers.Layer):
             tf.TensorArray(tf.float32, time, element_shape=[batch, places]),
         )
 
-        def step(t: Any, state: Any, combined: Any, weights: Any) -> tuple[Any, ...]:
+        def step(t: Tensor, state: Nest, combined: Any, weights: Tensor) -> tuple[Any, ...]:
             here, seen, state = self._run(vectors[:, t : t + 1], state, memory, mask, False, keys)
             return t + 1, state, combined.write(t, here[:, 0]), weights.write(t, seen[:, 0])
 
@@ -179,19 +183,6 @@ class AttentionDecoder(keras.layers.Layer):
         outputs.set_shape([batch, vectors.shape[1], self.units])
         return self.drop(outputs, training=training), tf.transpose(weights.stack(), [1, 0, 2]), state
 
-    def _widened(self, layers: Any) -> Any:
+    def _widened(self, layers: Any) -> Nest:
         dtype = tf.float64 if self.compute_dtype == "float64" else tf.float32
         return tf.nest.map_structure(lambda part: tf.cast(part, dtype), layers)
-
-    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
-        """Masks are passed as arguments; none is attached to what comes out."""
-
-    def get_config(self) -> dict[str, Any]:
-        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("stack", "attention")}
-        own = {name: getattr(self, name) for name in ("units", "input_feeding", "dropout")}
-        return {**super().get_config(), **parts, **own}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> AttentionDecoder:
-        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("stack", "attention")}
-        return cls(**{**config, **parts})

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from nlp_rnn.layers.base import Configured, SequenceLayer, Shape, Tensor
 from nlp_rnn.layers.stack import RecurrentStack
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class TokenEmbedding(keras.layers.Embedding):
+class TokenEmbedding(Configured, keras.layers.Embedding):
     """A table of vectors, with what keeps a model from learning rare words by heart.
 
     Args:
@@ -41,6 +43,8 @@ class TokenEmbedding(keras.layers.Embedding):
     TensorShape([2, 5, 16])
     """
 
+    OPTIONS = ("word_dropout", "dropout", "fixed", "rare", "replace_rare")
+
     def __init__(
         self,
         input_dim: int,
@@ -65,12 +69,12 @@ class TokenEmbedding(keras.layers.Embedding):
             options: dict[str, Any] = {"trainable": False, "dtype": self.dtype_policy, "name": "fixed"}
             self.fixed_part = keras.layers.Embedding(fixed, output_dim, **options)
 
-    def build(self, inputs_shape: Any = None) -> None:
+    def build(self, inputs_shape: Shape | None = None) -> None:
         super().build(inputs_shape)
         if self.fixed_part is not None:
             self.fixed_part.build(inputs_shape)
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         ids = ops.cast(inputs, "int32")
         if training and self.replace_rare:
             first, end = self.rare
@@ -79,26 +83,24 @@ class TokenEmbedding(keras.layers.Embedding):
         vectors = self._drop_words(self._look_up(ids), training=training)
         return self._drop_components(vectors, training=training)
 
-    def _look_up(self, ids: Any) -> Any:
+    def _look_up(self, ids: Tensor) -> Tensor:
         if self.fixed_part is None:
             return super().call(ids)
         trained = super().call(ops.minimum(ids, self.input_dim - 1))
         fixed = self.fixed_part(ops.maximum(ids - self.input_dim, 0))
         return ops.where(ops.expand_dims(ids < self.input_dim, -1), trained, fixed)
 
-    def assign(self, table: Any) -> None:
+    def assign(self, table: Tensor) -> None:
         """Sets all vectors, `[input_dim, output_dim]`."""
         self.embeddings.assign(table[: self.input_dim])
         if self.fixed_part is not None:
             self.fixed_part.embeddings.assign(table[self.input_dim :])
 
-    def compute_output_spec(self, inputs: Any, training: bool = False) -> keras.KerasTensor:
+    def compute_output_spec(self, inputs: Tensor, training: bool = False) -> keras.KerasTensor:
         return super().compute_output_spec(inputs)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("word_dropout", "dropout", "fixed", "rare", "replace_rare")
-        own = {name: getattr(self, name) for name in names}
-        return {**super().get_config(), **own, "input_dim": self.input_dim + self.fixed}
+        return {**super().get_config(), "input_dim": self.input_dim + self.fixed}
 
 
 def unit_variance(size: int) -> keras.initializers.Initializer:
@@ -108,7 +110,7 @@ def unit_variance(size: int) -> keras.initializers.Initializer:
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class CharacterEmbedding(keras.layers.Layer):
+class CharacterEmbedding(SequenceLayer):
     """Words as vectors made from their characters, so that spelling speaks where a word was never seen.
 
     Args:
@@ -134,6 +136,8 @@ class CharacterEmbedding(keras.layers.Layer):
     TensorShape([2, 5, 16])
     """
 
+    OPTIONS = ("input_dim", "output_dim", "units", "kind", "width", "dropout")
+
     def __init__(
         self,
         input_dim: int,
@@ -145,7 +149,6 @@ class CharacterEmbedding(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.supports_masking = True
         if kind not in ("cnn", "lstm"):
             raise ValueError(f'kind is "{kind}"; it must be "cnn" or "lstm".')
         self.input_dim, self.output_dim, self.units, self.kind = input_dim, output_dim, units, kind
@@ -154,7 +157,7 @@ class CharacterEmbedding(keras.layers.Layer):
         if kind == "lstm":
             self.stack = RecurrentStack("lstm", units // 2, dtype=self.dtype_policy, name="stack")
 
-    def build(self, characters_shape: Any) -> None:
+    def build(self, characters_shape: Shape) -> None:
         self.table = self.add_weight(
             name="table", shape=(self.input_dim, self.output_dim), initializer=unit_variance(self.output_dim)
         )
@@ -167,14 +170,14 @@ class CharacterEmbedding(keras.layers.Layer):
             self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
         self.built = True
 
-    def call(self, characters: Any, training: bool = False) -> Any:
+    def call(self, characters: Tensor, training: bool = False) -> Tensor:
         batch, time, length = ops.shape(characters)
         words = ops.reshape(characters, (-1, length))
         table = self.drop(ops.convert_to_tensor(self.table), training=training)
         found = self._convolve(words, table) if self.kind == "cnn" else self._recur(words, table, training)
         return ops.reshape(found, (batch, time, self.units))
 
-    def _convolve(self, words: Any, table: Any) -> Any:
+    def _convolve(self, words: Tensor, table: Tensor) -> Tensor:
         """A convolution of vectors that are looked up is a sum of products that are looked up: the kernel is multiplied
         with the table, not with each character's vector."""
         is_character = ops.cast(ops.arange(self.input_dim) > 0, table.dtype)[:, None]
@@ -186,23 +189,78 @@ class CharacterEmbedding(keras.layers.Layer):
         found = sum((ops.take(products[k], padded[k : k + length], axis=0) for k in range(self.width)), low)
         return ops.tanh(ops.max(found, axis=0) + self.bias)
 
-    def _recur(self, words: Any, table: Any, training: bool) -> Any:
+    def _recur(self, words: Tensor, table: Tensor, training: bool) -> Tensor:
         # Padding has one character, since cuDNN takes no empty rows.
         mask = (words != 0) | (ops.arange(ops.shape(words)[1]) == 0)
         _, states = self.stack(ops.take(table, words, axis=0), mask=mask, training=training)
         return self.stack.last_output(states)
 
-    def _kernel_values(self, shape: Any, dtype: Any = None) -> Any:
+    def _kernel_values(self, shape: Any, dtype: str | None = None) -> Tensor:
         """Glorot's for the convolution that the kernel stands for."""
         limit = (6.0 / (self.width * self.output_dim + self.units)) ** 0.5
         return keras.random.uniform(shape, -limit, limit, dtype=dtype)
 
-    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
-        """Masks are passed as arguments; none is attached to what comes out."""
-
-    def compute_output_shape(self, characters_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, characters_shape: Shape) -> tuple[int | None, ...]:
         return (*characters_shape[:2], self.units)
 
-    def get_config(self) -> dict[str, Any]:
-        names = ("input_dim", "output_dim", "units", "kind", "width", "dropout")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class FrameProjection(SequenceLayer):
+    """Frames of numbers → vectors: each channel is shifted and scaled, then all are projected.
+
+        v_t = W·((x_t - mean) / spread) + b
+
+    Args:
+        channels: numbers in a frame.
+        output_dim: size of a vector.
+        mean, spread: of each channel, `[channels]`; they are kept as weights that training does not touch.
+
+    Call arguments:
+        frames: x, `[batch, time, channels]`.
+        training: not looked at.
+
+    Returns:
+        `[batch, time, output_dim]`.
+
+    Example:
+
+    >>> FrameProjection(2, 8, mean=[0.0, 1.0])(keras.ops.ones((3, 5, 2))).shape
+    TensorShape([3, 5, 8])
+    """
+
+    OPTIONS = ("channels", "output_dim")
+
+    def __init__(
+        self,
+        channels: int,
+        output_dim: int,
+        mean: Sequence[float] | None = None,
+        spread: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)  # frames far from 0 are scaled before they are rounded
+        self.channels, self.output_dim = channels, output_dim
+        self._scaling = {"mean": 0.0 if mean is None else mean, "spread": 1.0 if spread is None else spread}
+        self.projection = keras.layers.Dense(output_dim, dtype=self.dtype_policy, name="projection")
+
+    def build(self, frames_shape: Shape | None = None) -> None:
+        self.mean, self.spread = (
+            self.add_weight(
+                name=name,
+                shape=(self.channels,),
+                initializer=lambda shape, dtype, value=value: ops.broadcast_to(ops.cast(value, dtype), shape),
+                trainable=False,
+                dtype="float32",
+                autocast=False,
+            )
+            for name, value in self._scaling.items()
+        )
+        self.projection.build((None, None, self.channels))
+        self.built = True
+
+    def call(self, frames: Tensor, training: bool = False) -> Tensor:
+        scaled = (ops.cast(frames, "float32") - self.mean) / self.spread
+        return self.projection(ops.cast(scaled, self.compute_dtype))
+
+    def compute_output_shape(self, frames_shape: Shape) -> tuple[int | None, ...]:
+        return (*frames_shape[:2], self.output_dim)

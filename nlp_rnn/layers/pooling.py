@@ -8,10 +8,11 @@ import keras
 from keras import ops
 
 from nlp_rnn.layers.attention import AdditivePooling
+from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class SequencePooling(keras.layers.Layer):
+class SequencePooling(SequenceLayer):
     """Pools a sequence over time, padding left out.
 
     Args:
@@ -35,9 +36,10 @@ class SequencePooling(keras.layers.Layer):
     TensorShape([2, 6])
     """
 
+    OPTIONS = ("kind", "attention_units")
+
     def __init__(self, kind: str = "attention", attention_units: int = 64, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.supports_masking = True
         self.kind, self.attention_units = kind, attention_units
         self.parts = kind.split("+")
         if kind != "attention" and not set(self.parts) <= {"last", "mean", "max"}:
@@ -45,12 +47,12 @@ class SequencePooling(keras.layers.Layer):
         if kind == "attention":
             self.attention = AdditivePooling(attention_units, dtype=self.dtype_policy, name="attention")
 
-    def build(self, sequence_shape: Any) -> None:
+    def build(self, sequence_shape: Shape) -> None:
         if self.kind == "attention":
             self.attention.build(sequence_shape)
         self.built = True
 
-    def call(self, sequence: Any, mask: Any = None, last: Any = None) -> tuple[Any, Any]:
+    def call(self, sequence: Tensor, mask: Tensor | None = None, last: Tensor | None = None) -> tuple[Tensor, Nest]:
         if self.kind == "attention":
             return self.attention(sequence, mask=mask)
         if mask is None:
@@ -64,18 +66,12 @@ class SequencePooling(keras.layers.Layer):
         }
         return ops.concatenate([pooled[part]() for part in self.parts], axis=-1), ops.cast(share, "float32")
 
-    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
-        """Masks are passed as arguments; none is attached to what comes out."""
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "kind": self.kind, "attention_units": self.attention_units}
-
-
-def _lowest(sequence: Any) -> Any:
+def _lowest(sequence: Tensor) -> Tensor:
     """A finite value below all others, also in 16 bits."""
     return ops.cast(-6e4, sequence.dtype)
 
 
-def _at_last_token(sequence: Any, mask: Any) -> Any:
+def _at_last_token(sequence: Tensor, mask: Tensor) -> Tensor:
     index = ops.sum(ops.cast(mask, "int32"), axis=1) - 1
     return ops.squeeze(ops.take_along_axis(sequence, index[:, None, None], axis=1), axis=1)

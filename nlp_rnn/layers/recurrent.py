@@ -11,9 +11,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from nlp_rnn.layers import native
+from nlp_rnn.layers.base import Nest, Shape, Tensor
 from nlp_rnn.layers.cudnn import run_cudnn
-from nlp_rnn.layers.fused import Kind, Recurrence
+from nlp_rnn.layers.kernels import kernel_of, kind_of
+from nlp_rnn.layers.recurrence import Recurrence
 
 
 class _Recurrent:
@@ -33,12 +34,12 @@ class _Recurrent:
         if weight_drop:
             self._weight_drop_seed = keras.random.SeedGenerator(kwargs.get("seed"))
 
-    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+    def build(self, sequences_shape: Shape, initial_state_shape: Shape | None = None) -> None:
         super().build(sequences_shape, initial_state_shape)  # type: ignore[misc]
         if kernel_of(self)[0] == "native":
             self.supports_jit = False  # Keras then leaves XLA aside, as it does for cuDNN
 
-    def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
+    def inner_loop(self, sequences: Tensor, initial_state: Nest, mask: Tensor, training: bool = False) -> Nest:
         kernel, _ = kernel_of(self)
         if kernel == "cudnn" and mask is None:
             try:
@@ -54,7 +55,7 @@ class _Recurrent:
         with keras.StatelessScope(state_mapping=dropped):
             return super().inner_loop(**arguments)  # type: ignore[misc]
 
-    def _on_cudnn(self: Any, sequences: Any, initial_state: Any, training: bool) -> Any:
+    def _on_cudnn(self: Any, sequences: Tensor, initial_state: Nest, training: bool) -> Nest:
         sequences = _dropped(self, sequences, training)
         if self.go_backwards:
             sequences = tf.reverse(sequences, [1])
@@ -62,7 +63,7 @@ class _Recurrent:
         last = outputs[:, -1]
         return last, outputs if self.return_sequences else last[:, None], states
 
-    def _fused_loop(self: Any, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
+    def _fused_loop(self: Any, sequences: Tensor, initial_state: Nest, mask: Tensor, training: bool) -> Nest:
         hold = not self.zero_output_for_mask
         states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
@@ -73,7 +74,7 @@ class _Recurrent:
         last = outputs[:, -1]
         return last, outputs if self.return_sequences else last[:, None], states
 
-    def recurrent_weights(self, training: bool) -> Any:
+    def recurrent_weights(self, training: bool) -> Tensor:
         """The recurrent kernel U, while training with some of its entries dropped."""
         kernel = tf.convert_to_tensor(self.cell.recurrent_kernel)  # type: ignore[attr-defined]
         if not (training and self.weight_drop):
@@ -85,14 +86,14 @@ class _Recurrent:
 
 
 def run_fused(
-    layers: Sequence[Any],
-    sequences: Any,
-    states: Sequence[Any],
-    mask: Any,
+    layers: Sequence[Tensor],
+    sequences: Tensor,
+    states: Sequence[Tensor],
+    mask: Tensor,
     training: bool,
     backwards: tuple[bool, ...],
     hold: bool,
-) -> tuple[Any, list[Any]]:
+) -> tuple[Any, list[Tensor]]:
     """Runs layers of one kind over the same sequences in one loop, each in its own direction.
 
     Args:
@@ -107,7 +108,7 @@ def run_fused(
     Returns:
         Outputs `[batch, time, layers × units]`, each where its step is, and the states after the last step.
     """
-    kind = _kind(layers[0])
+    kind = kind_of(layers[0])
     projected, kernels, inner = [], [], []
     for layer in layers:
         cell, inputs = layer.cell, _dropped(layer, sequences, training)
@@ -123,14 +124,14 @@ def run_fused(
     return recurrence(projected, kernels, states, mask, inner or None, training)
 
 
-def _dropped(layer: Any, sequences: Any, training: bool) -> Any:
+def _dropped(layer: keras.layers.RNN, sequences: Tensor, training: bool) -> Tensor:
     """The inputs of a layer after Keras's `dropout`: one mask for all steps."""
     if not (training and layer.dropout):
         return sequences
     return sequences * layer.cell.get_dropout_mask(sequences[:, 0, :])[:, None]
 
 
-def _projected(inputs: Any, kernel: Any, bias: Any) -> Any:
+def _projected(inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """x·W + b of all steps, as one product."""
     product = tf.matmul(tf.reshape(inputs, [-1, kernel.shape[0]]), kernel)
     if bias is not None:
@@ -219,80 +220,3 @@ class LSTM(_Recurrent, keras.layers.LSTM):
 
 
 CELLS = {"simple_rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
-
-
-def kernel_of(layer: keras.layers.RNN) -> tuple[str, str]:
-    """Which kernel serves a recurrent layer on this machine, and why no faster one.
-
-    Returns:
-        The kernel and the reason in words. The kernels: "cudnn" on a GPU; "native", the compiled operations, on a CPU;
-        "loop", TensorFlow's operations in a fused loop; "keras", Keras's own loop, for what no other can do.
-
-    Example:
-
-    >>> kernel_of(LSTM(4, activation="relu"))
-    ('keras', 'its activation is not tanh')
-    """
-    own = next((reason for reason, applies in _reasons_for_keras(layer) if applies), None)
-    no_cudnn = own or next((reason for reason, applies in _reasons_against_cudnn(layer) if applies), None)
-    if no_cudnn is None:
-        return "cudnn", "all its conditions hold"
-    if own is not None:
-        return "keras", own
-    if not layer.use_native:
-        no_native = "use_native is False"
-    elif _kind(layer) == "gru_reset_before":
-        no_native = "it resets before the product"
-    elif _has_gpu():
-        no_native = "a GPU is visible"
-    else:
-        no_native = native.unavailable()
-    if no_native:
-        return "loop", no_cudnn if no_native == no_cudnn else f"{no_cudnn}; {no_native}"
-    return "native", no_cudnn
-
-
-def describe_kernel(layer: keras.layers.RNN) -> str:
-    """The kernel of `kernel_of` and the reason in one line."""
-    kernel, reason = kernel_of(layer)
-    return kernel if kernel == "cudnn" else f"{kernel} (a faster one cannot serve: {reason})"
-
-
-def _reasons_for_keras(layer: Any) -> list[tuple[str, bool]]:
-    simple = not isinstance(layer, (keras.layers.LSTM, keras.layers.GRU))
-    activations = [keras.activations.tanh, keras.activations.relu] if simple else [keras.activations.tanh]
-    return [
-        ("it is not of nlp_rnn.layers", not isinstance(layer, _Recurrent)),
-        ("its activation is not tanh" + " or relu" * simple, layer.activation not in activations),
-        (
-            "its recurrent activation is not sigmoid",
-            not simple and layer.recurrent_activation is not keras.activations.sigmoid,
-        ),
-        ("it is unrolled", layer.unroll),
-        ("it has recurrent dropout (use weight_drop instead)", layer.recurrent_dropout > 0),
-    ]
-
-
-def _reasons_against_cudnn(layer: Any) -> list[tuple[str, bool]]:
-    foreign = native.foreign_graph()
-    if not isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)):
-        return [("cuDNN is used for LSTM and GRU only", True)]
-    return [
-        ("it has no bias", not layer.use_bias),
-        ("it resets before the product", not getattr(layer, "reset_after", True)),
-        ("use_cudnn is False", layer.use_cudnn is False),
-        (foreign, bool(foreign)),
-        ("no GPU is visible", not _has_gpu()),
-    ]
-
-
-def _has_gpu() -> bool:
-    return bool(tf.config.list_physical_devices("GPU"))
-
-
-def _kind(layer: Any) -> Kind:
-    if isinstance(layer, keras.layers.LSTM):
-        return "lstm"
-    if isinstance(layer, keras.layers.GRU):
-        return "gru" if layer.reset_after else "gru_reset_before"
-    return "relu" if layer.activation is keras.activations.relu else "tanh"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from nlp_rnn.layers.base import SequenceLayer, Shape, Tensor
+
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class SoftmaxHead(keras.layers.Layer):
+class SoftmaxHead(SequenceLayer):
     """Logits of a vocabulary: z = W·h + b, with W of its own or that of the embedding; p = softmax(z).
 
     Tied (Inan et al. 2016, arXiv:1611.01462; Press and Wolf 2016, arXiv:1608.05859), a word's vector is also what the
@@ -40,13 +42,15 @@ class SoftmaxHead(keras.layers.Layer):
     TensorShape([2, 5, 50])
     """
 
+    OPTIONS: ClassVar[tuple[str, ...]] = ("vocabulary", "tied_size", "dropout")
+
     def __init__(self, vocabulary: int, tied_size: int = 0, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.vocabulary, self.tied_size, self.dropout = vocabulary, tied_size, dropout
         self.drop = keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy, name="drop")
         self.projection: keras.layers.Dense | None = None
 
-    def build(self, sequence_shape: Any) -> None:
+    def build(self, sequence_shape: Shape) -> None:
         features = sequence_shape[-1]
         if self.tied_size and self.tied_size != features:
             self.projection = keras.layers.Dense(self.tied_size, dtype=self.dtype_policy, name="projection")
@@ -60,19 +64,19 @@ class SoftmaxHead(keras.layers.Layer):
         if not self.tied_size:
             self.kernel = self.add_weight(name="kernel", shape=(features, self.vocabulary))
 
-    def call(self, sequence: Any, embeddings: Any = None, training: bool = False) -> Any:
+    def call(self, sequence: Tensor, embeddings: Tensor | None = None, training: bool = False) -> Tensor:
         return self.logits(self.states(sequence, training), embeddings)
 
-    def states(self, sequence: Any, training: bool = False) -> Any:
+    def states(self, sequence: Tensor, training: bool = False) -> Tensor:
         """What the words' vectors are compared with, `[batch, time, features]`: dropped and projected."""
         sequence = self.drop(sequence, training=training)
         return sequence if self.projection is None else self.projection(sequence)
 
-    def logits(self, states: Any, embeddings: Any = None) -> Any:
+    def logits(self, states: Tensor, embeddings: Tensor | None = None) -> Tensor:
         """float32 logits `[batch, time, vocabulary]`."""
         return self._compared(states, embeddings if self.tied_size else self.kernel, self.bias)
 
-    def nats(self, states: Any, targets: Any, embeddings: Any = None) -> Any:
+    def nats(self, states: Tensor, targets: Tensor, embeddings: Tensor | None = None) -> Tensor:
         """-log p of the targets, float32 `[batch, time]`.
 
         Args:
@@ -82,7 +86,7 @@ class SoftmaxHead(keras.layers.Layer):
         """
         return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self.logits(states, embeddings))
 
-    def margins(self, states: Any, targets: Any, embeddings: Any = None) -> Any:
+    def margins(self, states: Tensor, targets: Tensor, embeddings: Tensor | None = None) -> Tensor:
         """The targets' logits less the mean of all, float32 `[batch, time]`, without the logits of the others.
 
         A share ε of the mass spread over all words makes the loss -log p + ε·margin: what label smoothing needs.
@@ -93,17 +97,13 @@ class SoftmaxHead(keras.layers.Layer):
         bias = tf.gather(self.bias, targets) - ops.mean(self.bias)
         return ops.sum(ops.cast(states, "float32") * chosen, axis=-1) + ops.cast(bias, "float32")
 
-    def _compared(self, states: Any, words: Any, bias: Any) -> Any:
+    def _compared(self, states: Tensor, words: Tensor, bias: Tensor) -> Tensor:
         """Logits of words whose vectors are the rows of `words`, where tied, or its columns."""
         flat, words = tf.reshape(states, [-1, states.shape[-1]]), ops.cast(words, states.dtype)
         # A product with rows has a gradient in rows: a transposed table would be copied on the way back.
         logits = ops.cast(tf.matmul(flat, words, transpose_b=bool(self.tied_size)), "float32")
         logits += ops.cast(bias, "float32")
         return tf.reshape(logits, tf.concat([tf.shape(states)[:-1], [logits.shape[-1]]], 0))
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("vocabulary", "tied_size", "dropout")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -137,6 +137,8 @@ class AdaptiveSoftmaxHead(SoftmaxHead):
     1.0
     """
 
+    OPTIONS = (*SoftmaxHead.OPTIONS, "cutoffs", "reduction")
+
     def __init__(
         self,
         vocabulary: int,
@@ -168,7 +170,7 @@ class AdaptiveSoftmaxHead(SoftmaxHead):
             self.down.append(self.add_weight(name=f"down_{index}", shape=(features, size)))
             self.cluster_words.append(self.add_weight(name=f"words_{index}", shape=(size, last - first)))
 
-    def logits(self, states: Any, embeddings: Any = None) -> Any:
+    def logits(self, states: Tensor, embeddings: Tensor | None = None) -> Tensor:
         shortlist, *clusters = self._words(embeddings)
         top = tf.nn.log_softmax(self._top(states, shortlist))
         parts = [top[..., : self.shortlist]]
@@ -177,7 +179,7 @@ class AdaptiveSoftmaxHead(SoftmaxHead):
             parts.append(inside + top[..., self.shortlist + index, None])
         return tf.concat(parts, -1)
 
-    def nats(self, states: Any, targets: Any, embeddings: Any = None) -> Any:
+    def nats(self, states: Tensor, targets: Tensor, embeddings: Tensor | None = None) -> Tensor:
         shape = tf.shape(targets)
         states, targets = tf.reshape(states, [-1, states.shape[-1]]), tf.reshape(targets, [-1])
         cluster = tf.searchsorted(self.cutoffs, targets, side="right") - 1
@@ -192,25 +194,22 @@ class AdaptiveSoftmaxHead(SoftmaxHead):
             nats += tf.scatter_nd(places, inside, tf.shape(nats, tf.int64))
         return tf.reshape(nats, shape)
 
-    def _words(self, embeddings: Any) -> list[Any]:
+    def _words(self, embeddings: Tensor) -> list[Tensor]:
         """The words' vectors, of the shortlist and of each cluster, as `_compared` takes them."""
         if not self.tied_size:
             return [self.kernel, *self.cluster_words]
         # Of slices, each would have a gradient as large as the table.
         return tf.split(embeddings, [last - first for first, last in [(0, self.shortlist), *self.clusters]])
 
-    def _top(self, states: Any, words: Any) -> Any:
+    def _top(self, states: Tensor, words: Tensor) -> Tensor:
         """Logits of the shortlist, whose words they are, and of the clusters."""
         kernel = ops.cast(self.cluster_kernel, words.dtype)
         entries = tf.concat([words, ops.transpose(kernel)], 0) if self.tied_size else tf.concat([words, kernel], 1)
         return self._compared(states, entries, tf.concat([self.bias[: self.shortlist], self.cluster_bias], 0))
 
-    def _inside(self, index: int, states: Any, words: Any) -> Any:
+    def _inside(self, index: int, states: Tensor, words: Tensor) -> Tensor:
         """Logits of a cluster's words."""
         if not self.tied_size:
             states = ops.matmul(states, ops.cast(self.down[index], states.dtype))
         first, last = self.clusters[index]
         return self._compared(states, words, self.bias[first:last])
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "cutoffs": self.cutoffs, "reduction": self.reduction}

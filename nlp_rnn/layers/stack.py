@@ -8,12 +8,14 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
 from nlp_rnn.layers.cudnn import run_cudnn
-from nlp_rnn.layers.recurrent import CELLS, kernel_of, run_fused
+from nlp_rnn.layers.kernels import kernel_of
+from nlp_rnn.layers.recurrent import CELLS, run_fused
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class RecurrentStack(keras.layers.Layer):
+class RecurrentStack(SequenceLayer):
     """A stack of recurrent layers, with residuals and the dropout family that suits them.
 
     Rows are right-padded. Both directions run in one fused loop; cuDNN, where it serves, runs them in one call, with
@@ -48,6 +50,8 @@ class RecurrentStack(keras.layers.Layer):
     (TensorShape([2, 5, 16]), 2, 2)
     """
 
+    OPTIONS = ("cell", "units", "layers", "bidirectional", "residual", "dropout", "weight_drop", "activation")
+
     def __init__(
         self,
         cell: str = "lstm",
@@ -61,16 +65,11 @@ class RecurrentStack(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.supports_masking = True
         if cell not in CELLS:
             raise ValueError(f'cell is "{cell}"; it must be one of {", ".join(CELLS)}.')
         self.cell, self.units, self.layers, self.bidirectional = cell, units, layers, bidirectional
-        self.residual, self.dropout, self.weight_drop, self.activation = (
-            residual,
-            dropout,
-            weight_drop,
-            activation,
-        )
+        self.residual, self.dropout = residual, dropout
+        self.weight_drop, self.activation = weight_drop, activation
         self.forward_layers = [self._layer(f"forward_{i}") for i in range(layers)]
         self.backward_layers = [self._layer(f"backward_{i}") for i in range(layers if bidirectional else 0)]
         self.dropouts = [
@@ -94,7 +93,7 @@ class RecurrentStack(keras.layers.Layer):
         """Features of the output sequence."""
         return self.units * (2 if self.bidirectional else 1)
 
-    def build(self, sequence_shape: Any) -> None:
+    def build(self, sequence_shape: Shape) -> None:
         features = sequence_shape[-1]
         for index, layer in enumerate(self.forward_layers):
             layer.build((None, None, features))
@@ -104,12 +103,12 @@ class RecurrentStack(keras.layers.Layer):
         self.built = True
 
     def call(
-        self, sequence: Any, mask: Any = None, initial_state: Any = None, training: bool = False
-    ) -> tuple[Any, list[list[Any]]]:
+        self, sequence: Tensor, mask: Tensor | None = None, initial_state: Nest = None, training: bool = False
+    ) -> tuple[Tensor, list[list[Tensor]]]:
         lengths = None if mask is None else ops.sum(ops.cast(mask, "int32"), axis=1)
         if initial_state is None:
             initial_state = [self._zeros(index, ops.shape(sequence)[0]) for index in range(self.layers)]
-        final_state: list[list[Any]] = []
+        final_state: list[list[Tensor]] = []
         for indices in self._at_once(training):
             outputs, states = self._run(indices, sequence, mask, lengths, initial_state, training)
             if self.residual and outputs.shape[-1] == sequence.shape[-1]:
@@ -120,10 +119,10 @@ class RecurrentStack(keras.layers.Layer):
             sequence = sequence * ops.cast(ops.expand_dims(mask, -1), sequence.dtype)
         return sequence, final_state
 
-    def _level(self, index: int) -> list[Any]:
+    def _level(self, index: int) -> list[Tensor]:
         return [self.forward_layers[index], *self.backward_layers[index : index + 1]]
 
-    def _zeros(self, index: int, batch: Any) -> list[Any]:
+    def _zeros(self, index: int, batch: Any) -> list[Tensor]:
         return [state for layer in self._level(index) for state in layer.get_initial_state(batch)]
 
     def _at_once(self, training: bool) -> list[list[int]]:
@@ -135,8 +134,8 @@ class RecurrentStack(keras.layers.Layer):
         return [[index] for index in everything]
 
     def _run(
-        self, indices: list[int], sequence: Any, mask: Any, lengths: Any, given: Any, training: bool
-    ) -> tuple[Any, list[list[Any]]]:
+        self, indices: list[int], sequence: Tensor, mask: Tensor, lengths: Tensor, given: Nest, training: bool
+    ) -> tuple[Tensor, list[list[Tensor]]]:
         """The sequence of the last of these layers, and the states of each."""
         levels, states = [self._level(index) for index in indices], [list(given[index]) for index in indices]
         kernel = kernel_of(levels[0][0])[0]
@@ -153,8 +152,8 @@ class RecurrentStack(keras.layers.Layer):
         return sequence, after
 
     def _one_by_one(
-        self, layers: list[Any], sequence: Any, mask: Any, lengths: Any, given: list[Any], training: bool
-    ) -> tuple[Any, list[Any]]:
+        self, layers: list[Tensor], sequence: Tensor, mask: Tensor, lengths: Tensor, given: list[Tensor], training: bool
+    ) -> tuple[Any, list[Tensor]]:
         """By Keras's own loop."""
         arguments = {"mask": mask, "training": training}
         size = len(given) // len(layers)
@@ -165,8 +164,8 @@ class RecurrentStack(keras.layers.Layer):
         return ops.concatenate([forward, _reversed(backward, lengths)], axis=-1), after + backward_after
 
     def _in_one_loop(
-        self, layers: list[Any], sequence: Any, mask: Any, lengths: Any, given: list[Any], training: bool
-    ) -> tuple[Any, list[Any]]:
+        self, layers: list[Tensor], sequence: Tensor, mask: Tensor, lengths: Tensor, given: list[Tensor], training: bool
+    ) -> tuple[Any, list[Tensor]]:
         """All directions at once. The state stands still over padding, so that nothing need be reversed."""
         size = len(given) // len(layers)
         side_by_side = [ops.concatenate(given[i::size], axis=-1) for i in range(size)]
@@ -175,30 +174,14 @@ class RecurrentStack(keras.layers.Layer):
         split = [tf.split(state, len(layers), axis=-1) for state in states]
         return outputs, [state[d] for d in range(len(layers)) for state in split]
 
-    def last_output(self, final_state: list[list[Any]]) -> Any:
+    def last_output(self, final_state: list[list[Tensor]]) -> Tensor:
         """The last layer's final outputs h of its directions side by side: `[batch, output_size]`."""
         top = final_state[-1]
         outputs = top[::2] if self.cell == "lstm" else top
         return ops.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
 
-    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
-        """Masks are passed as arguments; none is attached to what comes out."""
 
-    def get_config(self) -> dict[str, Any]:
-        names = (
-            "cell",
-            "units",
-            "layers",
-            "bidirectional",
-            "residual",
-            "dropout",
-            "weight_drop",
-            "activation",
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-def _reversed(sequence: Any, lengths: Any) -> Any:
+def _reversed(sequence: Tensor, lengths: Tensor) -> Tensor:
     """Each row reversed within its length, padding left where it is."""
     if lengths is None:
         return ops.flip(sequence, axis=1)

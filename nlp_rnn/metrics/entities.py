@@ -48,36 +48,23 @@ def entity_report(
         labels: all labels there are.
         known: the entities of the training data.
     """
-    right, found, wanted = Counter[str](), Counter[str](), Counter[str]()
-    apart = {True: [0, 0, 0], False: [0, 0, 0]}
-    sure: list[float] = []
-    correct: list[bool] = []
+    counts = _Counts()
     for gold, spans, confidence, text in zip(expected, predicted, confidences, texts, strict=True):
-        golden = set(gold)
-        hits = [span in golden for span in spans]
-        right.update(label for (_, _, label), hit in zip(spans, hits, strict=True) if hit)
-        found.update(label for _, _, label in spans)
-        wanted.update(label for _, _, label in gold)
-        for (start, end, label), hit in zip(spans, hits, strict=True):
-            counts = apart[(text[start:end], label) in known]
-            counts[0] += hit
-            counts[1] += 1
-        for start, end, label in gold:
-            apart[(text[start:end], label) in known][2] += 1
-        sure += confidence
-        correct += hits
+        counts.add(gold, spans, confidence, text, known)
+    right, found, wanted = counts.right, counts.found, counts.wanted
     precision, recall, f1 = precision_recall_f1(right.total(), found.total(), wanted.total())
     by_label = {label: precision_recall_f1(right[label], found[label], wanted[label]) for label in labels}
+    seen, unseen = (precision_recall_f1(*counts.apart[is_known]) for is_known in (True, False))
     return {
         "f1": f1,
         "precision": precision,
         "recall": recall,
-        "ece": confidence_error(np.array(sure), np.array(correct)),
-        "f1_seen": precision_recall_f1(*apart[True])[2],
-        "f1_unseen": precision_recall_f1(*apart[False])[2],
-        "recall_unseen": precision_recall_f1(*apart[False])[1],
+        "ece": confidence_error(np.array(counts.sure), np.array(counts.correct)),
+        "f1_seen": seen[2],
+        "f1_unseen": unseen[2],
+        "recall_unseen": unseen[1],
         "entities": wanted.total(),
-        "unseen": apart[False][2],
+        "unseen": counts.apart[False][2],
         "records": len(texts),
         "scheme": "exact spans (conlleval)",
         "by_label": {label: scores[2] for label, scores in by_label.items()},
@@ -86,6 +73,38 @@ def entity_report(
         "confusion": entity_confusion(expected, predicted, labels),
         "confusion_labels": [*labels, NONE],
     }
+
+
+class _Counts:
+    """What is counted text by text."""
+
+    def __init__(self) -> None:
+        self.right, self.found, self.wanted = Counter[str](), Counter[str](), Counter[str]()
+        self.apart = {True: [0, 0, 0], False: [0, 0, 0]}  # known or not: correct, predicted, expected
+        self.sure: list[float] = []
+        self.correct: list[bool] = []
+
+    def add(
+        self,
+        gold: Sequence[Span],
+        spans: Sequence[Span],
+        confidence: Sequence[float],
+        text: str,
+        known: frozenset[tuple[str, str]],
+    ) -> None:
+        golden = set(gold)
+        hits = [span in golden for span in spans]
+        self.right.update(label for (_, _, label), hit in zip(spans, hits, strict=True) if hit)
+        self.found.update(label for _, _, label in spans)
+        self.wanted.update(label for _, _, label in gold)
+        for (start, end, label), hit in zip(spans, hits, strict=True):
+            counts = self.apart[(text[start:end], label) in known]
+            counts[0] += hit
+            counts[1] += 1
+        for start, end, label in gold:
+            self.apart[(text[start:end], label) in known][2] += 1
+        self.sure += confidence
+        self.correct += hits
 
 
 def entity_confusion(

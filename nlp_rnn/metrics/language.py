@@ -10,7 +10,7 @@ import numpy as np
 
 
 def perplexity(nats: float) -> float:
-    """exp of the mean cross-entropy, infinite where a float cannot hold it.
+    """Exp of the mean cross-entropy, infinite where a float cannot hold it.
 
     Example:
 

@@ -1,7 +1,7 @@
 """Models: tensors in, tensors out. Importing this package registers every class with Keras."""
 
 from nlp_rnn import layers
-from nlp_rnn.models.classifier import ClassifierHead, TextClassifier
+from nlp_rnn.models.classifier import ClassifierHead, SequenceClassifier
 from nlp_rnn.models.language_model import LanguageModel
 from nlp_rnn.models.tagger import Tagger, TaggingHead, WordEmbedding
 from nlp_rnn.models.translator import Translator
@@ -9,9 +9,9 @@ from nlp_rnn.models.translator import Translator
 __all__ = [
     "ClassifierHead",
     "LanguageModel",
+    "SequenceClassifier",
     "Tagger",
     "TaggingHead",
-    "TextClassifier",
     "Translator",
     "WordEmbedding",
     "layers",

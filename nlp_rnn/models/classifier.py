@@ -8,13 +8,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from nlp_rnn.layers.base import SequenceLayer, Shape, Tensor
 from nlp_rnn.layers.pooling import SequencePooling
 from nlp_rnn.metrics.classification import fit_temperature
 from nlp_rnn.models.parts import PartsModel
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class ClassifierHead(keras.layers.Layer):
+class ClassifierHead(SequenceLayer):
     """Pools a sequence and classifies the vector, with a temperature that calibrates its confidence.
 
     The logits are divided by `temperature` (Guo et al. 2017, arXiv:1706.04599), a weight that training leaves
@@ -36,6 +37,8 @@ class ClassifierHead(keras.layers.Layer):
         float32 logits `[batch, classes]`.
     """
 
+    OPTIONS = ("classes", "attention_units", "dropout")
+
     def __init__(
         self,
         classes: int,
@@ -45,13 +48,12 @@ class ClassifierHead(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.supports_masking = True
-        self.classes, self.dropout = classes, dropout
+        self.classes, self.attention_units, self.dropout = classes, attention_units, dropout
         self.pooling = SequencePooling(pooling, attention_units, dtype=self.dtype_policy, name="pooling")
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
         self.output_layer = keras.layers.Dense(classes, dtype="float32", name="output")
 
-    def build(self, sequence_shape: Any) -> None:
+    def build(self, sequence_shape: Shape) -> None:
         self.pooling.build(sequence_shape)
         self.output_layer.build((None, sequence_shape[-1] * len(self.pooling.parts)))
         self.temperature = self.add_weight(
@@ -59,39 +61,33 @@ class ClassifierHead(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, sequence: Any, mask: Any = None, last: Any = None, training: bool = False) -> Any:
+    def call(
+        self, sequence: Tensor, mask: Tensor | None = None, last: Tensor | None = None, training: bool = False
+    ) -> Tensor:
         vector, _ = self.pooling(sequence, mask=mask, last=last)
         return self.classify(vector, training=training)
 
-    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
-        """Masks are passed as arguments; none is attached to the logits."""
-
-    def classify(self, vector: Any, training: bool = False) -> Any:
+    def classify(self, vector: Tensor, training: bool = False) -> Tensor:
         """Pooled vectors → logits."""
         logits = self.output_layer(self.drop(vector, training=training))
         return ops.cast(logits, "float32") / self.temperature
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "classes": self.classes,
-            "pooling": self.pooling.kind,
-            "attention_units": self.pooling.attention_units,
-            "dropout": self.dropout,
-        }
+        return {**super().get_config(), "pooling": self.pooling.kind}
 
 
-@keras.saving.register_keras_serializable("nlp_rnn")
-class TextClassifier(PartsModel):
-    """Classifies sequences of tokens.
+@keras.saving.register_keras_serializable("nlp_rnn", name="TextClassifier")  # as runs of version 0.1.0 have it
+class SequenceClassifier(PartsModel):
+    """Classifies sequences of tokens or of frames.
 
     Args:
-        embedding: ids `[batch, time]` → vectors `[batch, time, features]`.
+        embedding: ids `[batch, time]`, or frames `[batch, time, channels]`, → vectors `[batch, time, features]`.
         stack: `(vectors, mask, initial_state)` → (sequence, final state), such as `RecurrentStack`.
         head: such as `ClassifierHead`.
 
     Call arguments:
-        features: `{"tokens": int32 [batch, time]}`, right-padded with 0.
+        features: `{"tokens": int32 [batch, time]}`, right-padded with 0; or what `reads` names, with "lengths", int32
+            `[batch]`.
         training: whether to drop.
 
     Returns:
@@ -100,17 +96,17 @@ class TextClassifier(PartsModel):
     Example:
 
     >>> from nlp_rnn.layers import RecurrentStack, TokenEmbedding
-    >>> model = TextClassifier(TokenEmbedding(100, 16), RecurrentStack("gru", 8), ClassifierHead(3))
+    >>> model = SequenceClassifier(TokenEmbedding(100, 16), RecurrentStack("gru", 8), ClassifierHead(3))
     >>> model({"tokens": keras.ops.ones((2, 5), "int32")}).shape
     TensorShape([2, 3])
     """
 
-    def call(self, features: dict[str, Any], training: bool = False) -> Any:
+    def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
         sequence, mask, state = self.encode(features, training)
         last = self.stack.last_output(state)
         return self.head(sequence, mask=mask, last=last, training=training)
 
-    def infer(self, features: dict[str, Any]) -> dict[str, Any]:
+    def infer(self, features: dict[str, Tensor]) -> dict[str, Any]:
         """What a prediction is made from: "logits" `[batch, classes]` and the "weights" of the tokens
         `[batch, time]` in the pooling."""
         sequence, mask, state = self.encode(features, False)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from nlp_rnn.layers.base import Nest, Tensor
 from nlp_rnn.models.parts import PartsModel, TokenLoss
 
 
@@ -45,6 +46,8 @@ class LanguageModel(TokenLoss, PartsModel):
     (TensorShape([2, 5, 50]), TensorShape([2, 8]))
     """
 
+    OPTIONS = (*PartsModel.OPTIONS, "activation_penalty", "change_penalty")
+
     def __init__(
         self, *parts: Any, activation_penalty: float = 0.0, change_penalty: float = 0.0, **kwargs: Any
     ) -> None:
@@ -62,17 +65,19 @@ class LanguageModel(TokenLoss, PartsModel):
         """How many `[batch, units]` the state of all layers has."""
         return self.stack.layers * (2 if self.stack.cell == "lstm" else 1)
 
-    def call(self, features: dict[str, Any], training: bool = False) -> Any:
+    def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
         # Kept for `compute_loss`: a graph in which nobody asks for the logits does not compute them.
         self.states = self._continue(features, "training", training)
         return self.head.logits(self.states, self.table)
 
-    def infer(self, features: dict[str, Any]) -> dict[str, Any]:
+    def infer(self, features: dict[str, Tensor]) -> dict[str, Any]:
         """The "nats" of the "targets" among the features, -log p, `[batch, time]`."""
         states = self._continue(features, "measuring", False)
         return {"nats": self.head.nats(states, features["targets"], self.table)}
 
-    def advance(self, tokens: Any, state: Any = None, training: bool = False, mask: Any = None) -> tuple[Any, Any]:
+    def advance(
+        self, tokens: Tensor, state: Nest = None, training: bool = False, mask: Tensor | None = None
+    ) -> tuple[Tensor, Nest]:
         """Goes on from a state.
 
         Args:
@@ -88,12 +93,14 @@ class LanguageModel(TokenLoss, PartsModel):
         states, state = self._read(tokens, state, training, mask)
         return self.head.logits(states, self.table), state
 
-    def grouped(self, parts: list[Any]) -> list[list[Any]]:
+    def grouped(self, parts: list[Tensor]) -> list[list[Tensor]]:
         """The state's parts in order → by layer, as `advance` takes them."""
         size = self.state_parts // self.stack.layers
         return [parts[i : i + size] for i in range(0, len(parts), size)]
 
-    def _read(self, tokens: Any, state: Any = None, training: bool = False, mask: Any = None) -> tuple[Any, Any]:
+    def _read(
+        self, tokens: Tensor, state: Nest = None, training: bool = False, mask: Tensor | None = None
+    ) -> tuple[Tensor, Nest]:
         """What the head compares words with, and the state after the last step."""
         if not self.built:
             self.build()
@@ -103,7 +110,7 @@ class LanguageModel(TokenLoss, PartsModel):
             self._penalize(sequence)
         return self.head.states(sequence, training), state
 
-    def _continue(self, features: dict[str, Any], purpose: str, training: bool) -> Any:
+    def _continue(self, features: dict[str, Tensor], purpose: str, training: bool) -> Tensor:
         tokens = features["tokens"]
         if "reset" not in features:
             return self._read(tokens, training=training)[0]
@@ -124,13 +131,9 @@ class LanguageModel(TokenLoss, PartsModel):
             self._carried = {**self._carried, purpose: found}
         return found
 
-    def _penalize(self, sequence: Any) -> None:
+    def _penalize(self, sequence: Tensor) -> None:
         sequence = ops.cast(sequence, "float32")
         if self.activation_penalty:
             self.add_loss(self.activation_penalty * ops.mean(ops.square(sequence)))
         if self.change_penalty:
             self.add_loss(self.change_penalty * ops.mean(ops.square(sequence[:, 1:] - sequence[:, :-1])))
-
-    def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("activation_penalty", "change_penalty")}
-        return {**super().get_config(), **own}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-_PARTS = ("embedding", "stack", "head")
+from nlp_rnn.layers.base import Configured, Nest, Shape, Tensor
 
 
 class TokenLoss:
@@ -19,18 +19,23 @@ class TokenLoss:
     computed in a graph in which nobody uses them.
     """
 
-    states: Any = None
+    states: Tensor | None = None
     head: Any
     embedding: Any
 
     @property
-    def table(self) -> Any:
+    def table(self) -> Tensor:
         """The vectors that the head is tied to, if it is."""
         return self.embedding.embeddings if self.head.tied_size else None
 
     def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
+        self,
+        x: Tensor | None = None,
+        y: Tensor | None = None,
+        y_pred: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
         model: Any = self
         if model.loss is not None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)  # type: ignore[misc]
@@ -38,7 +43,7 @@ class TokenLoss:
         return tf.add_n([mean_of_tokens(nats, y, sample_weight), *model.losses])
 
 
-def mean_of_tokens(values: Any, targets: Any, sample_weight: Any = None) -> Any:
+def mean_of_tokens(values: Tensor, targets: Tensor, sample_weight: Tensor | None = None) -> Tensor:
     """The mean of `[batch, time]` where the targets are not 0, weighted by `[batch]` or `[batch, 1]`."""
     counts = tf.cast(targets != 0, tf.float32)
     if sample_weight is not None:
@@ -47,22 +52,31 @@ def mean_of_tokens(values: Any, targets: Any, sample_weight: Any = None) -> Any:
     return tf.math.divide_no_nan(tf.reduce_sum(values * counts), tf.reduce_sum(counts))
 
 
-class PartsModel(keras.Model):
+class PartsModel(Configured, keras.Model):
     """A model of three parts, each a layer with an output size that the next one is built for.
 
     Args:
         embedding: features → vectors `[batch, time, output_dim]`.
         stack: `(vectors, mask, initial_state)` → (sequence `[batch, time, output_size]`, final state).
         head: what comes after.
+        reads: name of the feature that the embedding takes.
     """
 
-    def __init__(
-        self, embedding: keras.layers.Layer, stack: keras.layers.Layer, head: keras.layers.Layer, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.embedding, self.stack, self.head = embedding, stack, head
+    OPTIONS: ClassVar[tuple[str, ...]] = ("reads",)
+    PARTS = ("embedding", "stack", "head")
 
-    def build(self, features_shape: Any = None) -> None:
+    def __init__(
+        self,
+        embedding: keras.layers.Layer,
+        stack: keras.layers.Layer,
+        head: keras.layers.Layer,
+        reads: str = "tokens",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)  # the parts round what they read, each for itself
+        self.embedding, self.stack, self.head, self.reads = embedding, stack, head, reads
+
+    def build(self, features_shape: Shape | None = None) -> None:
         shapes = {
             self.embedding: (None, None),
             self.stack: (None, None, self.embedding.output_dim),
@@ -73,26 +87,24 @@ class PartsModel(keras.Model):
                 part.build(shape)
         self.built = True
 
-    def embed(self, features: dict[str, Any], training: bool) -> Any:
-        """Features → vectors."""
-        return self.embedding(features["tokens"], training=training)
+    def mask(self, features: dict[str, Tensor]) -> Tensor:
+        """Booleans `[batch, time]`: which steps are not padding, by "lengths", or for ids by their not being 0."""
+        if "lengths" in features:
+            return tf.sequence_mask(features["lengths"], tf.shape(features[self.reads])[1])
+        return ops.not_equal(features[self.reads], 0)
 
-    def encode(self, features: dict[str, Any], training: bool) -> tuple[Any, Any, Any]:
+    def embed(self, features: dict[str, Tensor], training: bool) -> Tensor:
+        """Features → vectors."""
+        return self.embedding(features[self.reads], training=training)
+
+    def encode(self, features: dict[str, Tensor], training: bool) -> tuple[Tensor, Tensor, Nest]:
         """Features → the stack's sequence, the mask, and the stack's final state."""
-        mask = ops.not_equal(features["tokens"], 0)
+        mask = self.mask(features)
         sequence, final_state = self.stack(self.embed(features, training), mask=mask, training=training)
         return sequence, mask, final_state
 
-    def get_config(self) -> dict[str, Any]:
-        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in _PARTS}
-        return {**super().get_config(), **parts}
-
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> PartsModel:
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects) for name in _PARTS
-        }
-        others = {name: value for name, value in config.items() if name not in _PARTS}
-        model = cls(*parts.values(), **others)
+        model = super().from_config(config, custom_objects)
         model.build()
         return model

@@ -9,13 +9,14 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
 from nlp_rnn.layers.crf import CRF, marginals, viterbi
 from nlp_rnn.layers.embedding import unit_variance
 from nlp_rnn.models.parts import PartsModel
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class WordEmbedding(keras.layers.Layer):
+class WordEmbedding(SequenceLayer):
     """What a tagger sees of a word: its vector, its characters, how it is written, side by side.
 
     Args:
@@ -33,6 +34,9 @@ class WordEmbedding(keras.layers.Layer):
         `[batch, time, output_dim]`.
     """
 
+    OPTIONS = ("cases", "case_count", "dropout")
+    PARTS = ("tokens", "characters")
+
     def __init__(
         self,
         tokens: keras.layers.Layer,
@@ -43,7 +47,6 @@ class WordEmbedding(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.supports_masking = True
         self.tokens, self.characters, self.cases, self.case_count = tokens, characters, cases, case_count
         self.dropout = dropout
         self.case = None
@@ -58,14 +61,14 @@ class WordEmbedding(keras.layers.Layer):
         """Features of a word."""
         return self.tokens.output_dim + (self.characters.units if self.characters is not None else 0) + self.cases
 
-    def build(self, features_shape: Any = None) -> None:
+    def build(self, features_shape: Shape | None = None) -> None:
         parts = [(self.tokens, (None, None)), (self.characters, (None, None, None)), (self.case, (None, None))]
         for part, shape in parts:
             if part is not None and not part.built:
                 part.build(shape)
         self.built = True
 
-    def call(self, features: dict[str, Any], training: bool = False) -> Any:
+    def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
         vectors = [self.tokens(features["tokens"], training=training)]
         if self.characters is not None:
             vectors.append(self.characters(features["characters"], training=training))
@@ -74,22 +77,9 @@ class WordEmbedding(keras.layers.Layer):
         together = ops.concatenate(vectors, axis=-1) if len(vectors) > 1 else vectors[0]
         return self.drop(together, training=training)
 
-    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
-        """Masks are passed as arguments; none is attached to what comes out."""
-
-    def get_config(self) -> dict[str, Any]:
-        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("tokens", "characters")}
-        own = {name: getattr(self, name) for name in ("cases", "case_count", "dropout")}
-        return {**super().get_config(), **parts, **own}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> WordEmbedding:
-        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("tokens", "characters")}
-        return cls(**{**config, **parts})
-
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class TaggingHead(keras.layers.Layer):
+class TaggingHead(SequenceLayer):
     """A sequence → scores of its tags, as a chain (`CRF`) or each by itself.
 
     Args:
@@ -107,6 +97,8 @@ class TaggingHead(keras.layers.Layer):
         Chain scores `[batch, time, tags, tags]`, or logits `[batch, time, tags]`, in float32.
     """
 
+    OPTIONS = ("tags", "kind", "dropout", "allowed", "allowed_start", "allowed_end")
+
     def __init__(
         self,
         tags: int,
@@ -120,23 +112,24 @@ class TaggingHead(keras.layers.Layer):
         super().__init__(**kwargs)
         if kind not in ("crf", "softmax"):
             raise ValueError(f'kind is "{kind}"; it must be "crf" or "softmax".')
-        self.supports_masking = True
         self.tags, self.kind, self.dropout = tags, kind, dropout
         self.drop = keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy, name="drop")
         self.output_layer = keras.layers.Dense(tags, dtype="float32", name="output")
         self.crf = CRF(tags, allowed, allowed_start, allowed_end, name="crf") if kind == "crf" else None
+        constraints = ("allowed", "allowed_start", "allowed_end")
+        self.allowed, self.allowed_start, self.allowed_end = (getattr(self.crf, name, None) for name in constraints)
 
-    def build(self, sequence_shape: Any) -> None:
+    def build(self, sequence_shape: Shape) -> None:
         self.output_layer.build((None, None, sequence_shape[-1]))
         if self.crf is not None:
             self.crf.build((None, None, self.tags))
         self.built = True
 
-    def call(self, sequence: Any, mask: Any = None, training: bool = False) -> Any:
+    def call(self, sequence: Tensor, mask: Tensor | None = None, training: bool = False) -> Tensor:
         logits = self.output_layer(self.drop(sequence, training=training))
         return logits if self.crf is None else self.crf(logits, mask=mask)
 
-    def best(self, scores: Any) -> tuple[Any, Any, Any]:
+    def best(self, scores: Tensor) -> tuple[Tensor, Tensor, Nest]:
         """The best tags `[batch, time]`, the logarithm of each one's probability, and the logarithm of its joint
         probability with the one before."""
         if self.crf is None:
@@ -149,15 +142,6 @@ class TaggingHead(keras.layers.Layer):
         single = tf.gather(tf.reduce_sum(pairs, 2), tags, batch_dims=2)
         joint = tf.gather(tf.gather(pairs, _before(tags), batch_dims=2), tags, batch_dims=2)
         return tags, _log(single), _log(joint)
-
-    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
-        """Masks are passed as arguments; none is attached to the scores."""
-
-    def get_config(self) -> dict[str, Any]:
-        allowed = ("allowed", "allowed_start", "allowed_end")
-        constraints = {name: getattr(self.crf, name) if self.crf is not None else None for name in allowed}
-        own = {name: getattr(self, name) for name in ("tags", "kind", "dropout")}
-        return {**super().get_config(), **own, **constraints}
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -184,14 +168,14 @@ class Tagger(PartsModel):
     TensorShape([2, 7, 5, 5])
     """
 
-    def embed(self, features: dict[str, Any], training: bool) -> Any:
+    def embed(self, features: dict[str, Tensor], training: bool) -> Tensor:
         return self.embedding(features, training=training)
 
-    def call(self, features: dict[str, Any], training: bool = False) -> Any:
+    def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
         sequence, mask, _ = self.encode(features, training)
         return self.head(sequence, mask=mask, training=training)
 
-    def infer(self, features: dict[str, Any]) -> dict[str, Any]:
+    def infer(self, features: dict[str, Tensor]) -> dict[str, Any]:
         """The best "tags" `[batch, time]` and the "confidence" of each: at an entity the probability that it is one,
         with this label and these limits; elsewhere that of the tag. Other features are passed on."""
         tags, single, joint = self.head.best(self(features, training=False))
@@ -199,7 +183,7 @@ class Tagger(PartsModel):
         return {"tags": tags, "confidence": entity_confidence(tags, single, joint, features["tokens"] != 0), **passed}
 
 
-def entity_confidence(tags: Any, single: Any, joint: Any, mask: Any) -> Any:
+def entity_confidence(tags: Tensor, single: Tensor, joint: Tensor, mask: Tensor) -> Tensor:
     """The probability of each tag, and at all tags of an entity that of the whole entity.
 
     By the chain rule, p(y_s … y_e) = p(y_s) Π_t p(y_{t-1}, y_t) / p(y_{t-1}), which for a chain is exact.
@@ -223,10 +207,10 @@ def entity_confidence(tags: Any, single: Any, joint: Any, mask: Any) -> Any:
     return tf.reshape(tf.exp(tf.minimum(tf.gather(sums, entity), 0.0)), tf.shape(tags))
 
 
-def _before(values: Any) -> Any:
+def _before(values: Tensor) -> Tensor:
     """What stands one step earlier; 0 before the first."""
     return tf.concat([tf.zeros_like(values[:, :1]), values[:, :-1]], 1)
 
 
-def _log(probabilities: Any) -> Any:
+def _log(probabilities: Tensor) -> Tensor:
     return tf.math.log(tf.maximum(probabilities, 1e-30))

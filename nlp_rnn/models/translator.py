@@ -10,16 +10,15 @@ import tensorflow as tf
 from keras import ops
 
 from nlp_rnn.decoding.beam import Beam
+from nlp_rnn.layers.base import Configured, Nest, Shape, Tensor
 from nlp_rnn.layers.decoder import AttentionDecoder, Bridge
 from nlp_rnn.layers.precision import weights_cast_once
 from nlp_rnn.models.parts import TokenLoss, mean_of_tokens
 from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN
 
-_PARTS = ("source_embedding", "stack", "bridge", "embedding", "decoder", "head")
-
 
 @keras.saving.register_keras_serializable("nlp_rnn")
-class Translator(TokenLoss, keras.Model):
+class Translator(TokenLoss, Configured, keras.Model):
     """Predicts each target token from the source and the target tokens before it (Bahdanau et al. 2015,
     arXiv:1409.0473; Luong et al. 2015, arXiv:1508.04025).
 
@@ -35,7 +34,7 @@ class Translator(TokenLoss, keras.Model):
         label_smoothing: part of the target's mass that is spread over all words (Szegedy et al. 2016,
             arXiv:1512.00567).
         search: settings of the `Beam` that `infer` searches with; and "replace_unknown", whether the unknown token may
-            be written, and where each token "looked" is told, to be replaced by what is there.
+            be written, with the place in the source that it is aligned to, by which it is replaced.
 
     Call arguments:
         features: `{"source": int32 [batch, places], "target": int32 [batch, time]}`, right-padded with 0; the target
@@ -56,6 +55,9 @@ class Translator(TokenLoss, keras.Model):
     TensorShape([2, 5, 40])
     """
 
+    OPTIONS = ("label_smoothing", "search")
+    PARTS = ("source_embedding", "stack", "bridge", "embedding", "decoder", "head")
+
     def __init__(
         self,
         source_embedding: keras.layers.Layer | None,
@@ -74,7 +76,7 @@ class Translator(TokenLoss, keras.Model):
         self.embedding, self.decoder, self.head = embedding, decoder, head
         self.label_smoothing = label_smoothing
 
-    def build(self, features_shape: Any = None) -> None:
+    def build(self, features_shape: Shape | None = None) -> None:
         source = self.source_embedding or self.embedding
         memory = (None, None, self.stack.output_size)
         for part, shapes in (
@@ -89,29 +91,29 @@ class Translator(TokenLoss, keras.Model):
                 part.build(*shapes)
         self.built = True
 
-    def call(self, features: dict[str, Any], training: bool = False) -> Any:
+    def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
         memory = self.encode(features["source"], training)
         found, _, _ = self._read(features["target"], self.initial_state(memory), memory, training)
         self.states = self.head.states(found, training)
         return self.head.logits(self.states, self.table)
 
-    def encode(self, source: Any, training: bool = False) -> dict[str, Any]:
+    def encode(self, source: Tensor, training: bool = False) -> dict[str, Any]:
         """Source ids → what decoding needs of them: "memory", "mask", "keys" and the encoder's "final" state."""
         if not self.built:
             self.build()
         embedding = self.source_embedding or self.embedding
         mask = ops.not_equal(source, 0)
         sequence, final = self.stack(embedding(source, training=training), mask=mask, training=training)
-        memory: dict[str, Any] = {"memory": sequence, "mask": mask, "final": final}
+        memory: dict[str, Nest] = {"memory": sequence, "mask": mask, "final": final}
         if self.decoder.attention is not None:
             memory["keys"] = self.decoder.attention.keys(sequence)
         return memory
 
-    def initial_state(self, memory: dict[str, Any]) -> Any:
+    def initial_state(self, memory: dict[str, Tensor]) -> Nest:
         """The decoder's state before the first token."""
         return self.decoder.first_state(self.bridge(memory["final"]))
 
-    def step(self, tokens: Any, state: Any, memory: dict[str, Any]) -> tuple[Any, Any, Any]:
+    def step(self, tokens: Tensor, state: Nest, memory: dict[str, Nest]) -> tuple[Tensor, Tensor, Nest]:
         """Goes on by one token.
 
         Args:
@@ -125,26 +127,36 @@ class Translator(TokenLoss, keras.Model):
         found, weights, state = self._read(tokens[:, None], state, memory, False)
         return self.head.logits(self.head.states(found), self.table)[:, 0], weights[:, 0], state
 
-    def nats(self, features: dict[str, Any], targets: Any) -> tuple[Any, Any]:
+    def nats(self, features: dict[str, Tensor], targets: Tensor) -> tuple[Tensor, Nest]:
         """-log p of given targets `[batch, time]`, and where each looked, `[batch, time, places]`: forced decoding."""
         memory = self.encode(features["source"])
         found, weights, _ = self._read(features["target"], self.initial_state(memory), memory, False)
         return self.head.nats(self.head.states(found), targets, self.table), weights
 
-    def infer(self, features: dict[str, Any]) -> dict[str, Any]:
-        """The best "tokens" `[batch, time]` that the search finds, their "score" `[batch]`, and where they "looked", as
-        `candidates` has it; with "target" and "targets" among the features also the "nats" of those, 0 at padding."""
-        ranked = self.candidates(features, wanted=1)
-        found: dict[str, Any] = {name: ranked[name][:, 0] for name in ("tokens", "score", "looked") if name in ranked}
+    def infer(self, features: dict[str, Tensor], **search: Any) -> dict[str, Any]:
+        """The best translation that the search finds of each source.
+
+        Args:
+            features: as a call takes them. With "target" and "targets" among them, those are scored too.
+            **search: settings as `search` has them, instead of those.
+
+        Returns:
+            "tokens" `[batch, time]`, "score" `[batch]`, where unknown words are replaced "aligned_source" as
+            `candidates` has it, and for given targets their "nats" `[batch, time]`, 0 at padding.
+        """
+        ranked = self.candidates(features, wanted=1, **search)
+        names = ("tokens", "score", "aligned_source")
+        found: dict[str, Any] = {name: ranked[name][:, 0] for name in names if name in ranked}
         if "targets" in features:
             nats, _ = self.nats(features, features["targets"])
             found["nats"] = tf.where(features["targets"] != 0, nats, 0.0)
         return found
 
-    def candidates(self, features: dict[str, Any], wanted: int | None = None, **search: Any) -> dict[str, Any]:
+    def candidates(self, features: dict[str, Tensor], wanted: int | None = None, **search: Any) -> dict[str, Any]:
         """All translations that the search ends with, the best first: "tokens" `[batch, width, time]`, "score"
         `[batch, width]`, -1e9 where there are fewer, "attention" `[batch, width, time, places]`, and the "source".
-        Where unknown ones are to be replaced, also the place that each "looked" at most: int32 `[batch, width, time]`.
+        Where unknown words are to be replaced also "aligned_source", int32 `[batch, width, time]`: the place in the
+        source that each token attended to most.
 
         Args:
             features: as a call takes them; the target is not looked at.
@@ -158,11 +170,11 @@ class Translator(TokenLoss, keras.Model):
         limits = lengths + lengths // 2 + 10
         tokens, score, attention = self.translate(memory, Beam(**settings), limits, wanted, replaces)
         found = {"source": features["source"], "tokens": tokens, "score": score, "attention": attention}
-        return {**found, "looked": tf.argmax(attention, -1, tf.int32)} if replaces else found
+        return {**found, "aligned_source": tf.argmax(attention, -1, tf.int32)} if replaces else found
 
     def translate(
-        self, memory: dict[str, Any], beam: Beam, limits: Any, wanted: int | None = None, unknown: bool = False
-    ) -> tuple[Any, Any, Any]:
+        self, memory: dict[str, Nest], beam: Beam, limits: Tensor, wanted: int | None = None, unknown: bool = False
+    ) -> tuple[Tensor, Tensor, Nest]:
         """Searches for the best translations; see `Beam.search`.
 
         Args:
@@ -177,30 +189,33 @@ class Translator(TokenLoss, keras.Model):
         with weights_cast_once(self.embedding, self.decoder, self.head):
             return beam.search(partial(self.step, memory=memory), state, places, limits, BEGIN, END, banned, wanted)
 
-    def _read(self, target: Any, state: Any, memory: dict[str, Any], training: bool) -> tuple[Any, Any, Any]:
+    def _read(
+        self, target: Tensor, state: Nest, memory: dict[str, Nest], training: bool
+    ) -> tuple[Tensor, Tensor, Nest]:
         vectors = self.embedding(target, training=training)
         return self.decoder(
             vectors, state, memory["memory"], mask=memory["mask"], training=training, keys=memory.get("keys")
         )
 
     def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
+        self,
+        x: Tensor | None = None,
+        y: Tensor | None = None,
+        y_pred: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not (self.label_smoothing and training) or self.loss is not None:
             return loss
         margins = self.head.margins(self.states, y, self.table)
         return loss + self.label_smoothing * mean_of_tokens(margins, y, sample_weight)
 
-    def get_config(self) -> dict[str, Any]:
-        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in _PARTS}
-        return {**super().get_config(), **parts, "label_smoothing": self.label_smoothing, "search": self.search}
-
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Translator:
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects) for name in _PARTS
-        }
-        model = cls(**{**config, **parts})
+        search = dict(config.get("search") or {})
+        if "no_repeat" in search:  # its name in version 0.1.0
+            search["no_repeat_ngram"] = search.pop("no_repeat")
+        model = super().from_config({**config, "search": search}, custom_objects)
         model.build()
         return model

@@ -1,132 +1,160 @@
-"""What a task is: a name, a configuration, and plain functions."""
+"""The contract of a task: a name, a configuration, and plain functions in the order in which data flows.
+
+TensorFlow and Keras are imported inside the functions, so that `--help` need not load them.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
-from nlp_rnn.errors import InputError
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
+    from nlp_rnn.assets import Assets
+    from nlp_rnn.data.batching import EpochSource
+    from nlp_rnn.data.records import Records
+    from nlp_rnn.run import AnyRun, Run
+    from nlp_rnn.tasks.inputs import Input
 
-@dataclass(frozen=True)
-class Assets:
-    """What stands between text and tensors, saved with a run.
+C = TypeVar("C")
+P = TypeVar("P")
+O = TypeVar("O")  # noqa: E741
+Features: TypeAlias = dict[str, Any]
+"""Tensors of a batch by name."""
+Outputs: TypeAlias = dict[str, Any]
+"""What a model gives for each record, by name: arrays `[records, …]`, or lists of an array each."""
+Metrics: TypeAlias = dict[str, Any]
+"""Results by name: numbers, and for those of each label a dict of numbers."""
 
-    Args:
-        tokenizers: by name; a task with one calls it "tokenizer".
-        labels: names of the classes, in the order of the outputs.
-        vectors: initial embedding table `[vocabulary, dimensions]`; used at the start of training, not saved.
-        notes: what is worth saying about how they came about.
-        facts: whatever else a task must remember, as plain values.
-    """
-
-    tokenizers: Mapping[str, Any]
-    labels: tuple[str, ...] = ()
-    vectors: Any = None
-    notes: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def tokenizer(self) -> Any:
-        """The tokenizer of a task that has one."""
-        return self.tokenizers["tokenizer"]
-
-    def save(self, folder: Path) -> None:
-        """Writes `labels.json`, `facts.json` if there are any, and a folder per tokenizer."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, tokenizer in self.tokenizers.items():
-            tokenizer.save(folder / name)
-        labels = json.dumps(list(self.labels), ensure_ascii=False)
-        (folder / "labels.json").write_text(labels + "\n", encoding="utf-8")
-        if self.facts:
-            facts = json.dumps(dict(self.facts), ensure_ascii=False)
-            (folder / "facts.json").write_text(facts + "\n", encoding="utf-8")
-
-    @staticmethod
-    def fingerprint(folder: Path) -> str:
-        """A digest of what `save` wrote."""
-        digest = hashlib.blake2b(digest_size=8)
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-        return digest.hexdigest()
-
-    @classmethod
-    def load(cls, folder: Path) -> Assets:
-        """Reads what `save` wrote.
-
-        Raises:
-            InputError: the folder is not complete.
-        """
-        from nlp_rnn.text.tokenizers import load_tokenizer
-
-        try:
-            labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-            path = folder / "facts.json"
-            facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except (OSError, ValueError):
-            raise InputError(f"{folder} is not complete; train again or copy the run anew.") from None
-        tokenizers = {path.parent.name: load_tokenizer(path.parent) for path in folder.glob("*/tokenizer.json")}
-        return cls(tokenizers, tuple(labels), facts=facts)
-
-
-def refuse_settings(section: Any, where: str, task: str, *names: str) -> None:
-    """Settings of a section, `where`, that a task has no use for must be as they are by default.
-
-    Raises:
-        InputError: one is not.
-    """
-    for name in names:
-        if getattr(section, name) != getattr(type(section)(), name):
-            raise InputError(f"--{where}.{name} does nothing in {task}: leave it out.")
+Signatures: TypeAlias = "Mapping[str, tf.types.experimental.PolymorphicFunction]"
+"""The functions of a SavedModel by name."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """A task, in the order in which data flows through it. All fields are plain functions and classes.
+class Metric:
+    """The metric that decides which weights are best, and when training stops.
 
     Args:
-        name: as on the command line.
-        Config: dataclass of its settings; sections of `nlp_rnn.config`.
-        prediction: dataclass of one result; its first field is the input text, its field names are the keys of
-            `--json` and the outputs of the SavedModel.
-        read: (config, split) → `Records` or None.
-        assets: (config, training records) → `Assets`.
-        batches: (config, assets, records, seed) → `Batches`; a seed of None keeps an order fit for prediction.
-        build: (config, assets) → `keras.Model`.
-        loss: config → `keras.losses.Loss`, or None where the model's own `compute_loss` knows.
-        decode: (outputs of `model.infer` by record, records, assets) → predictions.
-        metrics: (records, predictions, outputs, assets) → flat dict; the first key drives early stopping.
-        signatures: (config, model, assets) → `tf.function`s of the SavedModel by name.
-        show: (prediction, record or None) → one line for a person; with a record, whether it was right.
-        errors: (records, predictions, count) → lines on the mistakes that matter most.
-        lower_is_better: whether less of the first metric is better.
-        example: an input, for messages.
-        commands: extra verbs: name → function (run, arguments, how the verb was called) → exit code.
-        search: (config, assets) → the attribute `search` of the model, for tasks whose configuration has a section of
-            that name, which may be changed after training.
-        predict: instead of the verb of all tasks, where the task has options of its own for it: (arguments, how it was
-            called, path → `Run`) → exit code.
+        name: as `evaluate` has it.
+        lower_is_better: whether less of it is better.
     """
 
     name: str
-    Config: type
-    prediction: type
-    read: Callable[..., Any]
-    assets: Callable[..., Assets]
-    batches: Callable[..., Any]
-    build: Callable[..., Any]
-    loss: Callable[..., Any]
-    decode: Callable[..., list[Any]]
-    metrics: Callable[..., dict[str, Any]]
-    signatures: Callable[..., dict[str, Any]]
-    show: Callable[..., str] = str
-    errors: Callable[..., list[str]] | None = None
     lower_is_better: bool = False
-    example: str = "A joyless slog."
-    commands: Mapping[str, Callable[..., int]] = field(default_factory=dict)
-    search: Callable[..., dict[str, Any]] | None = None
-    predict: Callable[..., int] | None = None
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Nothing can be changed after training."""
+
+
+class Shown(Protocol):
+    """What a command shows; `__rich__`, where there is one, shows it in colour on a terminal."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as `--json` prints them."""
+
+    def __str__(self) -> str:
+        """Lines for a person."""
+
+
+@dataclass(frozen=True)
+class Command(Generic[O]):
+    """A verb of a task beside those of all tasks. `--json` and the run are added to its options.
+
+    Args:
+        name: the verb.
+        help: what it does, in one sentence.
+        Options: a dataclass of its options.
+        results: (run, options) → what is shown, one after the other.
+    """
+
+    name: str
+    help: str
+    Options: type[O]
+    results: Callable[[AnyRun, O], Iterable[Shown]]
+
+
+def labels_of(records: Records) -> Counter[str]:
+    """How often each label occurs, where the records have a "label"."""
+    has_labels = len(records) and "label" in records[0]
+    return Counter(records.column("label") if has_labels else ())
+
+
+def infer_logits(model: Any, features: Features, options: Any) -> Outputs:
+    """What a model has as `infer(features)`, or else its logits."""
+    return model.infer(features) if hasattr(model, "infer") else {"logits": model(features, training=False)}
+
+
+def no_options(config: Any) -> Any:
+    """For a task in which nothing can be changed after training."""
+    return NoOptions()
+
+
+@dataclass(frozen=True)
+class Task(Generic[C, P, O]):
+    """A task, in the order in which data flows through it.
+
+    Args:
+        name: as on the command line.
+        Config: dataclass of its settings; sections of `nlp_rnn.config.sections`.
+        Prediction: dataclass of one result; its field names are the keys of `--json` and the columns of tables.
+        input: how one input looks.
+        metric: what decides which epoch is best; the first of what `evaluate` returns.
+        read: (config, split) → records, or None where there is no such split. The splits are "train", "validation",
+            "test" and "predict", whose records need no labels.
+        assets: (config, training records) → what stands between raw input and tensors.
+        batches: (config, assets, records, seed) → batches; a seed of None keeps an order fit for prediction.
+        build: (config, assets) → the model.
+        loss: config → a Keras loss, or None where the model's own `compute_loss` knows.
+        decode: (outputs, records, assets, options) → a prediction for each record. A prediction that stands for several
+            results has them as `ranked`.
+        evaluate: (records, predictions, outputs, assets) → metrics.
+        signatures: (config, model, assets) → `tf.function`s of the SavedModel by name.
+        unit: what the steps of its sequences are called: "tokens", "frames", "steps".
+        resources: the package that holds its `recipes/` and its `starter/` corpus; empty for none.
+        infer: (model, features of a batch, options) → outputs of that batch.
+        Options: dataclass of what may be changed after training, such as the width of a search; `predict`,
+            `evaluate` and Python take it.
+        options: config → its values for a run.
+        count: records → how often each label occurs, for the table of the data; by default those of the field "label".
+        show: (prediction, record or None) → a line for a person; with a record, whether it was right.
+        errors: (records, predictions, count) → lines on the mistakes that matter most.
+        picture: (run, input, options) → something with `plot()` and `str`, for `predict --plot`.
+        commands: further verbs.
+        synonyms: other names of `predict` that users know: name → what it does.
+        predicts_lines: whether predictions are lines of text, so that `predict --output` may be any file.
+    """
+
+    name: str
+    Config: type[C]
+    Prediction: type[P]
+    input: Input
+    metric: Metric
+    read: Callable[[C, str], Records | None]
+    assets: Callable[[C, Records], Assets]
+    batches: Callable[[C, Assets, Records, int | None], EpochSource]
+    build: Callable[[C, Assets], keras.Model]
+    loss: Callable[[C], keras.losses.Loss | None]
+    decode: Callable[[Outputs, Records, Assets, O], Sequence[Any]]
+    evaluate: Callable[[Records, Sequence[P], Outputs, Assets], Metrics]
+    signatures: Callable[[C, keras.Model, Assets], Signatures]
+    unit: str = "tokens"
+    resources: str = ""
+    infer: Callable[[Any, Features, O], Outputs] = infer_logits
+    Options: type[O] = NoOptions  # type: ignore[assignment]
+    options: Callable[[C], O] = no_options
+    count: Callable[[Records], Counter[str]] = labels_of
+    show: Callable[[P, dict[str, Any] | None], str] = lambda prediction, record: str(prediction)
+    errors: Callable[[Records, Sequence[P], int], list[str]] | None = None
+    picture: Callable[[Run[C, P, O], Any, O], Any] | None = None
+    commands: tuple[Command[Any], ...] = ()
+    synonyms: Mapping[str, str] | None = None
+    predicts_lines: bool = False
+
+
+AnyTask: TypeAlias = Task[Any, Any, Any]

@@ -58,7 +58,7 @@ def split_tag(tag: str) -> tuple[str, str]:
         return "O", ""
     prefix, hyphen, label = tag.partition("-")
     if prefix not in ("B", "I", "E", "S", "L", "U") or not hyphen or not label:
-        raise ValueError(f'"{tag}" is no tag: give O, or a prefix and a label, such as B-PER')
+        raise ValueError(f'"{tag}" is not a tag: use O, or a prefix and a label, such as B-PER')
     return prefix, label
 
 
@@ -174,7 +174,7 @@ def detect_scheme(sequences: Iterable[Sequence[str]]) -> str:
     iobes, bilou = prefixes["E"] + prefixes["S"], prefixes["L"] + prefixes["U"]
     if iobes and bilou:
         raise InputError(
-            "The tags mix the prefixes E-, S- of IOBES with L-, U- of BILOU: no scheme allows that; convert some."
+            "The tags mix E-, S- (IOBES) with L-, U- (BILOU), which no scheme allows: convert them to one."
         )
     if iobes or bilou:
         return "iobes" if iobes else "bilou"

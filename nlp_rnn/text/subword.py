@@ -18,6 +18,23 @@ from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN, Tokenizer, as_tenso
 _LONGEST_LINE = 4000
 
 
+_TRAINING: dict[str, Any] = {
+    "model_type": "unigram",
+    "hard_vocab_limit": False,
+    "byte_fallback": True,
+    "character_coverage": 0.9995,
+    "remove_extra_whitespaces": False,
+    "max_sentence_length": _LONGEST_LINE * 4,
+    "shuffle_input_sentence": True,
+    "pad_id": PAD,
+    "unk_id": UNKNOWN,
+    "bos_id": BEGIN,
+    "eos_id": END,
+    "num_threads": 2,  # fixed: sums in another order give another vocabulary
+    "minloglevel": 2,
+}
+
+
 class SubwordTokenizer(Tokenizer):
     """SentencePiece's unigram language model with byte fallback (Kudo 2018, arXiv:1804.10959).
 
@@ -70,23 +87,11 @@ class SubwordTokenizer(Tokenizer):
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=itertools.chain([first], lines),
                 model_writer=sink,
-                model_type="unigram",
                 vocab_size=size,
-                hard_vocab_limit=False,
-                byte_fallback=True,
                 split_digits=split_digits,
-                character_coverage=0.9995,
                 normalization_rule_tsv=rules.name,
-                remove_extra_whitespaces=False,
-                max_sentence_length=_LONGEST_LINE * 4,
                 input_sentence_size=sample,
-                shuffle_input_sentence=True,
-                pad_id=PAD,
-                unk_id=UNKNOWN,
-                bos_id=BEGIN,
-                eos_id=END,
-                num_threads=2,  # fixed: sums in another order give another vocabulary
-                minloglevel=2,
+                **_TRAINING,
             )
         except RuntimeError as error:
             raise InputError(f"No subword vocabulary of {size} could be learned: {error}.") from None

@@ -40,6 +40,8 @@ class Tokenizer(tf.Module):
     """
 
     kind: ClassVar[str]
+    asset_kind: ClassVar[str] = "tokenizer"
+    libraries: ClassVar[tuple[str, ...]] = ("tensorflow_text",)
 
     def __init__(self, normalizer: Normalizer) -> None:
         super().__init__()
@@ -93,6 +95,11 @@ class Tokenizer(tf.Module):
     def encode_graph(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """As `encode`, for use in a graph that is to be exported."""
         return self._encode_all(texts)
+
+    @property
+    def tables(self) -> list[tf.lookup.StaticHashTable]:
+        """The lookup tables of its graphs."""
+        return [value for value in vars(self).values() if isinstance(value, tf.lookup.StaticHashTable)]
 
     def tokens(self, texts: Texts) -> list[list[str]]:
         """The pieces of text that the ids stand for, by their offsets."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from nlp_rnn.config import TokenizerConfig
+from nlp_rnn.config.sections import TokenizerConfig
 from nlp_rnn.errors import InputError
 from nlp_rnn.text.lookup import ByteTokenizer, CharacterTokenizer, WordTokenizer
 from nlp_rnn.text.normalization import Normalizer

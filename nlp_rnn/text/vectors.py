@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nlp_rnn.config import EmbeddingConfig, TokenizerConfig
+from nlp_rnn.config.sections import EmbeddingConfig, TokenizerConfig
 from nlp_rnn.errors import InputError
 
 if TYPE_CHECKING:

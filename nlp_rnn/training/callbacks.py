@@ -12,14 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
-from nlp_rnn.config import TrainConfig
+from nlp_rnn.config.sections import TrainConfig
 from nlp_rnn.errors import Diverged, Interrupted
 from nlp_rnn.training import checkpoints
+
+Logs: TypeAlias = dict[str, Any] | None
+"""What Keras hands to callbacks: results by name."""
 
 
 class Position:
@@ -41,13 +44,13 @@ class LossGuard(keras.callbacks.Callback):
         self.position = position
         self.limit = math.inf
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         loss = float((logs or {}).get("loss", 0.0))
         if math.isfinite(loss) and loss <= self.limit:
             if math.isinf(self.limit):
                 self.limit = 100.0 * max(loss, 10.0)
             return
-        what = "exploded" if math.isfinite(loss) else "is not a number any more"
+        what = "exploded" if math.isfinite(loss) else "is no longer a number"
         raise Diverged(
             f"The loss {what} ({loss:.4g}) in epoch {self.position.epoch + 1}, batch {self.position.batch + 1}: "
             f"try a lower --train.learning_rate, a smaller --train.clip_norm, or --train.precision float32."
@@ -79,11 +82,11 @@ class Validation(keras.callbacks.Callback):
         self.kept: list[dict[str, Any]] = []  # the best first: "value", "epoch", "file", "checksum"
         self.waited = 0
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         with averaged_weights(self.model):
             self._judge(epoch, logs)
 
-    def _judge(self, epoch: int, logs: dict[str, Any] | None) -> None:
+    def _judge(self, epoch: int, logs: Logs) -> None:
         metrics = self.measure()
         if logs is not None:
             logs.update({f"val_{k}": v for k, v in metrics.items() if isinstance(v, (int, float))})
@@ -111,9 +114,11 @@ class Validation(keras.callbacks.Callback):
         return self.kept[0]["epoch"] if self.kept else 0
 
     def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
         return {"kept": self.kept, "waited": self.waited}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Puts back what `state` returned."""
         self.kept, self.waited = state["kept"], state["waited"]
 
     def load_best(self) -> None:
@@ -134,11 +139,18 @@ class Validation(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Writes `metrics.jsonl`, one line an epoch, and TensorBoard's logs."""
+    """Writes `metrics.jsonl`, one line an epoch, and TensorBoard's logs.
 
-    def __init__(self, folder: Path, tokens_per_epoch: int) -> None:
+    Args:
+        folder: the run directory.
+        elements_per_epoch: steps of all rows of an epoch, for the speed.
+        unit: what those are called, such as "tokens".
+    """
+
+    def __init__(self, folder: Path, elements_per_epoch: int, unit: str) -> None:
         super().__init__()
-        self.path, self.logs, self.tokens = folder / "metrics.jsonl", folder / "logs", tokens_per_epoch
+        self.path, self.logs = folder / "metrics.jsonl", folder / "logs"
+        self.elements, self.unit = elements_per_epoch, unit
         self.rows: list[dict[str, Any]] = []
         self.writer: Any = None
         self.started = self.spent = 0.0
@@ -150,19 +162,19 @@ class History(keras.callbacks.Callback):
         content = "".join(json.dumps(row) + "\n" for row in self.rows)
         checkpoints.write_bytes(self.path, content.encode())
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.started = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.spent = time.perf_counter() - self.started
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         import tensorflow as tf
 
         row = {"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row["seconds"] = round(self.spent, 3)
-        row["tokens_per_second"] = round(self.tokens / max(self.spent, 1e-9), 1)
+        row[f"{self.unit}_per_second"] = round(self.elements / max(self.spent, 1e-9), 1)
         self.rows.append(row)
         with self.path.open("a", encoding="utf-8") as sink:
             sink.write(json.dumps(row) + "\n")
@@ -221,7 +233,7 @@ class Checkpointer(keras.callbacks.Callback):
         self.validation.restore(state["validation"])
         self.history.restore(state["epoch"])
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         def interrupt(number: int, frame: Any) -> None:
             if self.interrupted:
                 raise KeyboardInterrupt
@@ -239,14 +251,15 @@ class Checkpointer(keras.callbacks.Callback):
             signal.signal(number, handler)
         self._handlers = {}
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.metric_arrays is not None:
-            assign_arrays("metrics", self.model.metrics_variables, self.metric_arrays)
-            self.metric_arrays = None
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        if self.metric_arrays is None:
+            self._save()
             return
-        self._save()
+        if self.position.batch:  # an epoch that begins has measured nothing yet
+            assign_arrays("metrics", self.model.metrics_variables, self.metric_arrays)
+        self.metric_arrays = None
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.position.batch += 1
         if self.position.batch >= self.steps_per_epoch:
             return  # the epoch's validation comes first; the checkpoint as the next epoch begins holds it
@@ -258,7 +271,7 @@ class Checkpointer(keras.callbacks.Callback):
         """Whether a checkpoint should be taken now."""
         return self.interrupted or time.monotonic() - self.last_saved >= self.train.checkpoint_seconds
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.position.epoch, self.position.batch = epoch + 1, 0
         last = self.validation.exhausted or epoch + 1 >= self.train.epochs
         if self.interrupted and not last:
@@ -273,7 +286,7 @@ class Checkpointer(keras.callbacks.Callback):
         }
         if not all(np.isfinite(a).all() for a in arrays.values() if a.dtype.kind == "f"):
             raise Diverged(
-                f"A weight is not a number any more in epoch {self.position.epoch + 1}, batch "
+                f"A weight is no longer a number in epoch {self.position.epoch + 1}, batch "
                 f"{self.position.batch}: try a lower --train.learning_rate or --train.precision float32."
             )
         step = self.position.epoch * self.steps_per_epoch + self.position.batch
@@ -298,7 +311,7 @@ class KeepLast(keras.callbacks.Callback):
         super().__init__()
         self.values: list[np.ndarray] = []
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.values = [variable.numpy() for variable in self.model.trainable_variables]
 
     def restore(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from nlp_rnn.config import TrainConfig
+from nlp_rnn.config.sections import TrainConfig
 from nlp_rnn.training.optimizers import SGD, AdamW, SharedAdamW, SharedSGD
 from nlp_rnn.training.schedules import WarmupSchedule
 

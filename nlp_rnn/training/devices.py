@@ -1,94 +1,19 @@
-"""The machine: which devices there are, which kernel serves a model, how much memory was used."""
+"""Which devices train together, and which kernel serves a model's layers."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import hashlib
 import json
 import os
-import platform
-import resource
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from nlp_rnn.config import TrainConfig, cache_folder
+from nlp_rnn.config.sections import TrainConfig
 from nlp_rnn.errors import InputError
-
-
-def import_tensorflow() -> Any:
-    """Imports TensorFlow without its start-up chatter; lets GPUs take memory as they need it, and keeps what is freed.
-
-    No log variable silences TensorFlow 2.21 as it starts; what it writes to file descriptor 2 meanwhile is
-    shown only if the import fails.
-    """
-    _keep_freed_memory()
-    if "tensorflow" in sys.modules:
-        return sys.modules["tensorflow"]
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _held_back():
-        import keras  # noqa: F401
-        import tensorflow as tf
-
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)
-    tf.get_logger().setLevel("ERROR")
-    return tf
-
-
-def keep_what_xla_compiles() -> None:
-    """Lets TensorFlow, if it is not imported yet, keep what XLA compiles for the processor from run to run."""
-    if "tensorflow" in sys.modules or Path("/proc/driver/nvidia").exists():
-        return
-    machine = f"{version('tensorflow')} {_cpuinfo('flags')}"
-    folder = cache_folder() / f"xla-{hashlib.sha256(machine.encode()).hexdigest()[:16]}"
-    flags = os.environ.get("TF_XLA_FLAGS", "")
-    if "persistent_cache" not in flags and " " not in str(folder):
-        os.environ["TF_XLA_FLAGS"] = f"{flags} --tf_xla_persistent_cache_directory={folder}".strip()
-
-
-def _keep_freed_memory() -> None:
-    """Has the C library reuse large blocks, if it is glibc and the environment does not tell it what to do.
-
-    Otherwise it returns each to the system at once, and TensorFlow, which frees a tensor at its last use, waits for the
-    same pages at the next step: over a large vocabulary a third of the time of training. One arena, since what
-    one thread frees another allocates, and only the first arena holds blocks above 64 MB.
-    """
-    told = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
-    if platform.libc_ver()[0] == "glibc" and not told:
-        arena_max, mmap_max, top_pad = -8, -4, -2  # as malloc.h numbers them
-        mallopt = ctypes.CDLL(None).mallopt
-        for parameter, value in ((arena_max, 1), (mmap_max, 0), (top_pad, 64 << 20)):
-            mallopt(parameter, value)
-
-
-@contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # no standard error at all
-        yield
-        return
-    with tempfile.TemporaryFile() as spool:
-        os.dup2(spool.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            spool.seek(0)
-            os.write(kept, spool.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+from nlp_rnn.machine import processor
 
 
 def strategy_for(train: TrainConfig) -> Any:
@@ -107,12 +32,12 @@ def strategy_for(train: TrainConfig) -> Any:
     together, own = _workers()
     workers = len(together)
     if workers > 1 and train.devices:
-        raise InputError("TF_CONFIG names several workers: leave out train.devices, and set CUDA_VISIBLE_DEVICES.")
+        raise InputError("TF_CONFIG names several workers: leave out --train.devices, and set CUDA_VISIBLE_DEVICES.")
     names = [name if ":" in name else f"GPU:{name}" for name in train.devices.replace(" ", "").split(",") if name]
     there = [":".join(device.name.split(":")[-2:]) for device in tf.config.list_logical_devices()] if names else []
     for name in names:
         if name not in there:
-            raise InputError(f"There is no device {name}; there are: {', '.join(there)}.")
+            raise InputError(f"There is no device {name}. Available: {', '.join(there)}.")
         if names.count(name) > 1:
             raise InputError(f"train.devices names {name} twice.")
     count = workers * max(len(tf.config.list_physical_devices("GPU")), 1) if workers > 1 else len(names)
@@ -120,7 +45,7 @@ def strategy_for(train: TrainConfig) -> Any:
         raise InputError(f"train.batch_size is {train.batch_size}; it must be a multiple of the {count} devices.")
     if workers > 1:
         others = ", ".join(worker for worker in together if worker != own)
-        print(f"This is {own}. Training begins when {others} can be reached …", file=sys.stderr, flush=True)
+        print(f"This is {own}. Waiting for {others} …", file=sys.stderr, flush=True)
         with _ended_by_interrupts():
             return tf.distribute.MultiWorkerMirroredStrategy()
     return tf.distribute.MirroredStrategy(names) if names else None
@@ -175,47 +100,17 @@ def describe_device() -> str:
     if gpus:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
         return ", ".join(names)
-    return f"{_processor()}, {os.cpu_count()} cores"
-
-
-def fastest_precision() -> str:
-    """The dtype policy for training here: "mixed_bfloat16" where the processor has instructions for it.
-
-    On a GPU it is "float32", whose products are TensorFloat-32's.
-    """
-    import tensorflow as tf
-
-    has_bfloat16 = not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpuinfo("flags").split())
-    return "mixed_bfloat16" if has_bfloat16 and not tf.config.list_physical_devices("GPU") else "float32"
-
-
-def _processor() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-def _cpuinfo(key: str) -> str:
-    """What Linux says of the first processor."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
-    except OSError:
-        return ""
+    return f"{processor()}, {os.cpu_count()} cores"
 
 
 def describe_kernels(model: Any) -> dict[str, str]:
     """For each recurrent layer of a model, by its name, the kernel that serves it and why no faster one."""
     import keras
 
-    from nlp_rnn.layers.recurrent import describe_kernel
+    from nlp_rnn.layers.kernels import describe_kernel
 
     found = {}
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.RNN):
             found[layer.name] = describe_kernel(layer)
     return found
-
-
-def peak_memory() -> int:
-    """The most memory this process has held, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -10,14 +10,16 @@ from typing import Any
 
 import keras
 
-from nlp_rnn.config import TrainConfig
-from nlp_rnn.data.batching import Batches
+from nlp_rnn.config.sections import TrainConfig
+from nlp_rnn.data.batching import EpochSource
+from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
+from nlp_rnn.tasks.base import Metric
 from nlp_rnn.training import checkpoints
 from nlp_rnn.training.callbacks import Checkpointer, History, KeepLast, LossGuard, Position, Validation
 from nlp_rnn.training.compiling import compile_model
 from nlp_rnn.training.devices import has_workers
-from nlp_rnn.training.progress import ProgressDisplay, console
+from nlp_rnn.training.progress import ProgressDisplay
 from nlp_rnn.training.workers import fit_on_workers
 
 
@@ -36,60 +38,62 @@ class Fitted:
     seconds: float
 
 
-def fit(
-    model: keras.Model,
-    loss: Any,
-    train: TrainConfig,
-    batches: Batches,
-    measure: Callable[[], dict[str, Any]],
-    out: Path,
-    fingerprints: dict[str, str],
-    resume: bool = False,
-    lower_is_better: bool = False,
-) -> Fitted:
-    """Fits a model and leaves it with its best weights.
+@dataclass(frozen=True)
+class Plan:
+    """What is to be fitted, and how.
 
     Args:
         loss: a Keras loss, or None where the model computes its own.
         train: the settings.
         batches: of the training data.
-        measure: () → metrics on validation data; the first decides which weights are best.
+        measure: () → metrics on validation data.
+        metric: the one that decides which weights are best.
+        unit: what the steps of rows are called, such as "tokens".
         out: the run directory, for `checkpoints/`, `metrics.jsonl` and `logs/`.
         fingerprints: of the training data and whatever else must be the same on resuming, by what it is.
+    """
+
+    loss: keras.losses.Loss | None
+    train: TrainConfig
+    batches: EpochSource
+    measure: Callable[[], dict[str, Any]]
+    metric: Metric
+    unit: str
+    out: Path
+    fingerprints: dict[str, str]
+
+
+def fit(model: keras.Model, plan: Plan, resume: bool = False) -> Fitted:
+    """Fits a model and leaves it with its best weights.
+
+    Args:
+        model: what is fitted.
+        plan: how.
         resume: whether to continue from the newest checkpoint.
-        lower_is_better: whether less of the deciding metric is better.
 
     Raises:
         InputError: there is nothing to resume, or the data, the vocabulary or the settings have changed.
         Interrupted: by Ctrl-C, after a checkpoint.
         Diverged: the loss is not a number any more; the last good checkpoint is kept.
     """
+    train, batches = plan.train, plan.batches
     steps = batches.steps_per_epoch
     with model.distribute_strategy.scope():
-        compile_model(model, loss, train, steps)
+        compile_model(model, plan.loss, train, steps)
         model.optimizer.build(model.trainable_variables)
         _build_metrics(model, batches)
-    position, folder = Position(), out / "checkpoints"
-    validation = Validation(measure, folder, train.patience, lower_is_better, train.average_epochs)
-    history = History(out, batches.tokens_per_epoch)
-    progress = ProgressDisplay(position, train.epochs, steps, batches.tokens_per_epoch / steps)
-    checkpointer = Checkpointer(folder, position, validation, history, fingerprints, steps, train)
+    position, folder = Position(), plan.out / "checkpoints"
+    validation = Validation(plan.measure, folder, train.patience, plan.metric.lower_is_better, train.average_epochs)
+    history = History(plan.out, batches.elements_per_epoch, plan.unit)
+    progress = ProgressDisplay(position, train.epochs, steps, batches.elements_per_epoch / steps, plan.unit)
+    checkpointer = Checkpointer(folder, position, validation, history, plan.fingerprints, steps, train)
     if resume:
         _restore(model, folder, checkpointer)
     else:
         history.restore(0)
     began = time.perf_counter()
     try:
-        callbacks = [LossGuard(position), validation, history, progress, checkpointer]
-        # All epochs of a fit are equally long, so what is left of a resumed one is a fit of its own.
-        ends = [position.epoch + 1, train.epochs] if position.batch else [train.epochs]
-        for end in ends:
-            if position.epoch >= end or validation.exhausted:
-                continue
-            if has_workers(model.distribute_strategy):
-                fit_on_workers(model, batches, position, end, callbacks, checkpointer)
-            else:
-                _run_epochs(model, batches, position, end, callbacks)
+        _run(model, batches, train, [LossGuard(position), validation, history, progress, checkpointer])
     finally:
         progress.stop()
         checkpointer.release()
@@ -97,8 +101,25 @@ def fit(
     return Fitted(history.rows, validation.best_epoch + 1, time.perf_counter() - began)
 
 
+def _run(
+    model: keras.Model, batches: EpochSource, train: TrainConfig, callbacks: list[keras.callbacks.Callback]
+) -> None:
+    """Trains from where the callbacks stand to the last epoch."""
+    checkpointer = callbacks[-1]
+    assert isinstance(checkpointer, Checkpointer)
+    position, validation = checkpointer.position, checkpointer.validation
+    # All epochs of a fit are equally long, so what is left of a resumed one is a fit of its own.
+    for end in [position.epoch + 1, train.epochs] if position.batch else [train.epochs]:
+        if position.epoch >= end or validation.exhausted:
+            continue
+        if has_workers(model.distribute_strategy):
+            fit_on_workers(model, batches, position, end, callbacks, checkpointer)
+        else:
+            _run_epochs(model, batches, position, end, callbacks)
+
+
 def _run_epochs(
-    model: keras.Model, batches: Batches, position: Position, end: int, callbacks: list[keras.callbacks.Callback]
+    model: keras.Model, batches: EpochSource, position: Position, end: int, callbacks: list[keras.callbacks.Callback]
 ) -> None:
     """Keras's `fit` from where training stands to the epoch `end`."""
     last = KeepLast()
@@ -114,7 +135,7 @@ def _run_epochs(
     last.restore()
 
 
-def _build_metrics(model: keras.Model, batches: Batches) -> None:
+def _build_metrics(model: keras.Model, batches: EpochSource) -> None:
     """Keras creates the variables of metrics when they are first used; a checkpoint needs them from the start."""
     features, targets, weights = next(batches.epoch(0))
     model.compute_metrics(features, targets, model(features, training=False), weights)
@@ -124,27 +145,27 @@ def _build_metrics(model: keras.Model, batches: Batches) -> None:
 def _restore(model: keras.Model, folder: Path, checkpointer: Checkpointer) -> None:
     found = checkpoints.load_checkpoint(folder)
     if found is None:
-        raise InputError(f"{folder.parent} has no whole checkpoint to resume from; train anew.")
+        raise InputError(f"{folder.parent} has no intact checkpoint to resume from; start a new training.")
     arrays, state, damaged = found
     for path in damaged:
-        console.print(f"[yellow]{path} is damaged; the checkpoint before it is used.[/]")
+        console.print(f"[yellow]{path} is damaged; using the checkpoint before it.[/]")
     if state.get("format") != checkpoints.FORMAT:
         raise InputError(
             f"The checkpoint of {folder.parent} was written by another version of nlp-rnn: "
-            f"go on with that version, or train anew in another --out."
+            f"continue with that version, or train again with another --out."
         )
     for what, begun_with in state["fingerprints"].items():
         if begun_with != checkpointer.fingerprints[what]:
             raise InputError(
                 f"The {what} of {folder.parent} changed since this run began: "
-                f"put back what it was, or train anew in another --out."
+                f"restore it, or train again with another --out."
             )
     checkpointer.set_model(model)
     try:
         checkpointer.restore(arrays, state)
     except ValueError:
         raise InputError(
-            f"The settings in {folder.parent / 'config.yaml'} make another model than the one that this run began "
-            f"with: put back what they were, or train anew in another --out."
+            f"The settings in {folder.parent / 'config.yaml'} build a different model from the one that this run began "
+            f"with: restore them, or train again with another --out."
         ) from None
     console.print(f"Resuming in epoch {state['epoch'] + 1} at batch {state['batch'] + 1}.")

@@ -6,12 +6,10 @@ import time
 from typing import Any
 
 import keras
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nlp_rnn.training.callbacks import Position
-
-console = Console(stderr=True, highlight=False)
+from nlp_rnn.display.console import console
+from nlp_rnn.training.callbacks import Logs, Position
 
 
 class ProgressDisplay(keras.callbacks.Callback):
@@ -21,18 +19,21 @@ class ProgressDisplay(keras.callbacks.Callback):
         position: where training stands.
         epochs: how many there will be at most.
         steps_per_epoch: batches in an epoch.
-        tokens_per_step: mean number of tokens in a batch.
+        elements_per_step: mean number of steps of the rows in a batch.
+        unit: what those are called, such as "tokens".
     """
 
-    def __init__(self, position: Position, epochs: int, steps_per_epoch: int, tokens_per_step: float) -> None:
+    def __init__(
+        self, position: Position, epochs: int, steps_per_epoch: int, elements_per_step: float, unit: str
+    ) -> None:
         super().__init__()
         self.position, self.epochs, self.steps = position, epochs, steps_per_epoch
-        self.tokens_per_step = tokens_per_step
+        self.elements_per_step, self.unit = elements_per_step, unit
         self.bar: Progress | None = None
         self.task: Any = None
         self.shown = 0.0
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self.started, self.first = time.perf_counter(), self.position.batch
         if not console.is_terminal:
             return
@@ -48,16 +49,16 @@ class ProgressDisplay(keras.callbacks.Callback):
         description = f"epoch {epoch + 1}/{self.epochs}"
         self.task = self.bar.add_task(description, total=self.steps, completed=self.first, facts="")
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         now = time.perf_counter()
         if self.bar is None or now - self.shown < 0.2:
             return
         self.shown = now
-        rate = (self.position.batch - self.first) * self.tokens_per_step / (now - self.started)
-        facts = f"loss {(logs or {}).get('loss', 0):.4f} · {rate:,.0f} tokens/s"
+        rate = (self.position.batch - self.first) * self.elements_per_step / (now - self.started)
+        facts = f"loss {(logs or {}).get('loss', 0):.4f} · {rate:,.0f} {self.unit}/s"
         self.bar.update(self.task, completed=self.position.batch, facts=facts)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.stop()
         logs = logs or {}
         seconds = time.perf_counter() - self.started

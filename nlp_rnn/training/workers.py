@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from nlp_rnn.data.batching import Batches
+from nlp_rnn.data.batching import EpochSource
 from nlp_rnn.errors import WorkerLost
 from nlp_rnn.training.callbacks import Checkpointer, Position
 from nlp_rnn.training.devices import is_chief
@@ -44,7 +44,7 @@ def own_folder(out: Path, resuming: bool) -> Iterator[Path]:
 
 def fit_on_workers(
     model: keras.Model,
-    batches: Batches,
+    batches: EpochSource,
     position: Position,
     end: int,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -84,7 +84,7 @@ def fit_on_workers(
         tf.errors.UnavailableError,
     ) as error:
         where = f"epoch {position.epoch + 1}, batch {position.batch + 1}"
-        raise WorkerLost(f"A worker does not answer any more in {where}") from error
+        raise WorkerLost(f"A worker no longer answers in {where}") from error
 
 
 def _step_of(model: keras.Model) -> Any:

@@ -7,6 +7,10 @@ import json
 
 import pytest
 
+from nlp_rnn.config.values import override
+from nlp_rnn.tasks.ner import TASK
+from tests.subjects import SUBJECTS
+
 SETTINGS = ("--embedding.size", 4, "--stack.units", 2, "--train.epochs", 1, "--data.validation_fraction", 0.3)
 GOOD = "Ada B-PER\nmet O\nBob B-PER\n. O\n\nIn O\nRome B-LOC\n\n" * 10
 
@@ -29,16 +33,16 @@ def training_fails(command, tmp_path):
 
 
 @pytest.fixture
-def trains(command, tmp_path):
-    """Trains on a file with the given content, which must succeed: → what was logged and the run."""
+def read(tmp_path):
+    """Reads a file with the given content, which must succeed: → the configuration, the records and the assets."""
 
-    def call(content: str | list, *arguments: object) -> tuple[str, object]:
+    def call(content: str | list, **sections: object) -> tuple:
         path = tmp_path / ("data.conll" if isinstance(content, str) else "data.jsonl")
         path.write_text(content if isinstance(content, str) else "\n".join(map(json.dumps, content)))
-        out = tmp_path / "run"
-        code, _, err = command("train", "ner", "--data", path, "--out", out, *SETTINGS, *arguments)
-        assert code == 0, err
-        return " ".join(err.split()), out
+        data = {"train": [str(path)], "validation_fraction": 0.3, **sections.pop("data", {})}
+        config = override(TASK.Config(), {"data": data, **sections})
+        records = TASK.read(config, "train")
+        return config, records, TASK.assets(config, records)
 
     return call
 
@@ -90,26 +94,27 @@ def test_records_that_are_not_annotated(training_fails):
     assert "The training data hold no entity" in training_fails([{"text": "Ada", "entities": []}] * 9)
 
 
-def test_empty_sentences(training_fails, trains):
+def test_empty_sentences(training_fails, read):
     assert "All sentences are empty" in training_fails([{"tokens": [], "tags": []}, {"text": " ", "entities": []}])
-    rows = [{"tokens": ["Ada"], "tags": ["S-PER"]}] * 20 + [{"tokens": [], "tags": []}]
-    assert "dropped:" in trains(rows)[0]
+    rows = [{"tokens": ["Ada"], "tags": ["S-PER"]}] * 20 + [{"tokens": [], "tags": []}] * 3
+    _, records, _ = read(rows, data={"validation_fraction": 0.0})
+    assert records.dropped == {"empty sentence": 3}
 
 
-def test_a_token_of_ten_thousand_characters_and_a_script_never_seen(trains, command):
-    _, run = trains(GOOD + f"{'x' * 10_000} O\nAda B-PER\n")
-    code, out, _ = command("predict", run, "こんにちは 世界", "x" * 10_000, "--json")
+def test_a_token_of_ten_thousand_characters_and_a_script_never_seen(command, at_hand):
+    run = SUBJECTS["ner"].run
+    at_hand(run)
+    code, out, _ = command("predict", run.path, "こんにちは 世界", "x" * 10_000, "--json")
     assert code == 0
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["こんにちは 世界", "x" * 10_000]
 
 
-def test_a_label_that_never_occurs(training_fails, trains, command, tmp_path):
+def test_a_label_that_never_occurs(training_fails, command, at_hand, tmp_path):
     message = training_fails(GOOD, "--data.labels", "PRE", "person")
     assert 'data.labels renames "PRE", which never occurs in the training data. Did you mean "PER"?' in message
-    (tmp_path / "data.jsonl").unlink(missing_ok=True)
-    _, run = trains(GOOD)
+    at_hand(SUBJECTS["ner"].run)
     (tmp_path / "test.conll").write_text("Ada B-PERS\n")
-    code, _, err = command("evaluate", run, "--data", tmp_path / "test.conll")
+    code, _, err = command("evaluate", SUBJECTS["ner"].path, "--data", tmp_path / "test.conll")
     assert code == 2
     assert 'The label "PERS" (line 1) does not occur in the training data. Did you mean "PER"?' in " ".join(err.split())
 
@@ -131,9 +136,11 @@ def test_vectors_that_do_not_fit(training_fails, tmp_path):
     assert "cut off or damaged" in message
 
 
-def test_vectors_with_a_header(trains, tmp_path):
-    log, _ = trains(GOOD, *vectors(tmp_path, "2 4\nada 1 2 3 4\nrome 1 2 3 4\n"))
-    assert "vectors for 33.3% of the 6 words" in log
+def test_vectors_with_a_header(read, tmp_path):
+    _, path = vectors(tmp_path, "2 4\nada 1 2 3 4\nrome 1 2 3 4\n")
+    _, _, assets = read(GOOD, embedding={"vectors": str(path), "size": 4})
+    assert "vectors for 33.3% of the 6 words" in assets.notes[0]
+    assert assets.initial["vectors"].shape == (assets.tokenizer.size, 4)
 
 
 def test_settings_that_would_do_nothing(training_fails):
@@ -142,10 +149,9 @@ def test_settings_that_would_do_nothing(training_fails):
     )
 
 
-def test_a_label_with_one_example_stays_in_training(trains):
+def test_a_label_with_one_example_stays_in_training(read):
+    rows = [{"tokens": ["Ada"], "tags": ["S-PER"]}] * 9 + [{"tokens": ["Rome"], "tags": ["S-RARE"]}]
     for seed in range(3):
-        rows = [{"tokens": ["Ada"], "tags": ["S-PER"]}] * 9 + [{"tokens": ["Rome"], "tags": ["S-RARE"]}]
-        _, run = trains(rows, "--train.seed", seed, "--data.validation_fraction", 0.9)
-        assert "RARE" in (run / "assets" / "labels.json").read_text()
-        for path in sorted(run.rglob("*"), reverse=True):
-            path.unlink() if path.is_file() else path.rmdir()
+        _, records, assets = read(rows, data={"validation_fraction": 0.9}, train={"seed": seed})
+        assert "RARE" in assets.labels
+        assert len(records) < len(rows)

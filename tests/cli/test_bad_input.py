@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import shutil
-import time
 
+import numpy as np
 import pytest
+from rich.console import Console
+
+from nlp_rnn.config.values import override
+from nlp_rnn.data.batching import Batches, Rows
+from nlp_rnn.data.summary import data_table
+from nlp_rnn.errors import InputError
+from nlp_rnn.tasks.sentiment import TASK
+from nlp_rnn.trainer import _new_folder
 
 TINY = ("--embedding.size", 4, "--stack.units", 2, "--train.epochs", 1, "--tokenizer.min_count", 1)
 GOOD = "text,label\n" + "".join(
@@ -92,30 +101,41 @@ def test_a_column_that_holds_no_labels(training_fails):
     assert "it does not hold labels" in training_fails("text,label\n" + rows)
 
 
-def test_label_unseen_in_training(starter, fails, tmp_path):
+def test_label_unseen_in_training(reviews, fails, at_hand, tmp_path):
+    at_hand(reviews)
     path = tmp_path / "test.csv"
     path.write_text("text,label\nfine,positive\nso so,neutral\n")
-    message = fails("evaluate", starter.path, "--data", path)
+    message = fails("evaluate", reviews.path, "--data", path)
     assert 'The label "neutral" (line 3) does not occur in the training data. There is: negative, positive.' in message
 
 
-def test_rows_without_label_are_dropped_and_counted(command, tmp_path):
-    path = tmp_path / "data.csv"
-    path.write_text(GOOD + "no label here,\nnor here,\n")
-    code, _, err = command("train", "sentiment", "--data", path, "--out", tmp_path / "run", *TINY)
-    assert code == 0, err
-    assert "2 rows dropped" in " ".join(err.replace("│", " ").split())
+def noted(records):
+    """What the table of the data says of records."""
+    batches = Batches({"tokens": Rows([(np.ones(1), np.ones(1, int))])}, np.zeros(1), 1)
+    console = Console(width=200, file=io.StringIO())
+    console.print(data_table({"train": records}, {"train": batches}, "tokens", TASK.count))
+    return console.file.getvalue()
 
 
-def test_empty_texts_are_counted_and_predicted(command, starter, tmp_path):
-    path = tmp_path / "data.csv"
-    path.write_text(GOOD + ",pos\n   ,neg\n")
-    code, _, err = command("train", "sentiment", "--data", path, "--out", tmp_path / "run", *TINY)
-    assert code == 0, err
-    assert "2 empty texts" in " ".join(err.replace("│", " ").split())
+def records_of(path, content):
+    path.write_text(content)
+    data = {"train": [str(path)], "validation_fraction": 0.0}
+    return TASK.read(override(TASK.Config(), {"data": data}), "train")
+
+
+def test_rows_without_label_are_dropped_and_counted(tmp_path):
+    records = records_of(tmp_path / "data.csv", GOOD + "no label here,\nnor here,\n")
+    assert len(records) == 40
+    assert "2 rows dropped: no label" in noted(records)
+    assert "neg 20, pos 20" in noted(records) or "pos 20, neg 20" in noted(records)
+
+
+def test_empty_texts_are_counted_and_predicted(command, reviews, at_hand, tmp_path):
+    assert "2 empty texts" in noted(records_of(tmp_path / "data.csv", GOOD + ",pos\n   ,neg\n"))
+    at_hand(reviews)
     texts = tmp_path / "texts.txt"
     texts.write_text("fine\n\n   \nbad\n")
-    code, out, _ = command("predict", starter.path, "--input", texts, "--json")
+    code, out, _ = command("predict", reviews.path, "--input", texts, "--json")
     assert code == 0
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["fine", "", "   ", "bad"]
 
@@ -125,10 +145,11 @@ def test_invalid_utf8(training_fails):
     assert "data.csv, line 3: byte 4 is not UTF-8; convert the file" in message
 
 
-def test_a_line_of_ten_megabytes(command, starter, tmp_path):
+def test_a_line_of_ten_megabytes(command, reviews, at_hand, tmp_path):
+    at_hand(reviews)
     path = tmp_path / "long.txt"
     path.write_text("good " * 2_000_000 + "\nbad\n")
-    code, out, err = command("predict", starter.path, "--input", path, "--json")
+    code, out, err = command("predict", reviews.path, "--input", path, "--json")
     assert code == 0, err
     assert [len(json.loads(line)["text"]) for line in out.splitlines()] == [10_000_000, 3]
 
@@ -171,14 +192,14 @@ def test_unknown_names(fails, tmp_path):
     assert "does not exist" in fails("train", "sentiment", "--config", tmp_path / "absent.yaml")
 
 
-def test_run_directories_that_are_none(starter, fails, tmp_path):
+def test_run_directories_that_are_none(reviews, fails, tmp_path):
     assert "does not exist" in fails("predict", tmp_path / "absent", "x")
     assert "holds no run" in fails("predict", tmp_path, "x")
     assert "Say which run" in fails("predict")
 
     def copy(name: str, **changes: object):
         path = tmp_path / name
-        shutil.copytree(starter.path, path)
+        shutil.copytree(reviews.path, path)
         text = (path / "config.yaml").read_text()
         for key, value in changes.items():
             text = text.replace(f"{key}: {'sentiment' if key == 'task' else 1}", f"{key}: {value}", 1)
@@ -198,7 +219,7 @@ def test_run_directories_that_are_none(starter, fails, tmp_path):
     lost = copy("lost")
     shutil.rmtree(lost / "assets")
     assert "is not complete" in fails("predict", lost, "x")
-    assert "holds a finished run; choose another --out" in fails("train", "sentiment", "--out", starter.path)
+    assert "holds a finished run; choose another --out" in fails("train", "sentiment", "--out", reviews.path)
 
 
 def test_no_disk_space(fails, tmp_path, monkeypatch):
@@ -217,9 +238,7 @@ def test_no_disk_space(fails, tmp_path, monkeypatch):
 
 def test_hub_out_of_reach(fails, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    started = time.monotonic()
     message = fails("train", "sentiment", "--data", "somebody/reviews")
-    assert time.monotonic() - started < 10
     assert '"somebody/reviews" is no file here, and the hub of data sets cannot be reached' in message
     assert "give its path with --data" in message
 
@@ -234,13 +253,14 @@ def test_no_training_without_a_place_for_it(fails, tmp_path):
     assert "holds other files; choose another --out" in fails("train", "sentiment", "--out", tmp_path / "full")
 
 
-def test_a_run_that_never_began_may_be_written_over(command, starter, tmp_path):
+def test_a_run_that_never_began_may_be_written_over(reviews, tmp_path):
     out = tmp_path / "run"
-    shutil.copytree(starter.path / "assets", out / "assets")
-    shutil.copy(starter.path / "config.yaml", out)
-    data = tmp_path / "data.csv"
-    data.write_text(GOOD)
-    assert command("train", "sentiment", "--data", data, "--out", out, *TINY)[0] == 0
+    shutil.copytree(reviews.path / "assets", out / "assets")
+    shutil.copy(reviews.path / "config.yaml", out)
+    assert _new_folder(out, "starter") == out
+    (out / "checkpoints").mkdir()
+    with pytest.raises(InputError, match="holds an unfinished run: continue it"):
+        _new_folder(out, "starter")
 
 
 def test_diverging_training_says_where_and_what_to_try(fails, tmp_path):
@@ -262,9 +282,9 @@ def test_diverging_training_says_where_and_what_to_try(fails, tmp_path):
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
 
 
-def test_inputs_that_would_be_ignored_are_refused(starter, fails, tmp_path):
-    assert "Give either texts or --input" in fails("predict", starter.path, "a text", "--input", "file.csv")
-    assert "--column names a column of --input" in fails("predict", starter.path, "a text", "--column", "text")
+def test_inputs_that_would_be_ignored_are_refused(reviews, fails, tmp_path):
+    assert "Give either texts or --input" in fails("predict", reviews.path, "a text", "--input", "file.csv")
+    assert "--column names a column of --input" in fails("predict", reviews.path, "a text", "--column", "text")
     assert "train.epochs is 0; it must be at least 1" in fails("train", "sentiment", "--train.epochs", 0)
 
 

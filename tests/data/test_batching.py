@@ -6,7 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import tensorflow as tf
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nlp_rnn.data.batching import Batches, NestedRows, Rows, bucket_bounds
@@ -21,7 +22,6 @@ def make(lengths, batch_size=4, seed=0, buckets=3):
 lists_of_lengths = st.lists(st.integers(1, 30), min_size=1, max_size=40)
 
 
-@settings(max_examples=100, deadline=None)
 @given(lists_of_lengths, st.integers(1, 7), st.integers(1, 5), st.integers(0, 3))
 def test_each_row_counts_once_an_epoch(lengths, batch_size, buckets, epoch):
     batches = make(lengths, batch_size, 0, buckets)
@@ -41,7 +41,6 @@ def test_each_row_counts_once_an_epoch(lengths, batch_size, buckets, epoch):
     assert len({f["tokens"].shape for f, _, _ in batches.epoch(epoch)}) <= buckets
 
 
-@settings(max_examples=50, deadline=None)
 @given(lists_of_lengths, st.integers(0, 10))
 def test_an_epoch_can_be_entered_anywhere(lengths, start):
     batches = make(lengths)
@@ -77,7 +76,6 @@ def test_rows_are_found_again_for_prediction():
     assert sorted(seen) == list(range(7))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=15), st.integers(1, 4))
 def test_buckets_waste_least(lengths, buckets):
     def padded(bounds):
@@ -113,3 +111,111 @@ def test_nested_rows_and_rows_of_targets():
     (from_dataset,) = batches.dataset().take(1)
     np.testing.assert_array_equal(from_dataset[0]["characters"], features["characters"])
     np.testing.assert_array_equal(from_dataset[1], targets)
+
+
+FRAMES = [np.arange(6.0).reshape(3, 2), 10 + np.arange(2.0).reshape(1, 2), 20 + np.arange(4.0).reshape(2, 2)]
+
+
+def frames(**options):
+    """Rows of 3, 1 and 2 frames of two numbers, from two chunks."""
+    parts = [(np.concatenate(FRAMES[:2]), np.array([3, 1])), (FRAMES[2], np.array([2]))]
+    return Rows(parts, dtype=np.float32, shape=(2,), **options)
+
+
+@pytest.mark.parametrize("filler", [0, -1.5])
+def test_rows_of_frames_are_padded_step_by_step(filler):
+    rows = frames(filler=filler)
+    assert (len(rows), rows.values.dtype, rows.padded_shape) == (3, np.float32, (None, 2))
+    padded = rows.padded(np.array([2, 0, 1]), 4)
+    assert (padded.dtype, padded.shape) == (np.float32, (3, 4, 2))
+    for row, index in zip(padded, (2, 0, 1), strict=True):
+        length = len(FRAMES[index])
+        np.testing.assert_array_equal(row[:length], FRAMES[index])
+        assert (row[length:] == filler).all()
+
+
+@given(
+    st.lists(st.lists(st.floats(-9, 9, width=32), max_size=5), min_size=1, max_size=9), st.sampled_from(["<f4", "<f8"])
+)
+def test_rows_give_back_what_they_were_made_of(lists, dtype):
+    rows = Rows([(np.array(values), np.array([len(values)])) for values in lists], dtype=dtype)
+    longest = max(len(values) for values in lists)
+    padded = rows.padded(np.arange(len(lists)), longest)
+    assert padded.dtype == dtype
+    assert padded.tolist() == [values + [0.0] * (longest - len(values)) for values in lists]
+
+
+def test_rows_without_a_step():
+    rows = Rows([(np.zeros((0, 3)), np.array([0, 0]))], dtype=np.float32, shape=(3,))
+    assert (len(rows), rows.values.shape, rows.values.dtype) == (2, (0, 3), np.float32)
+    assert rows.padded(np.array([0, 1]), 0).shape == (2, 0, 3)
+
+
+def test_lengths_tell_the_padding_of_frames():
+    batches = Batches({"frames": frames()}, np.arange(3), batch_size=2, buckets=1, seed=None)
+    batch, last = list(batches.epoch(0))
+    assert batch[0]["lengths"].tolist() == [3, 1]
+    assert last[0]["lengths"].tolist() == [2, 2], "the row that fills the batch has its length too"
+    assert last[2].tolist() == [2.0, 0.0]
+    assert batch[0]["lengths"].dtype == np.int32
+    np.testing.assert_array_equal(batch[0]["frames"][1], np.concatenate([FRAMES[1], np.zeros((2, 2))]))
+    assert [features["lengths"].tolist() for _, features in batches.indexed()] == [[3, 1], [2]]
+    assert batches.elements_per_epoch == 6
+    assert batches.padding == pytest.approx(1 - 6 / 12)
+
+
+@pytest.mark.parametrize(
+    ("rows", "gives"),
+    [
+        (lambda: Rows([(np.arange(3), np.array([1, 2]))]), False),
+        (lambda: Rows([(np.arange(3), np.array([1, 2]))], dtype=np.float32), True),
+        (lambda: Rows([(np.ones((3, 2)), np.array([1, 2]))], shape=(2,)), True),
+        (lambda: NestedRows(Rows([(np.arange(3), np.array([1, 1, 1]))]), np.array([1, 2])), False),
+    ],
+    ids=["ids", "numbers", "several ids a step", "ids of characters"],
+)
+def test_lengths_are_a_feature_where_the_first_is_not_of_ids(rows, gives):
+    others = {
+        "tokens": Rows([(np.arange(3), np.array([1, 2]))]),
+        "scores": Rows([(np.ones(3), np.array([1, 2]))], dtype="f4"),
+    }
+    batches = Batches({"first": rows(), **others}, np.arange(2), batch_size=2)
+    features, _, _ = next(batches.epoch(0))
+    assert ("lengths" in features) == ("lengths" in batches.element_spec[0]) == gives
+
+
+def specified(array):
+    return tf.TensorSpec(array.shape, array.dtype)
+
+
+@pytest.mark.parametrize("targets", ["classes", "vectors", "tags"])
+def test_what_tensorflow_is_told_is_what_it_gets(targets):
+    first = frames()
+    tokens = Rows([(np.arange(1, 7), np.array([3, 1, 2]))])
+    nested = NestedRows(Rows([(np.arange(1, 13), np.full(6, 2))]), np.array([3, 1, 2]))
+    wanted = {
+        "classes": np.arange(3, dtype=np.int64),
+        "vectors": np.eye(3, dtype=np.float32),
+        "tags": Rows([(np.arange(6), np.array([3, 1, 2]))], filler=-1),
+    }[targets]
+    batches = Batches({"frames": first, "tokens": tokens, "characters": nested}, wanted, batch_size=2, seed=0)
+    spec = batches.element_spec
+    assert spec[0]["frames"] == tf.TensorSpec([2, None, 2], tf.float32)
+    assert spec[0]["tokens"] == tf.TensorSpec([2, None], tf.int32)
+    assert spec[0]["characters"] == tf.TensorSpec([2, None, None], tf.int32)
+    assert spec[0]["lengths"] == tf.TensorSpec([2], tf.int32)
+    assert (
+        spec[1]
+        == {
+            "classes": tf.TensorSpec([2], tf.int64),
+            "vectors": tf.TensorSpec([2, 3], tf.float32),
+            "tags": tf.TensorSpec([2, None], tf.int32),
+        }[targets]
+    )
+    assert spec[2] == tf.TensorSpec([2], tf.float32)
+    dataset = batches.dataset()
+    assert dataset.element_spec == spec
+    for given_batch, batch in zip(dataset, batches.epoch(0), strict=True):
+        for told, given_part, part in zip(*(tf.nest.flatten(x) for x in (spec, given_batch, batch)), strict=True):
+            assert told.is_compatible_with(specified(part))
+            np.testing.assert_array_equal(given_part, part)

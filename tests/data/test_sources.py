@@ -9,11 +9,12 @@ import os
 
 import pytest
 
-from nlp_rnn.config import override
+from nlp_rnn.config.values import override
 from nlp_rnn.data import sources
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
-from nlp_rnn.tasks import sentiment, translation
+from nlp_rnn.tasks.sentiment import TASK as SENTIMENT
+from nlp_rnn.tasks.translation import TASK as TRANSLATION
 
 ROWS = [
     ("Fine, really", "1"),
@@ -40,7 +41,7 @@ def as_jsonl(rows):
 
 def read(source, split="test", **data):
     place = {split if split != "train" else "train": str(source)}
-    return sentiment.read(override(sentiment.Config(), {"data": {**place, **data}}), split)
+    return SENTIMENT.read(override(SENTIMENT.Config(), {"data": {**place, **data}}), split)
 
 
 def pairs(records):
@@ -81,10 +82,10 @@ def test_languages_inside_a_translation_column(tmp_path, suffix):
     features = {"id": datasets.Value("string"), "translation": datasets.Translation(languages=("en", "de"))}
     table = datasets.Dataset.from_list(rows, features=datasets.Features(features))
     table.to_parquet(path) if suffix == "parquet" else table.to_json(path, force_ascii=False)
-    config = override(translation.Config(), {"data": {"train": [str(path)], "source": "en", "target": "de"}})
-    assert translation.read(override(config, {"data": {"test": [str(path)]}}), "test")[3]["target"] == "Katze 3"
+    config = override(TRANSLATION.Config(), {"data": {"train": [str(path)], "source": "en", "target": "de"}})
+    assert TRANSLATION.read(override(config, {"data": {"test": [str(path)]}}), "test")[3]["target"] == "Katze 3"
     with pytest.raises(InputError, match='has no column "fr"'):
-        translation.read(override(config, {"data": {"target": "fr"}}), "train")
+        TRANSLATION.read(override(config, {"data": {"target": "fr"}}), "train")
 
 
 def test_parquet_with_class_labels(tmp_path):
@@ -102,16 +103,16 @@ def test_folder_with_split_files(tmp_path):
         rows = ROWS[:count]
         content = (as_jsonl if "jsonl" in name else as_csv if "csv" in name else as_tsv)(rows).encode()
         (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
-    config = override(sentiment.Config(), {"data": {"train": str(tmp_path)}})
-    sizes = {split: len(sentiment.read(config, split)) for split in ("train", "validation", "test")}
+    config = override(SENTIMENT.Config(), {"data": {"train": str(tmp_path)}})
+    sizes = {split: len(SENTIMENT.read(config, split)) for split in ("train", "validation", "test")}
     assert sizes == {"train": 6, "validation": 4, "test": 2}
 
 
 def test_a_hidden_test_part_is_no_test_data(tmp_path):
     for name, labels in (("train", ("1", "0")), ("test", ("", ""))):
         (tmp_path / f"{name}.csv").write_text(as_csv([("a", labels[0]), ("b", labels[1])]))
-    config = override(sentiment.Config(), {"data": {"train": str(tmp_path)}})
-    assert sentiment.read(config, "test") is None
+    config = override(SENTIMENT.Config(), {"data": {"train": str(tmp_path)}})
+    assert SENTIMENT.read(config, "test") is None
     with pytest.raises(InputError, match="every row is without a label"):
         read(tmp_path / "test.csv")
 
@@ -128,8 +129,8 @@ def test_edited_file_is_read_anew(tmp_path):
 def test_several_files_are_one_corpus(tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text(as_csv(ROWS[:2]))
-    config = override(sentiment.Config(), {"data": {"test": [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]}})
-    assert pairs(sentiment.read(config, "test")) == ROWS[:2] * 2
+    config = override(SENTIMENT.Config(), {"data": {"test": [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]}})
+    assert pairs(SENTIMENT.read(config, "test")) == ROWS[:2] * 2
 
 
 @pytest.fixture
@@ -146,41 +147,41 @@ def test_standard_input(monkeypatch, fresh_input):
 
     monkeypatch.setattr("sys.stdin", Stdin)
     assert pairs(read("-", format="csv")) == ROWS
-    config = override(sentiment.Config(), {"data": {"train": "-", "format": "csv", "validation_fraction": 0.3}})
-    assert [len(sentiment.read(config, split)) for split in ("train", "validation")] == [4, 2]
+    config = override(SENTIMENT.Config(), {"data": {"train": "-", "format": "csv", "validation_fraction": 0.3}})
+    assert [len(SENTIMENT.read(config, split)) for split in ("train", "validation")] == [4, 2]
 
 
 def test_labels_are_renamed_and_ordered(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text(as_csv(ROWS))
-    config = override(sentiment.Config(), {"data": {"train": str(path), "labels": {1: "yes", 0: "no"}}})
-    records = sentiment.read(config, "train")
+    config = override(SENTIMENT.Config(), {"data": {"train": str(path), "labels": {1: "yes", 0: "no"}}})
+    records = SENTIMENT.read(config, "train")
     assert {record["label"] for record in records} == {"yes", "no"}
-    assert sentiment.assets(override(config, {"tokenizer": {"kind": "byte"}}), records).labels == ("yes", "no")
+    assert SENTIMENT.assets(override(config, {"tokenizer": {"kind": "byte"}}), records).labels == ("yes", "no")
 
 
 def test_numbers_are_ordered_as_numbers():
     records = Records([{"text": "x", "label": label} for label in ("10", "9", "2", "2")])
-    config = override(sentiment.Config(), {"tokenizer": {"kind": "byte"}})
-    assert sentiment.assets(config, records).labels == ("2", "9", "10")
+    config = override(SENTIMENT.Config(), {"tokenizer": {"kind": "byte"}})
+    assert SENTIMENT.assets(config, records).labels == ("2", "9", "10")
 
 
 def test_cut_off_parts_are_disjoint_stratified_and_the_same_every_time(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("text,label\n" + "".join(f"text {i},{'rare' if i % 10 == 0 else 'common'}\n" for i in range(200)))
-    config = override(sentiment.Config(), {"data": {"train": str(path), "test_fraction": 0.2}})
-    parts = {split: sentiment.read(config, split) for split in ("train", "validation", "test")}
+    config = override(SENTIMENT.Config(), {"data": {"train": str(path), "test_fraction": 0.2}})
+    parts = {split: SENTIMENT.read(config, split) for split in ("train", "validation", "test")}
     texts = {split: {record["text"] for record in records} for split, records in parts.items()}
     assert {split: len(some) for split, some in texts.items()} == {"train": 140, "validation": 20, "test": 40}
     assert len(set().union(*texts.values())) == 200
     assert sum(record["label"] == "rare" for record in parts["validation"]) == 2
-    assert "cut off the training data" in parts["validation"].note
-    again = sentiment.read(config, "validation")
+    assert "cut off the training data" in parts["validation"].notes[0]
+    again = SENTIMENT.read(config, "validation")
     assert pairs(again) == pairs(parts["validation"])
 
 
 def test_starter_corpus_is_complete_and_its_splits_share_nothing():
-    parts = {split: sentiment.read(sentiment.Config(), split) for split in ("train", "validation", "test")}
+    parts = {split: SENTIMENT.read(SENTIMENT.Config(), split) for split in ("train", "validation", "test")}
     texts = {split: {record["text"] for record in records} for split, records in parts.items()}
     assert sum(map(len, texts.values())) == sum(map(len, parts.values())) >= 2000
     for records in parts.values():

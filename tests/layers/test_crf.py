@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nlp_rnn.layers import CRF, CRFLoss, log_partition, marginals, native, viterbi
@@ -51,8 +51,6 @@ def make(tags, seed=0, constrained=False):
     return crf
 
 
-@BOTH
-@settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, 4),
     st.lists(st.integers(1, 4), min_size=1, max_size=6),
@@ -60,18 +58,19 @@ def make(tags, seed=0, constrained=False):
     st.integers(0, 99),
     st.booleans(),
 )
-def test_equals_enumeration(use_native, tags, lengths, constrained, seed, double):
+def test_equals_enumeration(tags, lengths, constrained, seed, double):
     crf = make(tags, seed, constrained)
     dtype, tolerance = ("float64", 1e-6) if double else ("float32", 2e-5)  # the weights are float32
     emissions = np.random.default_rng(seed).normal(0, 3, (len(lengths), max(lengths), tags)).astype(dtype)
     mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
     scores = crf(emissions, mask=mask)
-    total, pairs = log_partition(scores, use_native).numpy(), marginals(scores, use_native).numpy()
+    kernels = [False] if native.library().operations is None else [False, True]
+    totals = [log_partition(scores, use_native).numpy() for use_native in kernels]
+    pairs = [marginals(scores, use_native).numpy() for use_native in kernels]
     best = viterbi(scores).numpy()
     for row, length in enumerate(lengths):
         paths = enumerate_paths(crf, emissions[row], length)
         expected = np.logaddexp.reduce(list(paths.values()))
-        np.testing.assert_allclose(total[row], expected, rtol=tolerance, atol=tolerance)
         found = tuple(best[row, :length].tolist())
         assert paths[found] == pytest.approx(max(paths.values()), abs=1e-4)
         assert (best[row, length:] == found[-1]).all()
@@ -82,8 +81,10 @@ def test_equals_enumeration(use_native, tags, lengths, constrained, seed, double
             single[range(length), path] += probability
             for t in range(1, length):
                 joint[t, path[t - 1], path[t]] += probability
-        np.testing.assert_allclose(pairs[row, :length].sum(1), single, atol=1e-5)
-        np.testing.assert_allclose(pairs[row, 1:length], joint[1:], atol=1e-5)
+        for total, pair in zip(totals, pairs, strict=True):
+            np.testing.assert_allclose(total[row], expected, rtol=tolerance, atol=tolerance)
+            np.testing.assert_allclose(pair[row, :length].sum(1), single, atol=1e-5)
+            np.testing.assert_allclose(pair[row, 1:length], joint[1:], atol=1e-5)
         tagged = np.full((1, max(lengths)), -1)
         tagged[0, :length] = found
         np.testing.assert_allclose(path_score(scores[row : row + 1], tagged), paths[found], rtol=1e-5, atol=1e-4)
@@ -187,35 +188,21 @@ def test_mistakes_in_use_are_named():
         CRF(3, allowed=np.ones((2, 3), bool))
 
 
-def model_of_anyone(tags):
-    tokens = keras.Input((None,), dtype="int32")
-    mask = tokens != 0
-    vectors = keras.layers.Embedding(30, 16)(tokens)
-    states = keras.layers.Bidirectional(keras.layers.GRU(12, return_sequences=True))(vectors, mask=mask)
-    return keras.Model(tokens, CRF(tags)(keras.layers.Dense(tags)(states), mask=mask))
-
-
-def test_in_a_plain_keras_model_it_learns_saves_and_loads(tmp_path, python):
-    """Each token's tag is the token before it, which an emission alone cannot know at its end."""
-    generator = np.random.default_rng(0)
-    tokens = generator.integers(1, 5, (256, 9))
-    tokens[:, 7:] = np.where(np.arange(256)[:, None] % 2, 0, tokens[:, 7:])
-    tags = np.where(tokens == 0, -1, np.concatenate([np.zeros((256, 1), int), tokens[:, :-1]], 1))
-    model = model_of_anyone(5)
-    model.compile(keras.optimizers.Adam(0.02), loss=CRFLoss())
-    history = model.fit(tokens, tags, epochs=8, batch_size=32, verbose=0, sample_weight=np.ones(256))
+def test_in_a_plain_keras_model_transitions_are_learned():
+    """The first token says the first tag; each tag is followed by the next, which the other tokens do not say."""
+    start, places = np.arange(256) % 4, np.arange(9)
+    tokens = np.where(places == 0, start[:, None] + 1, 5)
+    tokens[::2, 7:] = 0
+    tags = np.where(tokens == 0, -1, (start[:, None] + places) % 4)
+    entry = keras.Input((None,), dtype="int32")
+    mask = entry != 0
+    scores = CRF(4)(keras.layers.Embedding(6, 4)(entry), mask=mask)
+    model = keras.Model(entry, scores)
+    model.compile(keras.optimizers.Adam(0.2), loss=CRFLoss())
+    history = model.fit(tokens, tags, epochs=4, batch_size=16, verbose=0, sample_weight=np.ones(256))
     assert history.history["loss"][-1] < 0.1 * history.history["loss"][0]
-    found = viterbi(model.predict(tokens, verbose=0)).numpy()
-    assert (found == tags)[tags >= 0].mean() > 0.97
-    model.save(tmp_path / "model.keras")
-    np.save(tmp_path / "tokens.npy", tokens[:8])
-    code = """
-import sys, json, numpy as np, keras, nlp_rnn.layers as layers
-model = keras.saving.load_model(sys.argv[1])
-print(json.dumps(layers.viterbi(model.predict(np.load(sys.argv[2]), verbose=0)).numpy().tolist()))
-"""
-    there = python(code, tmp_path / "model.keras", tmp_path / "tokens.npy").splitlines()[-1]
-    np.testing.assert_array_equal(eval(there), found[:8])
+    found = viterbi(model(tokens)).numpy()
+    np.testing.assert_array_equal(found[tags >= 0], tags[tags >= 0])
 
 
 def test_constraints_of_a_scheme_leave_only_well_formed_sequences():

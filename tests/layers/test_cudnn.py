@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_rnn.layers import RecurrentStack, recurrent
-
-
-def sigmoid(x):
-    return 1.0 / (1.0 + np.exp(-x))
+from nlp_rnn.layers import GRU, LSTM, RecurrentStack, kernels
+from tests.layers import reference
 
 
 def cudnn(input, input_h, input_c, params, sequence_lengths, rnn_mode, direction, time_major, is_training):
-    """CudnnRNNV3: `input` is `[time, batch, features]`; the weights of every layer and direction, then their biases."""
-    assert time_major and is_training
-    sequence, params = input.numpy(), params.numpy()
+    """CudnnRNNV3: `input` is `[time, batch, features]`; the weights of every layer and direction, then their biases.
+
+    Gates are in cuDNN's order: i, f, g, o of an LSTM, r, z, n of a GRU.
+    """
+    assert time_major
+    assert is_training
+    sequence, params = input.numpy().transpose(1, 0, 2), params.numpy()
     gates, directions = {"lstm": 4, "gru": 3}[rnn_mode], {"unidirectional": 1, "bidirectional": 2}[direction]
     pseudo_layers, _, units = input_h.shape
     at, weights, biases = 0, [], []
@@ -32,32 +33,37 @@ def cudnn(input, input_h, input_c, params, sequence_lengths, rnn_mode, direction
     for _ in range(pseudo_layers):
         biases.append([take(gates, units), take(gates, units)])
     assert at == len(params)
-    h, c = input_h.numpy().copy(), np.array(input_c).copy()
+    given = [state.numpy() for state in ([input_h, input_c] if rnn_mode == "lstm" else [input_h])]
+    mask, after = np.arange(sequence.shape[1]) < np.array(sequence_lengths)[:, None], []
     for layer in range(pseudo_layers // directions):
-        outputs = np.zeros((*sequence.shape[:2], directions * units), "float32")
+        outputs = []
         for d in range(directions):
             index = layer * directions + d
-            (w, u), (b_w, b_u) = weights[index], biases[index]
-            for row, length in enumerate(np.array(sequence_lengths)):
-                for t in range(length) if d == 0 else reversed(range(length)):
-                    x, own = w @ sequence[t, row] + b_w, u @ h[index, row] + b_u
-                    if rnn_mode == "lstm":
-                        i, f, o = (sigmoid(x[k] + own[k]) for k in (0, 1, 3))
-                        c[index, row] = f * c[index, row] + i * np.tanh(x[2] + own[2])
-                        h[index, row] = o * np.tanh(c[index, row])
-                    else:
-                        r, z = sigmoid(x[0] + own[0]), sigmoid(x[1] + own[1])
-                        h[index, row] = (1 - z) * np.tanh(x[2] + r * own[2]) + z * h[index, row]
-                    outputs[t, row, d * units : (d + 1) * units] = h[index, row]
-        sequence = outputs
-    return tf.constant(sequence), tf.constant(h), tf.constant(c), tf.zeros([0]), tf.zeros([0], tf.int8)
+            kernel, recurrent, bias = in_order_of_keras(rnn_mode, *weights[index], *biases[index])
+            projected, inner = reference.projection(rnn_mode, sequence, kernel, bias)
+            states = [state[index] for state in given]
+            output, last = reference.one_direction(rnn_mode, projected, recurrent, states, mask, d == 1, False, inner)
+            outputs.append(output)
+            after.append(last)
+        sequence = np.concatenate(outputs, -1)
+    h, c = (np.stack([last[part] for last in after]) for part in (0, -1))
+    outputs, h, c = (tf.constant(x, tf.float32) for x in (sequence.transpose(1, 0, 2), h, c))
+    return outputs, h, c, tf.zeros([0]), tf.zeros([0], tf.int8)
+
+
+def in_order_of_keras(rnn_mode, w, u, b_w, b_u):
+    """W, U `[gates, units, …]` and the biases `[gates, units]` as Keras has them: gates side by side, z before r."""
+    order = [1, 0, 2] if rnn_mode == "gru" else [0, 1, 2, 3]
+    kernel, recurrent = (np.concatenate([x[gate].T for gate in order], -1) for x in (w, u))
+    outer, inner = (np.concatenate([x[gate] for gate in order]) for x in (b_w, b_u))
+    return kernel, recurrent, np.stack([outer, inner]) if rnn_mode == "gru" else outer + inner
 
 
 @pytest.fixture
 def gpu(monkeypatch):
     """A machine with a GPU, as far as the layers can see."""
     monkeypatch.setattr(tf.raw_ops, "CudnnRNNV3", cudnn)
-    monkeypatch.setattr(recurrent, "_has_gpu", lambda: True)
+    monkeypatch.setattr(kernels, "_has_gpu", lambda: True)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -76,13 +82,13 @@ def test_cudnn_gets_what_the_loop_gets(request, cell, bidirectional, masked, res
     mask = tf.constant(np.arange(5) < np.array([5, 1, 3])[:, None]) if masked else None
     slow = layer(sequence, mask=mask, initial_state=state)
     request.getfixturevalue("gpu")
-    assert {recurrent.kernel_of(one)[0] for one in layer.forward_layers} == {"cudnn"}
+    assert {kernels.kernel_of(one)[0] for one in layer.forward_layers} == {"cudnn"}
     fast = layer(sequence, mask=mask, initial_state=state)
     for one, other in zip(tf.nest.flatten(fast), tf.nest.flatten(slow), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [recurrent.LSTM, recurrent.GRU])
+@pytest.mark.parametrize("kind", [LSTM, GRU])
 @pytest.mark.parametrize(
     "options", [{"dropout": 0.5}, {"go_backwards": True}, {"return_sequences": True, "go_backwards": True}]
 )

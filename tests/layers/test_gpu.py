@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from nlp_rnn.layers import GRU, LSTM, RecurrentStack, kernel_of
-from tests.training.test_resume import command, finish, interrupt
+from tests.training.test_resume import interrupt, start
 
 pytestmark = [
     pytest.mark.gpu,
@@ -120,7 +120,7 @@ SETTINGS = {
     "--stack.weight_drop": 0.2,
     "--train.epochs": 3,
     "--train.batch_size": 4,
-    "--train.window": 16,
+    "--train.bptt": 16,
     "--train.checkpoint_seconds": 0,
 }
 SERVE = """
@@ -131,22 +131,34 @@ print(float(served.signatures["score"](tf.constant(["the cat sat on the mat"]))[
 """
 
 
+def nlp_rnn(*arguments):
+    """A process of the command."""
+    return start([sys.executable, "-m", "nlp_rnn", *map(str, arguments)])
+
+
+def finish(process):
+    """Waits for a process: → what it wrote to standard output and standard error."""
+    output, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    return output, errors
+
+
 @pytest.mark.parametrize("first", ["gpu", "cpu"])
 def test_a_run_begun_on_one_device_ends_and_serves_on_the_other(first, tmp_path, monkeypatch, python):
     visible = {"gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "0"), "cpu": "-1"}
     text, out = tmp_path / "text.txt", tmp_path / "run"
     text.write_text(TEXT)
-    begin = ["--data", text, "--out", out, *(part for pair in SETTINGS.items() for part in pair)]
+    settings = [part for pair in SETTINGS.items() for part in pair]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible[first])
-    interrupt(command(*begin, task="language-modeling"), out, signal.SIGKILL, after=20)
+    process = nlp_rnn("train", "language-modeling", "--data", text, "--out", out, *settings)
+    interrupt(process, out, signal.SIGKILL, after=20)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible["cpu" if first == "gpu" else "gpu"])
-    assert "Resuming in epoch" in finish(command("--resume", out, task="language-modeling")).stderr
+    assert "Resuming in epoch" in finish(nlp_rnn("train", "language-modeling", "--resume", out))[1]
     measured = []
     for device in visible.values():
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", device)
-        evaluate = [sys.executable, "-m", "nlp_rnn", "evaluate", out, "--data", text, "--json"]
-        measured.append(json.loads(finish([str(part) for part in evaluate]).stdout)["perplexity"])
+        measured.append(json.loads(finish(nlp_rnn("evaluate", out, "--data", text, "--json"))[0])["perplexity"])
     assert measured[0] == pytest.approx(measured[1], rel=1e-2)  # TensorFloat-32 on the GPU
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible["gpu"])
-    finish([sys.executable, "-m", "nlp_rnn", "export", str(out), "--out", str(tmp_path / "served")])
+    finish(nlp_rnn("export", out, "--out", tmp_path / "served"))
     assert float(python(SERVE, tmp_path / "served")) < 0

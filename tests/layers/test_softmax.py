@@ -139,13 +139,14 @@ def test_padding_does_not_count():
 def test_an_adaptive_model_fits_saves_and_loads(tmp_path):
     made = language_model(AdaptiveSoftmaxHead(20, 6, cutoffs=(5, 12)))
     made.compile(keras.optimizers.Adam(0.05))
-    tokens = np.tile(np.arange(1, 20, dtype=np.int32), (2, 1))
-    history = made.fit({"tokens": tokens[:, :-1]}, tokens[:, 1:], epochs=120, verbose=0)
+    tokens = np.tile(np.arange(1, 20, dtype=np.int32), (80, 1))
+    features = {"tokens": tokens[:, :-1]}
+    history = made.fit(features, tokens[:, 1:], epochs=3, batch_size=2, verbose=0)
     assert history.history["loss"][-1] < 0.5 < history.history["loss"][0]
-    assert made.predict({"tokens": tokens[:, :-1]}, verbose=0).argmax(-1)[0].tolist() == tokens[0, 1:].tolist()
+    assert made({"tokens": tokens[:1, :-1]}).numpy().argmax(-1)[0].tolist() == tokens[0, 1:].tolist()
     made.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(again({"tokens": tokens}), made({"tokens": tokens}), atol=1e-6)
+    np.testing.assert_allclose(again({"tokens": tokens[:2]}), made({"tokens": tokens[:2]}), atol=1e-6)
 
 
 @pytest.mark.parametrize("tied", [0, 6])

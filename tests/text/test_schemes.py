@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nlp_rnn.errors import InputError
@@ -35,14 +35,13 @@ def sentences(draw):
     return place + draw(st.integers(0, 2)), spans
 
 
-@settings(max_examples=200, deadline=None)
-@given(sentences(), st.sampled_from(SCHEMES))
-def test_entities_survive_every_scheme(sentence, scheme):
-    length, spans = sentence
-    tags = tags_of(length, spans, scheme)
-    assert len(tags) == length
-    assert spans_of(tags) == spans
-    assert is_well_formed(tags, scheme)
+@given(st.lists(sentences(), min_size=1, max_size=10))
+def test_entities_survive_every_scheme(drawn):
+    for (length, spans), scheme in itertools.product(drawn, SCHEMES):
+        tags = tags_of(length, spans, scheme)
+        assert len(tags) == length
+        assert spans_of(tags) == spans
+        assert is_well_formed(tags, scheme)
 
 
 def conlleval_chunks(tags):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import unicodedata
 
 import pytest
 import tensorflow as tf
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from nlp_rnn.config import TokenizerConfig
+from nlp_rnn.config.sections import TokenizerConfig
 from nlp_rnn.errors import InputError
 from nlp_rnn.text.normalization import Normalizer
 from nlp_rnn.text.ragged import truncate
@@ -49,11 +50,30 @@ HOSTILE = [
 ]
 
 texts = st.lists(
-    st.text(st.characters() | st.sampled_from("e\u0301İﬁ👩\u200dΣ \t▁"), max_size=40), min_size=1, max_size=4
+    st.text(st.characters() | st.sampled_from("e\u0301İﬁ👩\u200dΣ \t▁"), max_size=40), min_size=1, max_size=20
 )
 
 
-def build(kind: str, normalizer: Normalizer):
+PLAIN, FOLDED = Normalizer("none"), Normalizer("nfkc", lowercase=True)
+DEFAULT = [("subword", PLAIN), ("subword", FOLDED), ("word", FOLDED), ("character", FOLDED), ("byte", PLAIN)]
+# A tokenizer takes what any normalizer gives in the same way, and word tokenizers take seconds to trace: by default
+# each kind is tested with one normalizer, and one kind with two.
+ALL = [(kind, form) for kind in ("subword", "word", "character", "byte") for form in (PLAIN, Normalizer("nfc"), FOLDED)]
+
+
+def tokenizer_case(kind: str, form: Normalizer):
+    """Tests of one tokenizer run in one process, which traces it once."""
+    name = f"{kind}-{form.form}"
+    slow = [] if (kind, form) in DEFAULT else [pytest.mark.slow]
+    return pytest.param(kind, form, id=name, marks=[pytest.mark.xdist_group(f"tokenizer-{name}"), *slow])
+
+
+every_tokenizer = pytest.mark.parametrize(("kind", "normalizer"), [tokenizer_case(*case) for case in ALL])
+
+
+@functools.cache
+def built(kind: str, normalizer: Normalizer):
+    """Kept for all tests: what a tokenizer traces takes seconds."""
     if kind == "subword":
         return SubwordTokenizer.train(CORPUS, 400, normalizer)
     if kind == "word":
@@ -63,13 +83,12 @@ def build(kind: str, normalizer: Normalizer):
     return ByteTokenizer(normalizer)
 
 
-KINDS = ("subword", "word", "character", "byte")
-FORMS = (Normalizer("none"), Normalizer("nfc"), Normalizer("nfkc", lowercase=True))
-
-
-@pytest.fixture(scope="module", params=[(k, f) for k in KINDS for f in FORMS], ids=lambda p: f"{p[0]}-{p[1].form}")
-def tokenizer(request):
-    return build(*request.param)
+@pytest.fixture
+def untraced():
+    """Tokenizers of one use run without a graph, which takes seconds to trace."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def check_contract(tokenizer, strings):
@@ -85,21 +104,21 @@ def check_contract(tokenizer, strings):
         assert end == sorted(end)
 
 
-def test_hostile_text(tokenizer):
-    check_contract(tokenizer, HOSTILE)
+@every_tokenizer
+def test_hostile_text(kind, normalizer):
+    check_contract(built(kind, normalizer), HOSTILE)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@every_tokenizer
 @given(texts)
-def test_any_text(tokenizer, strings):
-    check_contract(tokenizer, strings)
+def test_any_text(kind, normalizer, strings):
+    check_contract(built(kind, normalizer), strings)
 
 
-@settings(max_examples=100, deadline=None)
 @given(texts)
 def test_bytes_and_subwords_lose_nothing(strings):
     clean = ["".join("\ufffd" if c == "\x00" or "\ud800" <= c <= "\udfff" else c for c in s) for s in strings]
-    for tokenizer in (ByteTokenizer(Normalizer("none")), _plain_subwords()):
+    for tokenizer in (built("byte", PLAIN), built("subword", PLAIN)):
         decoded = tokenizer.decode(tokenizer.encode(strings))
         shown = clean if tokenizer.kind == "byte" else [s.replace("▁", " ").replace("\ufffe", "\ufffd") for s in clean]
         empty = "\ufffd" if tokenizer.kind == "byte" else " ⁇ "
@@ -111,37 +130,33 @@ def test_bytes_and_subwords_lose_nothing(strings):
                 assert text == (expected or empty)
 
 
-_cache: dict[str, SubwordTokenizer] = {}
-
-
-def _plain_subwords() -> SubwordTokenizer:
-    if not _cache:
-        _cache["it"] = SubwordTokenizer.train(CORPUS, 400, Normalizer("none"))
-    return _cache["it"]
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text(st.characters(exclude_categories=["Cs", "Cn"], exclude_characters="\x00"), max_size=30))
-def test_normalized_characters_come_from_where_their_offsets_say(text):
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs", "Cn"], exclude_characters="\x00"), max_size=30),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_normalized_characters_come_from_where_their_offsets_say(strings):
     """Each normalised code point must be made of the source span that it is said to come from.
 
     Characters that this Python does not know are left out: ICU's Unicode is newer.
     """
-    normalized, starts, ends = Normalizer("nfkc").with_offsets(tf.constant([text.encode()]))
-    found = normalized.numpy()[0].decode()
-    assert len(found) == len(starts.to_list()[0])
-    for character, start, end in zip(found, starts.to_list()[0], ends.to_list()[0], strict=True):
-        assert start < end
-        assert character in unicodedata.normalize("NFKC", text[start:end])
+    normalized, *offsets = Normalizer("nfkc").with_offsets(tf.constant([text.encode() for text in strings]))
+    rows = zip(strings, normalized.numpy(), *(part.to_list() for part in offsets), strict=True)
+    for text, found, starts, ends in rows:
+        for character, start, end in zip(found.decode(), starts, ends, strict=True):
+            assert start < end
+            assert character in unicodedata.normalize("NFKC", text[start:end])
 
 
-def test_lowercase_offsets_survive_a_character_that_grows():
+def test_lowercase_offsets_survive_a_character_that_grows(untraced):
     tokenizer = WordTokenizer(["i̇stanbul", "x"], Normalizer("nfc", lowercase=True))
     assert tokenizer.tokens(["İstanbul X"]) == [["İstanbul", "X"]]
     assert tokenizer.encode(["İstanbul X"]).to_list() == [[4, 5]]
 
 
-def test_invalid_bytes_count_as_one_each():
+def test_invalid_bytes_count_as_one_each(untraced):
     tokenizer = CharacterTokenizer(["a", "\ufffd"], Normalizer("none"))
     ids, starts, ends = tokenizer.encode_with_offsets([b"a\xff\xfea"])
     assert ids.to_list() == [[4, 5, 5, 4]]
@@ -149,7 +164,7 @@ def test_invalid_bytes_count_as_one_each():
     assert ends.to_list() == [[1, 2, 3, 4]]
 
 
-def test_words_keep_apostrophes_and_split_signs():
+def test_words_keep_apostrophes_and_split_signs(untraced):
     tokenizer = WordTokenizer([], Normalizer("nfc"))
     text = "Don't stop—it's 3.50 £, naïve! 日本 rock'n'roll'"
     expected = ["Don't", "stop", "—", "it's", "3", ".", "50", "£", ",", "naïve", "!", "日本", "rock'n'roll", "'"]
@@ -157,13 +172,13 @@ def test_words_keep_apostrophes_and_split_signs():
     assert WordTokenizer([], Normalizer("nfc"), "whitespace").tokens(["it 's  n't\t."]) == [["it", "'s", "n't", "."]]
 
 
-def test_subword_pieces_are_the_text():
+def test_subword_pieces_are_the_text(untraced):
     tokenizer = SubwordTokenizer.train(CORPUS, 400)
     for text, pieces in zip(CORPUS[:4], tokenizer.tokens(CORPUS[:4]), strict=True):
         assert unicodedata.normalize("NFC", "".join(pieces)).startswith(unicodedata.normalize("NFC", text[:20]))
 
 
-def test_the_most_frequent_words_make_the_vocabulary():
+def test_the_most_frequent_words_make_the_vocabulary(untraced):
     tokenizer = WordTokenizer.train(["b a a", "c a b"], 6, Normalizer("nfc"))
     assert tokenizer.vocabulary == ["a", "b"]
     assert tokenizer.size == 6
@@ -171,7 +186,9 @@ def test_the_most_frequent_words_make_the_vocabulary():
     assert WordTokenizer.train(["b a a"], 5, extra=["z", "a"]).vocabulary == ["a", "z"]
 
 
-def test_seeding_tensorflow_leaves_tokenizers_alive(tokenizer):
+@every_tokenizer
+def test_seeding_tensorflow_leaves_tokenizers_alive(kind, normalizer):
+    tokenizer = built(kind, normalizer)
     before = tokenizer.encode(HOSTILE[:8]).to_list()
     tf.random.set_seed(3)
     tf.keras.utils.set_random_seed(4)
@@ -179,32 +196,35 @@ def test_seeding_tensorflow_leaves_tokenizers_alive(tokenizer):
     assert tokenizer.decode(before)
 
 
-def test_saved_tokenizers_load_equal(tokenizer, tmp_path):
+@every_tokenizer
+def test_saved_tokenizers_load_equal(untraced, kind, normalizer, tmp_path):
+    tokenizer = built(kind, normalizer)
     tokenizer.save(tmp_path / "tokenizer")
     again = load_tokenizer(tmp_path / "tokenizer")
     assert again.size == tokenizer.size
     assert again.encode(HOSTILE + CORPUS).to_list() == tokenizer.encode(HOSTILE + CORPUS).to_list()
 
 
-def test_python_and_graph_agree(tokenizer):
-    graph = tf.function(tokenizer.encode_graph, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+@every_tokenizer
+def test_python_and_graph_agree(kind, normalizer):
+    tokenizer = built(kind, normalizer)
     strings = [text for text in HOSTILE if "\ud800" not in text]
-    encoded = tf.constant([text.encode() for text in strings])
-    assert graph(encoded).to_list() == tokenizer.encode(strings).to_list()
+    op_by_op = tokenizer.encode_graph(tf.constant([text.encode() for text in strings]))
+    assert op_by_op.to_list() == tokenizer.encode(strings).to_list()
 
 
-def test_special_ids_leave_no_trace_when_decoding():
+def test_special_ids_leave_no_trace_when_decoding(untraced):
     tokenizer = ByteTokenizer(Normalizer("none"))
     assert tokenizer.decode([[2, 108, 109, 3, 0, 0]]) == ["hi"]
 
 
-def test_training_is_repeatable():
+def test_training_is_repeatable(untraced):
     random.seed(0)
     one, other = (SubwordTokenizer.train(CORPUS, 350) for _ in range(2))
     assert one.encode(CORPUS).to_list() == other.encode(CORPUS).to_list()
 
 
-def test_a_very_long_line_is_learned_from():
+def test_a_very_long_line_is_learned_from(untraced):
     tokenizer = SubwordTokenizer.train(["zebra " * 20_000], 300)
     assert len(tokenizer.encode(["zebra zebra"]).to_list()[0]) <= 4
 
@@ -226,7 +246,7 @@ def test_errors_say_what_to_do(tmp_path):
         load_tokenizer(tmp_path)
 
 
-def test_a_given_vocabulary_is_taken_as_it_is(tmp_path):
+def test_a_given_vocabulary_is_taken_as_it_is(untraced, tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("cat\t12\nthe\n\ncat\n")
     tokenizer = train_tokenizer(TokenizerConfig(kind="word", vocabulary=str(path)), ["a dog"])

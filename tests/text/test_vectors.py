@@ -7,10 +7,12 @@ import gzip
 import numpy as np
 import pytest
 
-import nlp_rnn
-from nlp_rnn.config import EmbeddingConfig, TokenizerConfig
+from nlp_rnn.config.sections import EmbeddingConfig, TokenizerConfig
+from nlp_rnn.config.values import override
 from nlp_rnn.errors import InputError
+from nlp_rnn.tasks.sentiment import TASK
 from nlp_rnn.text.vectors import extra_words, read_vectors
+from tests.subjects import SUBJECTS
 
 LINES = "good 1 2 3\nbad -1 -2 -3\nsoup 0.5 0 0\n"
 
@@ -57,16 +59,20 @@ def test_damaged_files(tmp_path, content, message):
         read_vectors(tmp_path / "absent.txt", ["good"])
 
 
-def test_training_starts_from_the_vectors(glove, tmp_path):
+def test_a_model_starts_from_the_vectors(glove):
+    glove.write_text(LINES + "film 7 8 9\n")
     settings = {
+        "data": SUBJECTS["sentiment"].data,
         "tokenizer": {"kind": "word", "lowercase": True},
         "embedding": {"vectors": str(glove), "size": 3, "trainable": False, "extra_words": 3},
-        "train": {"epochs": 1},
         "stack": {"units": 4},
     }
-    run = nlp_rnn.train("sentiment", out=tmp_path / "run", **settings)
-    (soup,) = run.assets.tokenizer.encode(["soup"]).to_list()[0]
-    np.testing.assert_array_equal(run.model.embedding.embeddings.numpy()[soup], [0.5, 0, 0])
-    settings["embedding"]["size"] = 4
+    config = override(TASK.Config(), settings)
+    reviews = TASK.read(config, "train")
+    assets = TASK.assets(config, reviews)
+    embedding = TASK.build(config, assets).embedding
+    ids = assets.tokenizer.encode(["soup film"]).to_tensor()  # only the second is a word of the reviews
+    np.testing.assert_array_equal(embedding(ids)[0], [[0.5, 0, 0], [7, 8, 9]])
+    assert embedding.trainable_variables == [], "frozen"
     with pytest.raises(InputError, match=r"embedding\.size 3"):
-        nlp_rnn.train("sentiment", out=tmp_path / "other", **settings)
+        TASK.assets(override(config, {"embedding": {"size": 4}}), reviews)

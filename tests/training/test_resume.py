@@ -1,10 +1,15 @@
-"""An interrupted run, continued, ends bit for bit like one that never stopped."""
+"""An interrupted run, continued, ends bit for bit like one that never stopped.
+
+That it does so in every task is part of tests/test_contract.py; here real processes get real signals, and run
+directories are damaged and changed.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +20,17 @@ import numpy as np
 import pytest
 
 import nlp_rnn
-from nlp_rnn.api import resume
+from nlp_rnn.cli import run_command
 from nlp_rnn.errors import InputError
+from nlp_rnn.testing import assert_same_run
+from nlp_rnn.trainer import _sole_owner, resume
 from nlp_rnn.training import checkpoints
-from tests.conftest import ROOT
+from nlp_rnn.training.callbacks import Checkpointer
 
 SETTINGS = {
+    "--data.validation_fraction": 0.2,
+    "--tokenizer.kind": "word",
+    "--tokenizer.min_count": 1,
     "--embedding.size": 8,
     "--embedding.word_dropout": 0.1,
     "--embedding.dropout": 0.1,
@@ -28,50 +38,29 @@ SETTINGS = {
     "--stack.dropout": 0.2,
     "--stack.weight_drop": 0.2,
     "--train.average": 0.9,
-    "--train.epochs": 4,
+    "--train.epochs": 3,
     "--train.patience": 2,
     "--train.average_epochs": 2,
-    "--train.batch_size": 64,
+    "--train.batch_size": 8,
     "--train.checkpoint_seconds": 0,
 }
 
 
-def command(*arguments: object, task: str = "sentiment") -> list[str]:
-    return [sys.executable, "-m", "nlp_rnn", "train", task, *map(str, arguments)]
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "data.csv"
+    rows = [f"text number {i} is {'fine' if i % 2 else 'bad'},{'good' if i % 2 else 'poor'}" for i in range(200)]
+    path.write_text("text,label\n" + "\n".join(rows) + "\n")
+    return path
 
 
-def begin(out: Path, task: str = "sentiment") -> list[str]:
-    return command("--out", out, *(str(part) for pair in SETTINGS.items() for part in pair), task=task)
+def begin(out: Path, data: Path) -> list[str]:
+    options = [str(part) for pair in SETTINGS.items() for part in pair]
+    return [sys.executable, "-m", "nlp_rnn", "train", "sentiment", "--data", str(data), "--out", str(out), *options]
 
 
-def finish(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def assert_same(one: Path, other: Path) -> None:
-    a, b = nlp_rnn.load(one), nlp_rnn.load(other)
-    for x, y in zip(a.model.variables, b.model.variables, strict=True):
-        if "seed" not in x.path:
-            np.testing.assert_array_equal(x.numpy(), y.numpy(), err_msg=x.path)
-    first, second = (checkpoints.load_checkpoint(path / "checkpoints") for path in (one, other))
-    assert first is not None
-    assert second is not None
-    assert first[1] == second[1]
-    for name, array in first[0].items():
-        np.testing.assert_array_equal(array, second[0][name], err_msg=name)
-    timing = {"seconds", "tokens_per_second"}
-    rows = [
-        [{k: v for k, v in json.loads(line).items() if k not in timing} for line in lines]
-        for lines in ((path / "metrics.jsonl").read_text().splitlines() for path in (one, other))
-    ]
-    assert rows[0] == rows[1]
-
-
-def interrupt(arguments: list[str], folder: Path, number: int, after: int) -> subprocess.Popen[str]:
-    """Starts a command and sends it a signal once `after` batches are done."""
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def interrupt(process: subprocess.Popen[str], folder: Path, number: int, after: int) -> str:
+    """Sends a process a signal once `after` batches are done: → what it wrote to standard error."""
     deadline = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < deadline:
         steps = [int(path.name.split("-")[1]) for path in folder.glob("checkpoints/step-*")]
@@ -79,118 +68,111 @@ def interrupt(arguments: list[str], folder: Path, number: int, after: int) -> su
             os.kill(process.pid, number)
             break
         time.sleep(0.002)
-    process.wait(timeout=300)
-    return process
+    return process.communicate(timeout=300)[1]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ended(tmp_path_factory, data):
+    """Two runs of one command, one killed and one interrupted in the middle of an epoch: → by signal its folder, its
+    exit code and its message."""
+    folder = tmp_path_factory.mktemp("ended")
+    signals = {"killed": (signal.SIGKILL, 30), "interrupted": (signal.SIGINT, 10)}
+    processes = {name: start(begin(folder / name, data)) for name in signals}
+    errors = {name: interrupt(processes[name], folder / name, *how) for name, how in signals.items()}
+    return {name: (folder / name, processes[name].returncode, errors[name]) for name in signals}
+
+
+@pytest.fixture
+def killed(ended, tmp_path) -> Path:
+    """A copy of the killed run's directory."""
+    return shutil.copytree(ended["killed"][0], tmp_path / "killed")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, data) -> Path:
     out = tmp_path_factory.mktemp("resume") / "whole"
-    finish(begin(out))
+    assert run_command(None, begin(out, data)[3:]) == 0
     return out
 
 
-def test_killed_in_the_middle_of_an_epoch(uninterrupted, tmp_path):
-    out = tmp_path / "run"
-    process = interrupt(begin(out), out, signal.SIGKILL, after=30)
-    assert process.returncode == -signal.SIGKILL
+def test_killed_in_the_middle_of_an_epoch(ended, uninterrupted, killed, capfd):
+    assert ended["killed"][1] == -signal.SIGKILL
     with pytest.raises(InputError, match="not finished: continue it"):
-        nlp_rnn.load(out)
-    done = finish(command("--resume", out))
-    assert "Resuming in epoch" in done.stderr
-    assert_same(uninterrupted, out)
+        nlp_rnn.load(killed)
+    resume(killed)
+    assert_same_run(uninterrupted, killed)
     with pytest.raises(InputError, match="is finished"):
-        resume(out)
+        resume(killed)
 
 
-@pytest.mark.slow  # the language model's and the classifier's are tested each time
-def test_a_tagger_killed_in_the_middle_of_an_epoch(tmp_path):
-    """Its words are replaced at random, and its batches hold characters."""
-    whole, out = tmp_path / "whole", tmp_path / "run"
-    finish(begin(whole, "ner"))
-    process = interrupt(begin(out, "ner"), out, signal.SIGKILL, after=30)
-    assert process.returncode == -signal.SIGKILL
-    finish(command("--resume", out, task="ner"))
-    assert_same(whole, out)
-
-
-def test_a_language_model_killed_in_the_middle_of_an_epoch(tmp_path):
-    """Its state, carried from window to window, is part of the checkpoint."""
-    text = tmp_path / "text.txt"
-    text.write_text((ROOT / "LICENSE").read_text() * 4)
-    own = ("--data", text, "--train.window", 16, "--train.activation_penalty", 1)
-    whole, out = tmp_path / "whole", tmp_path / "run"
-    finish([*begin(whole, "language-modeling"), *map(str, own)])
-    process = interrupt([*begin(out, "language-modeling"), *map(str, own)], out, signal.SIGKILL, after=60)
-    assert process.returncode == -signal.SIGKILL
-    finish(command("--resume", out, task="language-modeling"))
-    assert_same(whole, out)
-
-
-def test_interrupted_by_the_user_says_how_to_go_on(uninterrupted, tmp_path):
-    out = tmp_path / "run"
-    process = interrupt(begin(out), out, signal.SIGINT, after=10)
-    assert process.returncode == 130
-    assert process.stderr is not None
-    message = process.stderr.read()
+def test_interrupted_by_the_user_says_how_to_go_on(ended, uninterrupted, tmp_path):
+    out, code, message = ended["interrupted"]
+    assert code == 130
     assert f"--resume {out}" in message
     assert "Traceback" not in message
-    finish(command("--resume", out))
-    assert_same(uninterrupted, out)
+    resume(shutil.copytree(out, tmp_path / "run"))
+    assert_same_run(uninterrupted, tmp_path / "run")
 
 
-def test_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
-    out = tmp_path / "run"
-    interrupt(begin(out), out, signal.SIGKILL, after=30)
-    newest = max(out.glob("checkpoints/step-*"))
+def test_interrupted_as_an_epoch_ends(uninterrupted, data, tmp_path, monkeypatch):
+    original = Checkpointer.on_train_batch_end
+
+    def interrupt(self, batch, logs=None):
+        last = self.steps_per_epoch - 1
+        self.interrupted |= (self.position.epoch, self.position.batch) == (0, last)
+        original(self, batch, logs)
+
+    monkeypatch.setattr(Checkpointer, "on_train_batch_end", interrupt)
+    assert run_command(None, begin(tmp_path / "run", data)[3:]) == 130
+    monkeypatch.undo()
+    resume(tmp_path / "run")
+    assert_same_run(uninterrupted, tmp_path / "run")
+
+
+def test_damaged_checkpoint_is_passed_over(uninterrupted, killed, monkeypatch):
+    said = []
+    monkeypatch.setattr("nlp_rnn.training.fit.console.print", lambda *parts, **_: said.append(str(parts[0])))
+    newest = max(killed.glob("checkpoints/step-*"))
     content = (newest / "arrays.npz").read_bytes()
     (newest / "arrays.npz").write_bytes(content[: len(content) // 2])
-    done = finish(command("--resume", out))
-    assert f"{newest.name} is damaged" in done.stderr.replace("\n", "")
-    assert_same(uninterrupted, out)
+    resume(killed)
+    assert any(f"{newest.name} is damaged" in line for line in said)
+    assert any("Resuming in epoch" in line for line in said)
+    assert_same_run(uninterrupted, killed)
 
 
 def test_two_live_runs_in_one_directory_are_refused(tmp_path):
-    from nlp_rnn.api import _sole_owner
-
     with _sole_owner(tmp_path), pytest.raises(InputError, match="Another process is training"), _sole_owner(tmp_path):
         pass
 
 
-def test_changed_data_are_noticed(tmp_path):
-    data = tmp_path / "data.csv"
-    rows = [f"text number {i},{'good' if i % 2 else 'bad'}" for i in range(200)]
-    data.write_text("text,label\n" + "\n".join(rows) + "\n")
-    out = tmp_path / "run"
-    interrupt([*begin(out), "--data", str(data)], out, signal.SIGKILL, after=2)
-    data.write_text("text,label\n" + "\n".join(rows[::-1]) + "\n")
+def test_changed_data_are_noticed(killed, data, tmp_path):
+    header, *rows = data.read_text().splitlines()
+    (tmp_path / "other.csv").write_text("\n".join([header, *rows[::-1]]) + "\n")
+    config = killed / "config.yaml"
+    config.write_text(config.read_text().replace(str(data), str(tmp_path / "other.csv")))
     with pytest.raises(InputError, match=r"The training data of .* changed since this run began: put back"):
-        resume(out)
+        resume(killed)
 
 
-def test_a_changed_vocabulary_and_changed_settings_are_noticed(tmp_path):
-    """Of parallel text, in a checkpoint that has the weights of several epochs."""
-    for name, line in (("a", "one dog"), ("b", "ein Hund")):
-        (tmp_path / name).write_text("\n".join(f"{line} {i}" for i in range(120)) + "\n")
-    out, pair = tmp_path / "run", [str(tmp_path / name) for name in "ab"]
-    own = ["--tokenizer.kind", "word", "--decoder.units", "8", "--decoder.attention_units", "8", "--search.width", "1"]
-    settings = [part for pair in SETTINGS.items() for part in map(str, pair)]
-    command_ = [*command("--data", *pair, "--out", out, *own, *settings, task="translation"), "--train.batch_size", "8"]
-    process = interrupt(command_, out, signal.SIGKILL, after=16)
-    assert process.returncode == -signal.SIGKILL
-    vocabulary, config = out / "assets" / "target" / "vocabulary.json", out / "config.yaml"
+def test_a_changed_vocabulary_and_changed_settings_are_noticed(killed):
+    vocabulary, config = killed / "assets" / "tokenizer" / "vocabulary.json", killed / "config.yaml"
     before = vocabulary.read_text()
     vocabulary.write_text(json.dumps([*json.loads(before), "Katze"]))
     with pytest.raises(InputError, match=r"The vocabulary of .* changed since this run began: put back"):
-        resume(out)
+        resume(killed)
     vocabulary.write_text(before)
-    config.write_text(config.read_text().replace("attention_units: 8", "attention_units: 9"))
+    config.write_text(config.read_text().replace("attention_units: 64", "attention_units: 9"))
     with pytest.raises(InputError, match="make another model than the one that this run began with"):
-        resume(out)
-    state = max(out.glob("checkpoints/step-*")) / "state.json"
+        resume(killed)
+    state = max(killed.glob("checkpoints/step-*")) / "state.json"
     state.write_text(json.dumps({**json.loads(state.read_text()), "format": 0}))
     with pytest.raises(InputError, match="written by another version of nlp-rnn: go on with that version, or train"):
-        resume(out)
+        resume(killed)
 
 
 def test_a_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
@@ -210,20 +192,21 @@ def test_a_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found[0]["model/00000"], arrays["model/00000"])
 
 
-@pytest.mark.slow
-def test_killed_at_twenty_random_moments(uninterrupted, tmp_path):
+@pytest.mark.slow  # twenty processes, one after the other
+def test_killed_at_twenty_random_moments(uninterrupted, data, tmp_path):
     generator = random.Random(7)
     total = max(int(path.name.split("-")[1]) for path in uninterrupted.glob("checkpoints/step-*"))
-    out, arguments = tmp_path / "run", begin(tmp_path / "run")
+    out, arguments = tmp_path / "run", begin(tmp_path / "run", data)
     kills = 0
     for step in sorted(generator.sample(range(1, total), 20)):
-        process = interrupt(arguments, out, signal.SIGKILL, after=step)
+        process = start(arguments)
+        interrupt(process, out, signal.SIGKILL, after=step)
         if process.returncode == 0:
             break
         kills += 1
         time.sleep(generator.random() * 0.01)
-        arguments = command("--resume", out)
+        arguments = [sys.executable, "-m", "nlp_rnn", "train", "sentiment", "--resume", str(out)]
     if not (out / "report.json").exists():
-        finish(arguments)
+        subprocess.run(arguments, check=True, capture_output=True)
     assert kills >= 15
-    assert_same(uninterrupted, out)
+    assert_same_run(uninterrupted, out)

@@ -14,12 +14,19 @@ import numpy as np
 import pytest
 
 import nlp_rnn
+from nlp_rnn.cli import run_command
 from nlp_rnn.errors import InputError
 from nlp_rnn.training.devices import is_chief
+from tests.subjects import SUBJECTS
 
 STILL = ["--embedding.size", "8", "--stack.units", "4", "--embedding.word_dropout", "0", "--head.dropout", "0"]
-TRAIN = {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 2, "average": 0.9}
-OPTIONS = STILL + [word for name, value in TRAIN.items() for word in (f"--train.{name}", str(value))]
+TRAIN = {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 2, "batch_size": 8, "buckets": 1, "average": 0.9}
+PARTS = {"test_fraction": 0.2, "validation_fraction": 0.2}
+OPTIONS = [
+    *("--data", *SUBJECTS["sentiment"].data["train"], "--tokenizer.min_count", "1", *STILL),
+    *(word for name, value in PARTS.items() for word in (f"--data.{name}", str(value))),
+    *(word for name, value in TRAIN.items() for word in (f"--train.{name}", str(value))),
+]
 
 
 def start(index, ports, *arguments):
@@ -59,8 +66,7 @@ def assert_same_weights(path, other):
 def alone(tmp_path_factory):
     """The run of one worker."""
     path = tmp_path_factory.mktemp("alone") / "run"
-    command = [sys.executable, "-m", "nlp_rnn", "train", "sentiment", "--out", str(path), *OPTIONS]
-    subprocess.run(command, check=True, capture_output=True)
+    assert run_command("sentiment", ["train", "--out", str(path), *OPTIONS]) == 0
     return path
 
 
@@ -86,7 +92,7 @@ def test_a_worker_that_waits_says_so_and_can_be_interrupted(tmp_path):
     assert worker.returncode == -signal.SIGINT
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # four processes for each
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_worker_that_is_killed_ends_the_run_and_it_resumes(tmp_path, alone, killed):
     out = tmp_path / "run"

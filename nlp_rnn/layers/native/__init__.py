@@ -1,7 +1,7 @@
 """The kernels in C++, recurrent and of chains: compiled on first use where there is a compiler, and then kept.
 
 They need TensorFlow's headers, which come with it, and a C++17 compiler (`$CXX`, `c++`, `g++` or `clang++`); without
-one the loops of `fused.py` serve. `NLP_RNN_NATIVE=0` turns them off, `NLP_RNN_CACHE` names another folder than
+one the loops of `loop.py` serve. `NLP_RNN_NATIVE=0` turns them off, `NLP_RNN_CACHE` names another folder than
 `~/.cache/nlp-rnn` for what was compiled.
 """
 
@@ -24,7 +24,8 @@ import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 from tensorflow.python.saved_model import save_context
 
-from nlp_rnn.config import cache_folder
+from nlp_rnn.machine import cores, instructions
+from nlp_rnn.paths import cache_folder
 
 SOURCES = Path(__file__).parent
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-shared", "-fPIC", "-pthread"]
@@ -62,7 +63,7 @@ def library() -> Library:
         return Library(None, "NLP_RNN_NATIVE is 0")
     found = _built_library()
     if found.operations is None:
-        print(f"Recurrent layers are slower here than they could be: {found.reason}.", file=sys.stderr, flush=True)
+        print(f"Recurrent layers run slower on this machine: {found.reason}.", file=sys.stderr, flush=True)
     return found
 
 
@@ -76,13 +77,8 @@ def _built_library() -> Library:
     except (OSError, subprocess.SubprocessError, tf.errors.OpError) as error:
         output = getattr(error, "stderr", "") or str(error)
         return Library(None, f"compiling or loading them failed: {output.strip().splitlines()[-1] if output else ''}")
-    ctypes.CDLL(str(path)).nlp_rnn_set_threads(tf.config.threading.get_intra_op_parallelism_threads() or _cores())
+    ctypes.CDLL(str(path)).nlp_rnn_set_threads(tf.config.threading.get_intra_op_parallelism_threads() or cores())
     return Library(operations)
-
-
-def _cores() -> int:
-    """Those that this process may use, where the system says so (macOS does not)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _compiler() -> str | None:
@@ -96,7 +92,7 @@ def _compiled(compiler: str) -> Path:
     sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".cc", ".h"))
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
     key = hashlib.sha256()
-    for part in [tf.__version__, version, _processor(), *flags, *(path.read_text() for path in sources)]:
+    for part in [tf.__version__, version, instructions(), *flags, *(path.read_text() for path in sources)]:
         key.update(part.encode())
     folder = cache_folder()
     path = folder / f"recurrent-{key.hexdigest()[:16]}.so"
@@ -110,12 +106,3 @@ def _compiled(compiler: str) -> Path:
         subprocess.run([*command, *tf.sysconfig.get_link_flags()], capture_output=True, text=True, check=True)
         os.replace(built, path)  # whole, also when several processes compile
     return path
-
-
-def _processor() -> str:
-    """What `native` means to the compiler: the instructions that this processor has."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())

@@ -17,8 +17,8 @@ struct Backward : Sizes {
   const T *d_last_state, *d_last_cell;
   S* d_projected[2];  // may be `gates`
   T *d_state, *d_cell;
-  S* before[2];       // h before each step, [batch, time, units]
-  S* d_product[2];    // GRU; may be `cells`
+  S* before[2];     // h before each step, [batch, time, units]
+  S* d_product[2];  // GRU; may be `cells`
 };
 
 template <typename Cell, typename S, typename T, bool Tiled>
@@ -87,7 +87,8 @@ class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
           store(line, weights);
           for (long i = k; i < k + lanes; ++i)
             if constexpr (Tiled)
-              to[(i / kTileDepth * columns + j / lanes) * kTileSize + tile_place(i % kTileDepth, j % lanes)] = line[i - k];
+              to[(i / kTileDepth * columns + j / lanes) * kTileSize + tile_place(i % kTileDepth, j % lanes)] =
+                  line[i - k];
             else
               to[i * columns * lanes + j] = line[i - k];
         }
@@ -191,16 +192,17 @@ class BackwardLoop : Loop<Cell, T, Backward<S, T>> {
                             state(d, row) + block * lanes, stride * sizeof(T), true);
       });
     } else {
-      split_rows_constant<std::min(kAccumulators / kColumns, kRows)>(place.row_begin, place.row_end, [&](long row, auto rows) {
-        constexpr int M = decltype(rows)::value;
-        if (!this->any_real(row, M, t)) return;
-        Vector<T> sums[M][N];
-        for (int m = 0; m < M; ++m)
-          for (int j = 0; j < N; ++j) sums[m][j] = load(state(d, row + m) + (block + j) * lanes);
-        multiply<T, M, N>(depth_, products(d, s, row), long_stride_, panel(d, block), sums);
-        for (int m = 0; m < M; ++m)
-          for (int j = 0; j < N; ++j) store(state(d, row + m) + (block + j) * lanes, sums[m][j]);
-      });
+      split_rows_constant<std::min(kAccumulators / kColumns, kRows)>(
+          place.row_begin, place.row_end, [&](long row, auto rows) {
+            constexpr int M = decltype(rows)::value;
+            if (!this->any_real(row, M, t)) return;
+            Vector<T> sums[M][N];
+            for (int m = 0; m < M; ++m)
+              for (int j = 0; j < N; ++j) sums[m][j] = load(state(d, row + m) + (block + j) * lanes);
+            multiply<T, M, N>(depth_, products(d, s, row), long_stride_, panel(d, block), sums);
+            for (int m = 0; m < M; ++m)
+              for (int j = 0; j < N; ++j) store(state(d, row + m) + (block + j) * lanes, sums[m][j]);
+          });
     }
   }
 

@@ -9,26 +9,26 @@ namespace nlp_rnn {
 // What a cell's `forward` gets and gives: one row, one vector of units. T is computed with, S is stored.
 template <typename S, typename T>
 struct ForwardUnits {
-  Vector<T> state;          // h before the step; after it
-  Vector<T> cell;           // c of the LSTM likewise; the GRU leaves its product with the candidate's kernel here
-  const S* projected;       // x·W + b of this row and step, one gate after another
-  const S* bias;            // of the GRU, inside the reset
-  S* gates;                 // where the activated gates are kept, or null
-  long units;               // from one gate to the next
-  int width;                // units of this vector that exist
+  Vector<T> state;     // h before the step; after it
+  Vector<T> cell;      // c of the LSTM likewise; the GRU leaves its product with the candidate's kernel here
+  const S* projected;  // x·W + b of this row and step, one gate after another
+  const S* bias;       // of the GRU, inside the reset
+  S* gates;            // where the activated gates are kept, or null
+  long units;          // from one gate to the next
+  int width;           // units of this vector that exist
 
   Vector<T> input(int gate) const { return load(projected + gate * units, width); }
 };
 
 template <typename S, typename T>
 struct BackwardUnits {
-  Vector<T> output;         // h after the step
-  Vector<T> before;         // h before the step
-  Vector<T> cell;           // c after the step, or the GRU's product
-  Vector<T> cell_before;    // c before the step
-  Vector<T> d_state;        // dL/dh; afterwards the part of dL/dh before the step that bypasses the product
-  Vector<T> d_cell;         // dL/dc; afterwards that of the step before
-  Vector<T> d_product;      // GRU: gradient of the product with the candidate's kernel
+  Vector<T> output;       // h after the step
+  Vector<T> before;       // h before the step
+  Vector<T> cell;         // c after the step, or the GRU's product
+  Vector<T> cell_before;  // c before the step
+  Vector<T> d_state;      // dL/dh; afterwards the part of dL/dh before the step that bypasses the product
+  Vector<T> d_cell;       // dL/dc; afterwards that of the step before
+  Vector<T> d_product;    // GRU: gradient of the product with the candidate's kernel
   const S* gates;
   S* d_projected;
   long units;

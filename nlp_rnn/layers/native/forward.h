@@ -13,9 +13,9 @@ struct Forward : Sizes {
   const T *state, *cell;  // [batch, directions · units]
   const bool* mask;       // [batch, time] or null
   bool reversed[2];
-  S* output;                    // [batch, time, directions · units]
-  T *last_state, *last_cell;    // [batch, directions · units]
-  S *gates[2], *cells[2];       // kept for the gradient, or null; `gates` may be `projected`
+  S* output;                  // [batch, time, directions · units]
+  T *last_state, *last_cell;  // [batch, directions · units]
+  S *gates[2], *cells[2];     // kept for the gradient, or null; `gates` may be `projected`
 };
 
 // With `Tiled`, states are multiplied in bfloat16 on the processor's tiles; P is what the products are made from.
@@ -50,7 +50,8 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
 
  private:
   using P = std::conditional_t<Tiled, bfloat16, T>;
-  static constexpr int kTogether = G == 4 && !Tiled ? 2 : G;  // gates multiplied at once: more rows then fit beside them
+  static constexpr int kTogether =
+      G == 4 && !Tiled ? 2 : G;  // gates multiplied at once: more rows then fit beside them
 
   long panel() const { return depth_ * G * lanes; }
   long rounded_stride() const { return depth_ + kTileDepth; }
@@ -109,9 +110,8 @@ class ForwardLoop : Loop<Cell, T, Forward<S, T>> {
                    [&](long row, int count) { units<kTileRows>(d, s, row, block, count, tiles); });
       else
         split_rows_constant<std::min(kAccumulators / kTogether, kRows)>(
-            place.row_begin, place.row_end, [&](long row, auto rows) {
-              units<decltype(rows)::value>(d, s, row, block, decltype(rows)::value, tiles);
-            });
+            place.row_begin, place.row_end,
+            [&](long row, auto rows) { units<decltype(rows)::value>(d, s, row, block, decltype(rows)::value, tiles); });
   }
 
   // One step of `count` rows, at most M, and one vector of units.

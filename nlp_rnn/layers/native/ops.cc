@@ -1,5 +1,7 @@
 // The operations as TensorFlow knows them, through its C interface, which stays the same from version to version.
 
+#include "tensorflow/c/ops.h"
+
 #include <cstdlib>
 #include <string>
 
@@ -7,7 +9,6 @@
 #include "chain.h"
 #include "forward.h"
 #include "tensorflow/c/kernels.h"
-#include "tensorflow/c/ops.h"
 #include "tensorflow/c/tf_status.h"
 #include "tensorflow/c/tf_tensor.h"
 
@@ -98,7 +99,8 @@ class Call {
 
 int gates_of(int kind) { return kind == kLstm ? 4 : kind == kGru ? 3 : 1; }
 
-template <template <typename, typename, typename, bool> class Loop, typename S, typename T, bool Tiled, typename Arguments>
+template <template <typename, typename, typename, bool> class Loop, typename S, typename T, bool Tiled,
+          typename Arguments>
 void dispatch_cell(int kind, const Arguments& arguments) {
   if (kind == kTanh) Loop<SimpleCell<Tanh>, S, T, Tiled>(arguments, threads).run();
   if (kind == kRelu) Loop<SimpleCell<Relu>, S, T, Tiled>(arguments, threads).run();
@@ -194,8 +196,7 @@ void backward(void* kernel, TF_OpKernelContext* context) {
     a.hold = attributes.hold;
   }
   for (int d = 0; d < D; ++d) {
-    a.d_projected[d] =
-        call.output<S>(d, {a.batch, a.time, gates * a.units}, keeps_gates ? gates_at + d : -1);
+    a.d_projected[d] = call.output<S>(d, {a.batch, a.time, gates * a.units}, keeps_gates ? gates_at + d : -1);
     a.before[d] = call.output<S>(D + 2 + d, {a.batch, a.time, a.units});
     S* d_product = has_product ? call.output<S>(2 * D + 2 + d, {a.batch, a.time, a.units}, cells_at + d)
                                : call.output<S>(2 * D + 2 + d, {0});
@@ -264,15 +265,18 @@ void implement(const char* name, const std::vector<std::pair<const char*, TF_Dat
 
 struct Registration {
   Registration() {
-    const std::vector<const char*> common = {"T: {float, double, bfloat16}", "S: {float, double}",
-                                             "directions: int >= 1", "kind: int", "reversed: int", "hold: bool"};
+    const std::vector<const char*> common = {"T: {float, double, bfloat16}",
+                                             "S: {float, double}",
+                                             "directions: int >= 1",
+                                             "kind: int",
+                                             "reversed: int",
+                                             "hold: bool"};
     std::vector<const char*> with_keep = common;
     with_keep.push_back("keep: bool");
     define("NlpRnnRecurrentForward",
            {"projected: directions * T", "kernels: directions * T", "biases: directions * T", "state: S", "cell: S",
             "mask: bool"},
-           {"output: T", "last_state: S", "last_cell: S", "gates: directions * T", "cells: directions * T"},
-           with_keep);
+           {"output: T", "last_state: S", "last_cell: S", "gates: directions * T", "cells: directions * T"}, with_keep);
     define("NlpRnnRecurrentBackward",
            {"kernels: directions * T", "state: S", "cell: S", "mask: bool", "output: T", "gates: directions * T",
             "cells: directions * T", "d_output: T", "d_last_state: S", "d_last_cell: S"},
@@ -284,10 +288,13 @@ struct Registration {
     implement("NlpRnnChain", {{"T", TF_DOUBLE}}, nullptr, &chain<double>);
     implement("NlpRnnRecurrentForward", {{"T", TF_FLOAT}, {"S", TF_FLOAT}}, &create<true>, &forward<float, float>);
     implement("NlpRnnRecurrentForward", {{"T", TF_DOUBLE}, {"S", TF_DOUBLE}}, &create<true>, &forward<double, double>);
-    implement("NlpRnnRecurrentForward", {{"T", TF_BFLOAT16}, {"S", TF_FLOAT}}, &create<true>, &forward<bfloat16, float>);
+    implement("NlpRnnRecurrentForward", {{"T", TF_BFLOAT16}, {"S", TF_FLOAT}}, &create<true>,
+              &forward<bfloat16, float>);
     implement("NlpRnnRecurrentBackward", {{"T", TF_FLOAT}, {"S", TF_FLOAT}}, &create<false>, &backward<float, float>);
-    implement("NlpRnnRecurrentBackward", {{"T", TF_DOUBLE}, {"S", TF_DOUBLE}}, &create<false>, &backward<double, double>);
-    implement("NlpRnnRecurrentBackward", {{"T", TF_BFLOAT16}, {"S", TF_FLOAT}}, &create<false>, &backward<bfloat16, float>);
+    implement("NlpRnnRecurrentBackward", {{"T", TF_DOUBLE}, {"S", TF_DOUBLE}}, &create<false>,
+              &backward<double, double>);
+    implement("NlpRnnRecurrentBackward", {{"T", TF_BFLOAT16}, {"S", TF_FLOAT}}, &create<false>,
+              &backward<bfloat16, float>);
   }
 } registration;
 

@@ -21,7 +21,8 @@ __attribute__((always_inline)) inline void multiply(long depth, const T* rows, l
       for (int j = 0; j < N; ++j) to[m][j] += value * weights[j];
     }
   };
-  // A processor has about eight multiplications under way. Few sums are made in parts, which need not wait for each other.
+  // A processor has about eight multiplications under way. Few sums are made in parts, which need not wait for each
+  // other.
   constexpr int parts = M * N <= 2 ? 4 : M * N < 6 ? 2 : 1;
   long k = 0;
   if constexpr (parts > 1) {

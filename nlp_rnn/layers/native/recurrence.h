@@ -1,7 +1,7 @@
 // What the time loops share: how work is dealt out, and the memory they work in.
 //
-// It is divided first by direction, then by rows of the batch, which need not know of each other, and where the recurrent
-// kernel is too large for a core's cache or rows are few, by units, which meet once a step.
+// It is divided first by direction, then by rows of the batch, which need not know of each other, and where the
+// recurrent kernel is too large for a core's cache or rows are few, by units, which meet once a step.
 #pragma once
 
 #include <algorithm>
@@ -48,7 +48,7 @@ class Buffer {  // aligned, not cleared; large ones on large pages where the sys
 // How the work is divided: that of a direction into `groups` of rows times `slices` of units.
 struct Plan {
   int directions, groups, slices;  // directions at once
-  long blocks;  // vectors of units
+  long blocks;                     // vectors of units
 
   template <typename T>
   static Plan make(const Sizes& sizes, int gates, int threads) {

@@ -15,10 +15,10 @@
 
 namespace nlp_rnn {
 
-constexpr int kTileRows = 16;     // rows of states, and columns of weights, in a tile
-constexpr int kTileDepth = 32;    // elements of a row that one instruction multiplies
+constexpr int kTileRows = 16;   // rows of states, and columns of weights, in a tile
+constexpr int kTileDepth = 32;  // elements of a row that one instruction multiplies
 constexpr int kTileSize = kTileRows * kTileDepth;
-constexpr int kTileColumns = 4;   // tiles of sums at most
+constexpr int kTileColumns = 4;  // tiles of sums at most
 
 // Whether the system lets this process use tiles.
 inline bool tiles_permitted() {
@@ -54,15 +54,16 @@ class Tiles {
   // sums[m][j] (+)= rows[m] · panel[:, j] for `count` rows and N columns of tiles: rows of `depth` elements, a multiple
   // of 32, `stride` apart; sums `pitch` bytes from row to row; the panel's tiles [depth / 32, N].
   template <int N>
-  void multiply(int count, long depth, const bfloat16* rows, long stride, const bfloat16* panel, float* sums, long pitch,
-                bool add) {
+  void multiply(int count, long depth, const bfloat16* rows, long stride, const bfloat16* panel, float* sums,
+                long pitch, bool add) {
 #if defined(NLP_RNN_TILES)
     if (tiles_permitted()) return on_tiles<N>(count, depth, rows, stride, panel, sums, pitch, add);
 #endif
 #if defined(NLP_RNN_PAIRS)
     pitch /= sizeof(float);
     split_rows_constant<std::min(kAccumulators / N, kTileRows)>(0, count, [&](long first, auto number) {
-      by_pairs<decltype(number)::value, N>(depth, rows + first * stride, stride, panel, sums + first * pitch, pitch, add);
+      by_pairs<decltype(number)::value, N>(depth, rows + first * stride, stride, panel, sums + first * pitch, pitch,
+                                           add);
     });
 #endif
   }
@@ -110,8 +111,8 @@ class Tiles {
 
  private:
   template <int N>
-  void on_tiles(int count, long depth, const bfloat16* rows, long stride, const bfloat16* panel, float* sums, long pitch,
-                bool add) {
+  void on_tiles(int count, long depth, const bfloat16* rows, long stride, const bfloat16* panel, float* sums,
+                long pitch, bool add) {
     configure(count);
     if (add) {
       _tile_loadd(0, sums, pitch);

@@ -1,0 +1,37 @@
+"""How results are printed: as JSON, in colour on a terminal, or as lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, TextIO
+
+from nlp_rnn.tasks.base import Shown
+
+
+def print_result(result: Shown, as_json: bool) -> None:
+    """Prints one result of a command; one that has `stream()` as its pieces come."""
+    if as_json:
+        print(to_json(result.as_dict()))
+    elif hasattr(result, "stream"):
+        for piece in result.stream():
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        print()
+    else:
+        print_shown(sys.stdout, result, str(result))
+
+
+def print_shown(sink: TextIO, result: Any, line: str) -> None:
+    """Writes a result in colour where that is a terminal and the result knows how, else the line."""
+    if sink.isatty() and hasattr(result, "__rich__"):
+        from rich.console import Console
+
+        Console(file=sink, highlight=False).print(result)
+    else:
+        sink.write(line + "\n")
+
+
+def to_json(values: Any) -> str:
+    """One line of JSON, letters of all scripts as they are."""
+    return json.dumps(values, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Typed settings: a recipe, then a YAML file, then dotted options, all of one schema."""

@@ -1,0 +1,166 @@
+"""The sections of settings that tasks share; each task composes them into a `Config` dataclass.
+
+A field's docstring is its help text on the command line; a number's range stands in its type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from nlp_rnn.config.values import Count, Fraction, Natural, NotNegative, Positive
+from nlp_rnn.machine import fastest_precision
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the records come from."""
+
+    train: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE")] = ("starter",)
+    """Training data, also given as --data: a file, a folder with split files, a hub id, "starter", "-" for stdin."""
+    validation: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE")] = ()
+    """Validation data; by default the validation split beside the training data, or a held-out part of that."""
+    test: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE")] = ()
+    """Test data, evaluated once after training."""
+    format: Literal["auto", "csv", "tsv", "jsonl", "txt", "parquet", "conll"] = "auto"
+    """Format of local files; "auto" goes by the suffix (.gz is unpacked)."""
+    validation_fraction: Fraction = 0.1
+    """Part of the training data held out for validation where there is no validation data."""
+    test_fraction: Fraction = 0.0
+    """Part of the training data held out for testing where there is no test data."""
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """How text becomes ids."""
+
+    kind: Literal["subword", "word", "character", "byte"] = "subword"
+    """Subword is SentencePiece's unigram model with byte fallback: no text is lost."""
+    size: Count = 8000
+    """Vocabulary size, special tokens included (ignored by "byte")."""
+    vocabulary: str = ""
+    """A file of vocabulary words, one per line, used instead of the training words (needs kind word)."""
+    split_digits: tyro.conf.FlagConversionOff[bool] = False
+    """At most one digit per subword, so that numbers are read and written digit by digit."""
+    min_count: Natural = 1
+    """Words or characters seen less often in training are unknown."""
+    normalization: Literal["none", "nfc", "nfkc"] = "nfkc"
+    """Unicode normalisation form applied first."""
+    lowercase: tyro.conf.FlagConversionOff[bool] = False
+    """Fold case by Unicode lower-casing."""
+    split: Literal["unicode", "fine", "treebank", "whitespace"] = "unicode"
+    """How "word" splits text: "unicode" takes runs of letters and digits; "fine" also splits at apostrophes (Ada 's)
+    and keeps numbers and abbreviations whole; "treebank" is "fine" with hyphenated words whole; "whitespace" splits
+    nowhere else."""
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """The vectors of the tokens."""
+
+    size: Count = 128
+    """Dimensions; with `vectors`, they must be those of the file."""
+    vectors: str = ""
+    """A text file of pre-trained vectors: GloVe, word2vec or fastText (needs tokenizer.kind word)."""
+    extra_words: Natural = 0
+    """Number of words from the top of the vectors file to add to the vocabulary even if training has not seen them."""
+    trainable: tyro.conf.FlagConversionOff[bool] = True
+    """Whether the vectors are trained on, or frozen."""
+    word_dropout: Fraction = 0.0
+    """Probability that a token's whole vector is dropped while training."""
+    dropout: Fraction = 0.0
+    """Dropout of vector components, one mask per sequence."""
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """The recurrent layers."""
+
+    cell: Literal["simple_rnn", "gru", "lstm"] = "lstm"
+    """Kind of recurrent cell."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Activation of the simple RNN."""
+    units: Count = 128
+    """State size per direction."""
+    layers: Count = 1
+    """Depth."""
+    bidirectional: tyro.conf.FlagConversionOff[bool] = True
+    """Whether each layer reads in both directions."""
+    residual: tyro.conf.FlagConversionOff[bool] = False
+    """Add each layer's input to its output, where their sizes agree."""
+    dropout: Fraction = 0.0
+    """Variational dropout on the input of each layer after the first and on the output of the last: one
+    mask per sequence."""
+    weight_drop: Fraction = 0.0
+    """DropConnect on the recurrent kernels: a mask on the weights, drawn once per step of training."""
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """From the sequence to the classes."""
+
+    pooling: Literal["last", "mean", "max", "mean+max", "last+mean+max", "attention"] = "attention"
+    """How a sequence becomes one vector."""
+    attention_units: Count = 64
+    """Size of the hidden layer of attention pooling."""
+    dropout: Fraction = 0.0
+    """Dropout before the output layer."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the model is fitted."""
+
+    epochs: Count = 10
+    """Passes over the training data, at most."""
+    batch_size: Count = 32
+    """Sequences in a batch."""
+    buckets: Count = 8
+    """Number of sequence lengths that batches are padded to."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """Optimizer."""
+    momentum: Fraction = 0.9
+    """Momentum of "sgd"."""
+    learning_rate: Positive = 1e-3
+    """Peak learning rate."""
+    weight_decay: NotNegative = 0.0
+    """Decoupled weight decay (AdamW) or L2 (SGD)."""
+    warmup: NotNegative = 0.05
+    """Fraction of all steps with linear warm-up of the learning rate."""
+    schedule: Literal["cosine", "linear", "halving", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    halve_after: Natural = 4
+    """Epochs before a "halving" schedule begins to halve the learning rate in each."""
+    clip_norm: NotNegative = 1.0
+    """Gradients are scaled down to this global norm; 0 turns clipping off."""
+    average: Fraction = 0.0
+    """Decay of a moving average of the weights, which is validated and kept; 0 turns it off. With few steps it is
+    lowered, so that the average spans a fifth of them at most."""
+    average_epochs: Count = 1
+    """Average the weights of this many best epochs; 1 keeps the best epoch."""
+    label_smoothing: Fraction = 0.0
+    """Fraction of the target probability spread over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weight records so that all classes count equally."""
+    patience: Natural = 3
+    """Stop after this many epochs without a better validation result; 0 never stops."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
+    """Keras dtype policy; "auto" takes "mixed_bfloat16" on a processor that multiplies bfloat16 faster, and "float32"
+    elsewhere."""
+    jit: Literal["auto", "on", "off"] = "auto"
+    """XLA compilation of the training step."""
+    devices: str = ""
+    """GPUs to train on together, such as 0,1: each takes its part of every batch. Empty takes the first there is."""
+    seed: Natural = 0
+    """Seed of everything random: a run on the CPU is repeatable."""
+    deterministic: tyro.conf.FlagConversionOff[bool] = False
+    """Make a run on a GPU repeatable too, by slower kernels."""
+    checkpoint_seconds: NotNegative = 60.0
+    """Seconds between checkpoints within an epoch; one is also taken as each epoch begins."""
+
+    @property
+    def dtype_policy(self) -> str:
+        """`precision` as Keras knows it, on this machine."""
+        return fastest_precision() if self.precision == "auto" else self.precision

@@ -1,0 +1,1 @@
+"""What is drawn: figures, HTML, and text for terminals."""

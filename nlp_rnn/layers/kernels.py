@@ -1,0 +1,90 @@
+"""Which loop serves a recurrent layer on this machine, and why no faster one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from nlp_rnn.layers import native
+from nlp_rnn.layers.recurrence import Kind
+
+
+def kernel_of(layer: keras.layers.RNN) -> tuple[str, str]:
+    """Which kernel serves a recurrent layer on this machine, and why no faster one.
+
+    Returns:
+        The kernel and the reason in words. The kernels: "cudnn" on a GPU; "native", the compiled operations, on a CPU;
+        "loop", TensorFlow's operations in a fused loop; "keras", Keras's own loop, for what no other can do.
+
+    Example:
+
+    >>> from nlp_rnn.layers import LSTM
+    >>> kernel_of(LSTM(4, activation="relu"))
+    ('keras', 'its activation is not tanh')
+    """
+    own = next((reason for reason, applies in _reasons_for_keras(layer) if applies), None)
+    no_cudnn = own or next((reason for reason, applies in _reasons_against_cudnn(layer) if applies), None)
+    if no_cudnn is None:
+        return "cudnn", "all its conditions hold"
+    if own is not None:
+        return "keras", own
+    if not layer.use_native:
+        no_native = "use_native is False"
+    elif kind_of(layer) == "gru_reset_before":
+        no_native = "reset_after is False"
+    elif _has_gpu():
+        no_native = "a GPU is visible"
+    else:
+        no_native = native.unavailable()
+    if no_native:
+        return "loop", no_cudnn if no_native == no_cudnn else f"{no_cudnn}; {no_native}"
+    return "native", no_cudnn
+
+
+def describe_kernel(layer: keras.layers.RNN) -> str:
+    """The kernel of `kernel_of` and the reason in one line."""
+    kernel, reason = kernel_of(layer)
+    return kernel if kernel == "cudnn" else f"{kernel} (no faster kernel: {reason})"
+
+
+def _reasons_for_keras(layer: Any) -> list[tuple[str, bool]]:
+    simple = not isinstance(layer, (keras.layers.LSTM, keras.layers.GRU))
+    activations = [keras.activations.tanh, keras.activations.relu] if simple else [keras.activations.tanh]
+    return [
+        ("it is not a layer of nlp_rnn.layers", not hasattr(layer, "recurrent_weights")),
+        ("its activation is not tanh" + " or relu" * simple, layer.activation not in activations),
+        (
+            "its recurrent activation is not sigmoid",
+            not simple and layer.recurrent_activation is not keras.activations.sigmoid,
+        ),
+        ("it is unrolled", layer.unroll),
+        ("it has recurrent dropout (use weight_drop instead)", layer.recurrent_dropout > 0),
+    ]
+
+
+def _reasons_against_cudnn(layer: Any) -> list[tuple[str, bool]]:
+    foreign = native.foreign_graph()
+    if not isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)):
+        return [("cuDNN is used for LSTM and GRU only", True)]
+    return [
+        ("it has no bias", not layer.use_bias),
+        ("reset_after is False", not getattr(layer, "reset_after", True)),
+        ("use_cudnn is False", layer.use_cudnn is False),
+        (foreign, bool(foreign)),
+        ("no GPU is visible", not _has_gpu()),
+    ]
+
+
+def _has_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def kind_of(layer: Any) -> Kind:
+    """The kind of recurrence that a layer computes."""
+    if isinstance(layer, keras.layers.LSTM):
+        return "lstm"
+    if isinstance(layer, keras.layers.GRU):
+        return "gru" if layer.reset_after else "gru_reset_before"
+    return "relu" if layer.activation is keras.activations.relu else "tanh"

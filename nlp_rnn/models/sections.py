@@ -1,0 +1,23 @@
+"""Parts of models from the sections of a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from nlp_rnn.config.sections import EmbeddingConfig, StackConfig
+from nlp_rnn.layers.embedding import TokenEmbedding
+from nlp_rnn.layers.stack import RecurrentStack
+
+
+def embedding_from(
+    section: EmbeddingConfig, vocabulary: int, dtype: str, name: str = "embedding", **options: Any
+) -> TokenEmbedding:
+    """The embedding that a section describes, of a vocabulary; `options` win over the section."""
+    drops = {"word_dropout": section.word_dropout, "dropout": section.dropout, "trainable": section.trainable}
+    return TokenEmbedding(vocabulary, section.size, **{**drops, **options}, dtype=dtype, name=name)
+
+
+def stack_from(section: StackConfig, dtype: str, name: str = "stack", **options: Any) -> RecurrentStack:
+    """The recurrent layers that a section describes; `options` win over the section."""
+    return RecurrentStack(**{**asdict(section), **options}, dtype=dtype, name=name)

@@ -1,0 +1,123 @@
+"""How one input of a task looks: as an argument, as a line, in a record, and in the signature of an export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nlp_rnn.data.fields import as_series
+from nlp_rnn.data.records import Records
+
+
+class Input(Protocol):
+    """What `Run`, the commands and the server ask of a task's input; nothing else knows what it is."""
+
+    @property
+    def name(self) -> str:
+        """The field of records, the setting of `data` that names its column, and the argument of signatures."""
+
+    @property
+    def noun(self) -> str:
+        """What one is called in messages."""
+
+    @property
+    def example(self) -> Any:
+        """One that makes sense, for messages and documents."""
+
+    def is_one(self, value: Any) -> bool:
+        """Whether a value is one input, rather than several."""
+
+    def parse(self, text: str) -> Any:
+        """An input from an argument of the command line or a line of a file.
+
+        Raises:
+            InputError: the text stands for none.
+        """
+
+    def serving_arguments(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Inputs as the arguments of a signature by name: lists, rectangular ones where they are of numbers."""
+
+
+def serving_call(of: Input) -> str:
+    """Python code that calls a signature with the example of an input.
+
+    >>> serving_call(TextInput())
+    'serve(text=tf.constant(["A joyless slog."]))'
+    """
+    arguments = of.serving_arguments([of.example]).items()
+    given = (f"{name}=tf.constant({json.dumps(values, ensure_ascii=False)})" for name, values in arguments)
+    return f"serve({', '.join(given)})"
+
+
+@dataclass(frozen=True)
+class TextInput:
+    """A text: one line, or what an argument says."""
+
+    name: str = "text"
+    example: str = "A joyless slog."
+
+    @property
+    def noun(self) -> str:
+        """A text."""
+        return "text"
+
+    def is_one(self, value: Any) -> bool:
+        """Whether it is a string.
+
+        >>> TextInput().is_one("Loved it."), TextInput().is_one(["Loved it."])
+        (True, False)
+        """
+        return isinstance(value, str)
+
+    def parse(self, text: str) -> str:
+        """The text as it is."""
+        return text
+
+    def serving_arguments(self, values: Sequence[str]) -> dict[str, Any]:
+        """The texts, by the name of the field."""
+        return {self.name: list(values)}
+
+
+@dataclass(frozen=True)
+class SeriesInput:
+    """A series of numbers, or of steps with as many numbers each; on the command line and in files as JSON."""
+
+    name: str = "values"
+    example: tuple[tuple[float, ...], ...] = ((0.0,), (1.0,), (0.5,))
+
+    @property
+    def noun(self) -> str:
+        """A series."""
+        return "series"
+
+    def is_one(self, value: Any) -> bool:
+        """Whether it has steps of numbers, rather than series.
+
+        >>> SeriesInput().is_one([[0.0, 1.0], [2.0, 1.0]]), SeriesInput().is_one([[[0.0, 1.0]]])
+        (True, False)
+        """
+        depth = 0
+        while hasattr(value, "__len__") and len(value):
+            value, depth = value[0], depth + 1
+        return depth in (1, 2)
+
+    def parse(self, text: str) -> list[list[float]]:
+        """Steps from JSON: `[0.5, 1, 0]` or `[[0.5, 1], [0, 2]]`."""
+        return as_series(text, f"The series {text[:40]!r}") or []
+
+    def serving_arguments(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The series padded with zeros to the longest, and their lengths.
+
+        >>> SeriesInput().serving_arguments([[[1.0]], [[2.0], [3.0]]])
+        {'values': [[[1.0], [0.0]], [[2.0], [3.0]]], 'lengths': [1, 2]}
+        """
+        longest = max(len(steps) for steps in values)
+        padded = [[*map(list, steps), *[[0.0] * len(steps[0])] * (longest - len(steps))] for steps in values]
+        return {self.name: padded, "lengths": [len(steps) for steps in values]}
+
+
+def records_of(of: Input, inputs: Iterable[Any]) -> Records:
+    """Inputs as records."""
+    return Records([{of.name: value} for value in inputs])

@@ -1,0 +1,34 @@
+"""Language modelling: what comes next."""
+
+from nlp_rnn.tasks.base import Metric, NoOptions, Task
+from nlp_rnn.tasks.inputs import TextInput
+from nlp_rnn.tasks.language_modeling.commands import COMMANDS, SYNONYMS
+from nlp_rnn.tasks.language_modeling.data import RESOURCES, assets, batches, read
+from nlp_rnn.tasks.language_modeling.generating import complete, generate
+from nlp_rnn.tasks.language_modeling.model import build, loss
+from nlp_rnn.tasks.language_modeling.predictions import Score, decode, evaluate, show
+from nlp_rnn.tasks.language_modeling.serving import signatures
+from nlp_rnn.tasks.language_modeling.settings import Config
+from nlp_rnn.tasks.language_modeling.surprises import Surprise, surprise, windows
+
+__all__ = ["TASK", "Config", "Score", "Surprise", "complete", "generate", "surprise", "windows"]
+
+TASK: Task[Config, Score, NoOptions] = Task(
+    name="language-modeling",
+    Config=Config,
+    Prediction=Score,
+    input=TextInput("text", "The quick brown fox"),
+    metric=Metric("perplexity", lower_is_better=True),
+    resources=RESOURCES,
+    read=read,
+    assets=assets,
+    batches=batches,
+    build=build,
+    loss=loss,
+    decode=decode,
+    evaluate=evaluate,
+    show=show,
+    signatures=signatures,
+    commands=COMMANDS,
+    synonyms=SYNONYMS,
+)

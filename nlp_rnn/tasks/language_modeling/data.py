@@ -1,0 +1,133 @@
+"""Sources → records of lines → tokenizer → lanes of windows, or rows of lines by themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nlp_rnn.assets import Assets
+from nlp_rnn.config.values import refuse_settings
+from nlp_rnn.errors import InputError
+from nlp_rnn.tasks.language_modeling.settings import Config
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nlp_rnn.data.batching import EpochSource
+    from nlp_rnn.data.records import Records
+
+RESOURCES = "nlp_rnn.tasks.language_modeling"
+
+
+def read(config: Config, split: str) -> Records | None:
+    """Records `{"text", "line"}`; those to train or evaluate on follow each other ("follows"), and a line that was
+    too long "continues" in the next record."""
+    from nlp_rnn.data.fields import Fields
+    from nlp_rnn.data.records import Records
+    from nlp_rnn.data.splits import is_starter, read_split
+
+    data, predicts = config.data, split == "predict"
+    if is_starter(data, split):
+        from nlp_rnn.tasks.language_modeling.starter import split_documents
+
+        return Records([{"text": line, "follows": True} for line in split_documents(split)])
+    fields = Fields({"text": data.text}, optional=("text",), running=None if predicts else "text")
+    records = read_split(data, split, fields, config.train.seed)
+    if records is None or predicts:
+        return records
+    lines = records.columns("text", "continues")
+    follows = [{"text": text or "", "continues": bool(goes_on), "follows": True} for text, goes_on in lines]
+    return Records(follows, records.dropped, records.notes)
+
+
+def assets(config: Config, records: Records) -> Assets:
+    """Learns the tokenizer."""
+    from nlp_rnn.text.tokenizer import SPECIAL
+    from nlp_rnn.text.tokenizers import train_tokenizer
+
+    refuse_settings(config.train, "train", "language modelling", "class_weights", "label_smoothing")
+    if config.stack.bidirectional:
+        raise InputError("A language model reads in one direction: give --stack.bidirectional False.")
+    if "," in config.train.devices:
+        raise InputError("A language model carries its state on one device: give --train.devices one number, or none.")
+    ending = "\n" if config.newline else ""
+    lines = records.columns("text", "continues")
+    tokenizer = train_tokenizer(config.tokenizer, (text + ("" if goes_on else ending) for text, goes_on in lines))
+    if tokenizer.size <= SPECIAL + 1:
+        raise InputError(
+            f"The vocabulary has {tokenizer.size - SPECIAL} tokens: there is nothing to predict; give more text."
+        )
+    _check_head(config, tokenizer.size)
+    return Assets({"tokenizer": tokenizer})
+
+
+def _check_head(config: Config, vocabulary: int) -> None:
+    """An adaptive softmax needs clusters within the vocabulary."""
+    from nlp_rnn.text.tokenizer import SPECIAL
+
+    head = config.head
+    if head.kind != "adaptive":
+        return
+    if not (head.cutoffs and sorted({*head.cutoffs}) == [*head.cutoffs]):
+        raise InputError(f"head.cutoffs must increase, such as 2000 10000; they are {head.cutoffs}.")
+    if not SPECIAL < head.cutoffs[0] <= head.cutoffs[-1] < vocabulary:
+        raise InputError(
+            f"head.cutoffs must lie within the vocabulary of {vocabulary:,} tokens: give others, or use "
+            f"--head.kind full."
+        )
+    if config.train.jit == "on":
+        raise InputError("XLA cannot compile an adaptive softmax: leave --train.jit out.")
+
+
+def batches(config: Config, assets: Assets, records: Records, seed: int | None) -> EpochSource:
+    """Lanes of windows for training; one lane for texts that follow each other; rows for texts by themselves."""
+    import numpy as np
+
+    from nlp_rnn.data.batching import Batches, Rows
+    from nlp_rnn.data.lanes import Lanes
+    from nlp_rnn.text.tokenizer import END
+
+    ids, lengths = encoded(config, assets, records)
+    train = config.train
+    follows = bool(len(records)) and records[0].get("follows", False)
+    if seed is None and not (follows and config.data.carry):
+        starts = np.cumsum(lengths) - lengths
+        before = np.concatenate([[END], ids[:-1]])
+        before[starts] = END
+        rows = {"tokens": Rows([(before, lengths)]), "targets": Rows([(ids, lengths)])}
+        return Batches(rows, np.zeros(len(lengths), np.int32), 64, record_of=np.arange(len(lengths)), buckets=16)
+    if seed is None:
+        return Lanes(ids, 1, 2000, lengths=lengths, measures=True)
+    if len(ids) < train.batch_size * 2:
+        raise InputError(
+            f"The text has {len(ids):,} tokens, too few for {train.batch_size} lanes of at least 2: give more text, or "
+            f"fewer lanes with --train.batch_size."
+        )
+    varies = train.vary_bptt and train.jit != "on"
+    return Lanes(ids, train.batch_size, train.bptt, seed if varies else None, lengths)
+
+
+def encoded(config: Config, assets: Assets, records: Records) -> tuple[np.ndarray, np.ndarray]:
+    """The ids of all texts behind each other, each with its line end, int32 `[tokens]`, and how many each text has,
+    `[records]`."""
+    import numpy as np
+
+    from nlp_rnn.text.ragged import append
+    from nlp_rnn.text.tokenizer import END, in_chunks
+
+    newline = config.newline
+    values, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+    for chunk in in_chunks(records.columns("text", "continues"), 5000, lambda line: len(line[0] or ""), 2_000_000):
+        texts = [text or "" for text, _ in chunk]
+        ends = np.array([not goes_on for _, goes_on in chunk])
+        ids = assets.tokenizer.encode([t + "\n" if newline and end else t for t, end in zip(texts, ends, strict=True)])
+        counts, kept = ids.row_lengths().numpy(), np.ones(len(ids.values), bool)
+        if not newline:  # an empty line is its end alone, not an unknown word
+            ids = append(ids, END)
+            kept = np.ones(len(ids.values), bool)
+            starts = np.cumsum(counts + 1) - (counts + 1)
+            empty = np.array([not text.strip() for text in texts])
+            kept[starts[empty]], kept[(starts + counts)[~ends]] = False, False
+            counts = counts + ends - empty
+        values.append(ids.values.numpy()[kept])
+        lengths.append(counts)
+    return np.concatenate(values), np.concatenate(lengths)

@@ -1,0 +1,56 @@
+"""From nats to the probability of texts, and perplexity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nlp_rnn.assets import Assets
+from nlp_rnn.tasks.base import Metrics, NoOptions, Outputs
+
+if TYPE_CHECKING:
+    from nlp_rnn.data.records import Records
+
+
+@dataclass(frozen=True)
+class Score:
+    """How probable a text is, read by itself.
+
+    Args:
+        text: the input.
+        log_probability: its natural logarithm, the end of the line included.
+        perplexity: exp of the mean over its tokens.
+        units: how many tokens there are.
+    """
+
+    text: str
+    log_probability: float
+    perplexity: float
+    units: int
+
+
+def decode(outputs: Outputs, records: Records, assets: Assets, options: NoOptions) -> list[Score]:
+    """Nats → log-probability and perplexity of each text."""
+    from nlp_rnn.metrics.language import perplexity
+
+    scores = []
+    for text, nats in zip(records.column("text"), outputs["nats"], strict=True):
+        total = float(nats.sum(dtype="float64"))
+        scores.append(Score(text or "", -total, perplexity(total / max(len(nats), 1)), len(nats)))
+    return scores
+
+
+def evaluate(records: Records, predictions: Sequence[Score], outputs: Outputs, assets: Assets) -> Metrics:
+    """Perplexity of the text read as one, per token and per word, and bits per character."""
+    from nlp_rnn.metrics.language import language_report
+
+    line_ends = sum(not goes_on for (goes_on,) in records.columns("continues"))
+    return language_report(outputs["nats"], [score.text for score in predictions], line_ends)
+
+
+def show(prediction: Score, record: dict[str, Any] | None = None) -> str:
+    """`log p -12.3  perplexity 8.1  the text`."""
+    text = " ".join(prediction.text.split())
+    text = text if len(text) <= 80 else text[:79] + "…"
+    return f"log p {prediction.log_probability:9.2f}  perplexity {prediction.perplexity:9.2f}  {text}"

@@ -1,0 +1,73 @@
+"""Settings of language modelling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
+
+from nlp_rnn.config.sections import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
+from nlp_rnn.config.values import AtLeast, Count, Formerly, Fraction, NotNegative
+
+
+@dataclass(frozen=True)
+class LanguageData(DataConfig):
+    """Where the text comes from; its lines follow each other."""
+
+    text: str = "text"
+    """Column of the text."""
+    lines: Literal["auto", "end", "newline"] = "auto"
+    """Token that ends a line: the end token, or a newline; "auto" uses the end token for words."""
+    carry: tyro.conf.FlagConversionOff[bool] = True
+    """Carry the state from line to line in evaluation; False measures each line by itself."""
+
+
+@dataclass(frozen=True)
+class LanguageHead:
+    """From the states to the vocabulary."""
+
+    kind: Literal["full", "adaptive"] = "full"
+    """Full softmax, or adaptive with rare tokens in clusters: exact too, and faster for large vocabularies."""
+    cutoffs: tuple[Count, ...] = (2000, 10000)
+    """First id of each cluster of rarer tokens ("adaptive" only)."""
+    tied: tyro.conf.FlagConversionOff[bool] = True
+    """Use the embedding's vectors as the weights of the output."""
+    dropout: Fraction = 0.0
+    """Dropout before the output layer, one mask per lane and window."""
+
+
+@dataclass(frozen=True)
+class LanguageTrain(TrainConfig):
+    """How the model is fitted."""
+
+    batch_size: Count = 32
+    """Lanes: parts of the text that are read side by side."""
+    bptt: Annotated[int, AtLeast(1), Formerly("window")] = 64
+    """Steps that gradients go back (truncated back-propagation through time); the state is carried on from window to
+    window."""
+    vary_bptt: Annotated[tyro.conf.FlagConversionOff[bool], Formerly("vary_window")] = True
+    """Begin windows at different positions in each epoch; not under `jit` "on", which compiles for each length."""
+    activation_penalty: NotNegative = 0.0
+    """Weight of the mean square of the stack's outputs (AR)."""
+    change_penalty: NotNegative = 0.0
+    """Weight of the mean square of their change from step to step (TAR)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the language modelling task."""
+
+    data: LanguageData = field(default_factory=LanguageData)
+    tokenizer: TokenizerConfig = field(default_factory=lambda: TokenizerConfig(kind="character", size=500))
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    stack: StackConfig = field(default_factory=lambda: StackConfig(bidirectional=False))
+    head: LanguageHead = field(default_factory=LanguageHead)
+    train: LanguageTrain = field(default_factory=LanguageTrain)
+
+    @property
+    def newline(self) -> bool:
+        """Whether a line ends with a newline, rather than with the end token."""
+        if self.data.lines != "auto":
+            return self.data.lines == "newline"
+        return self.tokenizer.kind != "word"

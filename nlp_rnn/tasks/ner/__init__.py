@@ -1,0 +1,31 @@
+"""Named entity recognition: a text → the entities in it, with their places and a confidence each."""
+
+from nlp_rnn.tasks.base import Metric, NoOptions, Task
+from nlp_rnn.tasks.inputs import TextInput
+from nlp_rnn.tasks.ner.data import RESOURCES, assets, batches, count, read
+from nlp_rnn.tasks.ner.model import build, loss
+from nlp_rnn.tasks.ner.predictions import Document, Entity, decode, errors, evaluate, show
+from nlp_rnn.tasks.ner.serving import signatures
+from nlp_rnn.tasks.ner.settings import Config
+
+__all__ = ["TASK", "Config", "Document", "Entity"]
+
+TASK: Task[Config, Document, NoOptions] = Task(
+    name="ner",
+    Config=Config,
+    Prediction=Document,
+    input=TextInput("text", "Ada Lovelace met Charles Babbage in London."),
+    metric=Metric("f1"),
+    resources=RESOURCES,
+    read=read,
+    count=count,
+    assets=assets,
+    batches=batches,
+    build=build,
+    loss=loss,
+    decode=decode,
+    evaluate=evaluate,
+    show=show,
+    errors=errors,
+    signatures=signatures,
+)

@@ -1,0 +1,122 @@
+"""Annotated sources → records → vocabularies and labels → batches of words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from nlp_rnn.assets import Asset, Assets, Facts, Labels
+from nlp_rnn.config.recipes import starter_folder
+from nlp_rnn.config.values import refuse_settings
+from nlp_rnn.errors import InputError
+from nlp_rnn.tasks.ner.settings import Config
+
+if TYPE_CHECKING:
+    from nlp_rnn.data.batching import Batches, NestedRows, Rows
+    from nlp_rnn.data.records import Records
+    from nlp_rnn.data.words import Sentences
+    from nlp_rnn.text.sentences import WordFeatures
+
+RESOURCES = "nlp_rnn.tasks.ner"
+
+
+def read(config: Config, split: str) -> Records | None:
+    """Records `{"text", "tokens", "entities", "line"}`: entities as spans of the text, tokens None where not given."""
+    from nlp_rnn.data.annotations import annotated_fields, check_names, standard_records
+    from nlp_rnn.data.splits import read_split
+
+    data, annotated = config.data, split != "predict"
+    columns = {name: getattr(data, name) for name in ("text", "entities", "tokens", "tags")}
+    fields = annotated_fields(columns, (data.token_column, data.tag_column), annotated)
+    records = read_split(data, split, fields, config.train.seed, starter_folder(RESOURCES))
+    if records is None:
+        return None
+    if split == "train":
+        check_names(records, data.labels)
+    return standard_records(records, data.scheme, data.labels, annotated)
+
+
+def count(records: Records) -> Counter[str]:
+    """How often an entity has each label."""
+    return Counter(entity["label"] for _, entity in _entities(records))
+
+
+def assets(config: Config, records: Records) -> Assets:
+    """Learns the vocabularies of words and characters, and collects the labels and the entities."""
+    from nlp_rnn.data.words import sentences_of
+    from nlp_rnn.text.lookup import CharacterTokenizer, WordTokenizer
+    from nlp_rnn.text.normalization import Normalizer
+    from nlp_rnn.text.vectors import extra_words, vectors_for
+
+    refuse_settings(config.train, "train", "named entity recognition", "class_weights", "label_smoothing")
+    refuse_settings(config.tokenizer, "tokenizer", "named entity recognition", "vocabulary")
+    settings = config.tokenizer
+    if settings.kind != "word":
+        raise InputError(f"Named entities need --tokenizer.kind word (it is {settings.kind}).")
+    entities = Counter((text[e["start"] : e["end"]], e["label"]) for text, e in _entities(records))
+    labels = sorted({label for _, label in entities})
+    if not labels:
+        raise InputError("The training data contain no entities: is --data.tags or --data.entities right?")
+    plain = WordTokenizer([], Normalizer(settings.normalization, settings.lowercase), settings.split)
+    sentences = sentences_of(plain, records, config.data.max_tokens)
+    words = [word.decode("utf-8") for word in sentences.words]
+    extra = extra_words(config.embedding, settings)
+    tokenizer = plain.from_words(words, settings.size, settings.min_count, extra)
+    named: dict[str, Asset] = {
+        "tokenizer": tokenizer,
+        "characters": CharacterTokenizer.train(words, 1000, Normalizer(settings.normalization)),
+        "labels": Labels(labels),
+        "facts": Facts(entities=sorted(entities)),
+    }
+    if not config.embedding.vectors:
+        return Assets(named)
+    vectors, note = vectors_for(config.embedding, tokenizer, config.train.seed)
+    return Assets(named, [note], {"vectors": vectors})
+
+
+def word_features(config: Config, assets: Assets) -> WordFeatures:
+    """What the model sees of words."""
+    from nlp_rnn.text.sentences import WordFeatures
+
+    return WordFeatures(assets.tokenizer, assets.characters, config.embedding.max_characters)
+
+
+def batches(config: Config, assets: Assets, records: Records, seed: int | None) -> Batches:
+    """Batches of `{"tokens", "characters", "case"}`, tags, -1 at padding, and weights; for prediction also the places
+    of the words, "starts" and "ends"."""
+    import numpy as np
+
+    from nlp_rnn.data.batching import Batches, Rows
+    from nlp_rnn.data.labels import check_label
+    from nlp_rnn.data.words import sentences_of, tag_rows, word_rows
+
+    training = seed is not None
+    sentences = sentences_of(assets.tokenizer, records, config.data.max_tokens, with_entities=training)
+    features: dict[str, Rows | NestedRows] = word_rows(sentences, word_features(config, assets))
+    train, cut, notes = config.train, sentences.cut, _span_notes(sentences)
+    if not training:
+        features["starts"] = Rows([(sentences.starts, sentences.lengths)])
+        features["ends"] = Rows([(sentences.ends, sentences.lengths)])
+        nothing = np.zeros(len(sentences.lengths), np.int32)
+        size = max(train.batch_size, 128)
+        return Batches(features, nothing, size, buckets=16, cut=cut, record_of=sentences.record_of, notes=notes)
+    for record, spans in zip(sentences.record_of, sentences.spans, strict=True):
+        for label in {label for _, _, label in spans} - set(assets.labels):
+            check_label(label, assets.labels, records[int(record)].get("line"))
+    tags = tag_rows(sentences, assets.labels)
+    return Batches(features, tags, train.batch_size, None, seed, train.buckets, cut, notes=notes)
+
+
+def _entities(records: Records) -> Iterator[tuple[str, dict[str, Any]]]:
+    for text, entities in records.columns("text", "entities"):
+        for entity in entities or []:
+            yield text, entity
+
+
+def _span_notes(sentences: Sentences) -> list[str]:
+    counts = {
+        "entities extended to whole words": sentences.widened,
+        "entities dropped, which share a word with another or contain none": sentences.lost,
+    }
+    return [f"{count:,} {what}" for what, count in counts.items() if count]

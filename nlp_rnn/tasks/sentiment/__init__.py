@@ -1,0 +1,32 @@
+"""Sentiment: a text → one of any number of classes, with a calibrated probability."""
+
+from nlp_rnn.tasks.base import Metric, NoOptions, Task
+from nlp_rnn.tasks.inputs import TextInput
+from nlp_rnn.tasks.sentiment.commands import COMMANDS, Explanation, explain
+from nlp_rnn.tasks.sentiment.data import RESOURCES, assets, batches, read
+from nlp_rnn.tasks.sentiment.model import build, loss
+from nlp_rnn.tasks.sentiment.predictions import Sentiment, decode, errors, evaluate, show
+from nlp_rnn.tasks.sentiment.serving import signatures
+from nlp_rnn.tasks.sentiment.settings import Config
+
+__all__ = ["TASK", "Config", "Explanation", "Sentiment", "explain"]
+
+TASK: Task[Config, Sentiment, NoOptions] = Task(
+    name="sentiment",
+    Config=Config,
+    Prediction=Sentiment,
+    input=TextInput("text", "A joyless slog."),
+    metric=Metric("accuracy"),
+    resources=RESOURCES,
+    read=read,
+    assets=assets,
+    batches=batches,
+    build=build,
+    loss=loss,
+    decode=decode,
+    evaluate=evaluate,
+    show=show,
+    errors=errors,
+    signatures=signatures,
+    commands=COMMANDS,
+)

@@ -1,0 +1,39 @@
+"""The network of the sentiment task, and its loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nlp_rnn.assets import Assets
+from nlp_rnn.tasks.sentiment.settings import Config
+
+if TYPE_CHECKING:
+    import keras
+
+    from nlp_rnn.models import SequenceClassifier
+
+
+def build(config: Config, assets: Assets) -> SequenceClassifier:
+    """Embedding, recurrent stack and head."""
+    from nlp_rnn.models import ClassifierHead, SequenceClassifier
+    from nlp_rnn.models.sections import embedding_from, stack_from
+
+    head, dtype, tokenizer = config.head, config.train.dtype_policy, assets.tokenizer
+    model = SequenceClassifier(
+        embedding_from(config.embedding, tokenizer.size, dtype, fixed=getattr(tokenizer, "extra", 0)),
+        stack_from(config.stack, dtype),
+        ClassifierHead(len(assets.labels), head.pooling, head.attention_units, head.dropout, dtype=dtype, name="head"),
+        dtype=dtype,
+        name="classifier",
+    )
+    model.build()
+    if "vectors" in assets.initial:
+        model.embedding.assign(assets.initial["vectors"])
+    return model
+
+
+def loss(config: Config) -> keras.losses.Loss:
+    """Cross-entropy, with label smoothing."""
+    import keras
+
+    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.train.label_smoothing)

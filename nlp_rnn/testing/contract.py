@@ -1,0 +1,233 @@
+"""What every task must do."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from nlp_rnn.config.recipes import recipe_header, recipe_names
+from nlp_rnn.config.values import settings_of
+from nlp_rnn.errors import InputError, Interrupted
+from nlp_rnn.registry import get_task
+from nlp_rnn.testing.comparing import assert_close, assert_same_run
+from nlp_rnn.testing.settings import documented, outside
+from nlp_rnn.testing.subjects import Subject, in_a_fresh_process
+from nlp_rnn.trainer import resume, settings_for, train
+
+
+class TaskContract:
+    """The tests; a subclass names its subjects."""
+
+    subjects: ClassVar[list[Subject]] = []
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Each test runs for each subject."""
+        if "subject" in metafunc.fixturenames:
+            metafunc.parametrize("subject", self.subjects, ids=str)
+
+    @pytest.fixture(scope="class")
+    def elsewhere(self) -> dict[str, Any]:
+        """What a fresh process says of all subjects."""
+        return in_a_fresh_process(self.subjects)
+
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def test_it_trains_and_reports(self, subject: Subject) -> None:
+        run, epochs = subject.run, len(subject.run.history)
+        names = ("config.yaml", "assets/assets.json", "model.keras", "metrics.jsonl", "report.json", "card.md")
+        for name in names:
+            assert (subject.path / name).is_file(), name
+        assert (subject.path / "plots" / "curves.png").read_bytes().startswith(b"\x89PNG")
+        report = json.loads((subject.path / "report.json").read_text())
+        assert next(iter(run.metrics)) == run.task.metric.name, "the metric that decides comes first"
+        assert report["epochs"] == epochs
+        assert report["kernels"]
+        assert report["peak_memory_bytes"] > 0
+        assert report[f"{run.task.unit}_per_second"] > 0
+        assert [row["epoch"] for row in run.history] == list(range(1, epochs + 1))
+        assert f"| {run.task.metric.name} |" in (subject.path / "card.md").read_text()
+
+    def test_it_learns(self, subject: Subject) -> None:
+        losses = [row["loss"] for row in subject.run.history]
+        assert losses[-1] < losses[0]
+
+    def test_the_best_epoch_is_kept(self, subject: Subject) -> None:
+        run, metric = subject.run, subject.run.task.metric
+        values = np.array([row[f"val_{metric.name}"] for row in run.history]) * (-1 if metric.lower_is_better else 1)
+        assert run.report["best_epoch"] == int(np.argmax(values)) + 1
+
+    def test_evaluating_again_gives_what_the_report_says(self, subject: Subject) -> None:
+        run = subject.run
+        records = run.task.read(run.config, "validation")
+        assert_close(json.loads(json.dumps(run.evaluate(records))), run.report["metrics"]["validation"])
+
+    def test_an_interrupted_run_resumes_bit_for_bit(
+        self, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from nlp_rnn.training.callbacks import Checkpointer
+
+        original = Checkpointer.is_due
+
+        def interrupt(self: Checkpointer) -> bool:
+            self.interrupted |= (self.position.epoch, self.position.batch) == (1, 2)
+            return original(self)
+
+        monkeypatch.setattr(Checkpointer, "is_due", interrupt)
+        with pytest.raises(Interrupted):
+            train(subject.task, out=tmp_path / "run", **subject.sections)
+        monkeypatch.undo()
+        resume(tmp_path / "run")
+        assert_same_run(subject.path, tmp_path / "run")
+
+    # Using ------------------------------------------------------------------------------------------------------------
+
+    def test_predictions_depend_on_their_input_alone(self, subject: Subject) -> None:
+        assert len(subject.predictions) == len(subject.inputs)
+        for value, together in zip(subject.inputs, subject.predictions, strict=True):
+            assert_close(dataclasses.asdict(subject.run(value)), together)
+        assert subject.run([]) == []
+        json.dumps(subject.predictions)
+
+    def test_a_fresh_process_predicts_the_same(self, subject: Subject, elsewhere: dict[str, Any]) -> None:
+        assert_close(elsewhere[subject.task]["predictions"], json.loads(json.dumps(subject.predictions)))
+
+    def test_the_export_serves_what_the_run_predicts(self, subject: Subject, elsewhere: dict[str, Any]) -> None:
+        served = elsewhere[subject.task]["served"]
+        for name in set(served) & {field.name for field in dataclasses.fields(subject.run.task.Prediction)}:
+            expected = [row[name] for row in subject.predictions]
+            if isinstance(expected[0], (str, int, float)):
+                assert_close(served[name], expected, name)
+
+    def test_the_export_serves_what_its_signature_does_here(self, subject: Subject, elsewhere: dict[str, Any]) -> None:
+        import tensorflow as tf
+
+        run = subject.run
+        signatures = run.task.signatures(run.config, run.model, run.assets)
+        assert elsewhere[subject.task]["signatures"] == sorted(signatures)
+        given = {n: tf.constant(v) for n, v in run.task.input.serving_arguments(subject.inputs).items()}
+        for name, value in signatures["serving_default"](*given.values()).items():
+            found, expected = np.array(elsewhere[subject.task]["served"][name]), value.numpy()
+            if expected.dtype.kind == "f":
+                np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3, err_msg=name)
+            elif expected.dtype.kind == "O":
+                assert found.tolist() == [_text(item) for item in expected.tolist()], name
+
+    def test_a_saved_copy_is_the_same_and_is_not_written_over(self, subject: Subject, tmp_path: Path) -> None:
+        import nlp_rnn
+
+        again = nlp_rnn.load(subject.path)
+        again.save(tmp_path / "copy")
+        with pytest.raises(InputError, match="holds another run"):
+            nlp_rnn.load(subject.path).save(tmp_path / "copy")
+        found = [dataclasses.asdict(prediction) for prediction in again(list(subject.inputs))]
+        assert_close(found, subject.predictions)
+
+    # At the command line ----------------------------------------------------------------------------------------------
+
+    def test_the_verbs_of_all_tasks(
+        self, subject: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = subject.run
+        # What a fresh process loads and an export holds is tested above: here the run is as it is.
+        monkeypatch.setattr("nlp_rnn.run.load", lambda path, task=None: copy.copy(run))
+        monkeypatch.setattr("nlp_rnn.run.Run.export", lambda self, path: subject.exported)
+        inputs = [value if isinstance(value, str) else json.dumps(value) for value in subject.inputs]
+        found = _command(capsys, "predict", subject.path, *inputs, "--json")
+        assert_close([json.loads(line) for line in found], json.loads(json.dumps(subject.predictions)))
+        assert _command(capsys, "predict", subject.path, inputs[0])
+        _command(capsys, "predict", subject.path, *inputs, "--output", tmp_path / "out.csv")
+        assert len((tmp_path / "out.csv").read_text().splitlines()) > len(inputs)
+        (line,) = _command(capsys, "evaluate", subject.path, "--json")
+        assert next(iter(json.loads(line))) == run.task.metric.name
+        found = _command(capsys, "export", subject.path, "--out", tmp_path / "export")
+        assert any("serve(" in line and run.task.input.name in line for line in found)
+
+    def test_every_verb_explains_itself(self, subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:
+        task = get_task(subject.task)
+        own = [*(command.name for command in task.commands), *(task.synonyms or {})]
+        for verb in ("train", "predict", "evaluate", "export", *own):
+            from nlp_rnn.cli import run_command
+
+            with pytest.raises(SystemExit) as exit:
+                run_command(subject.task, [verb, "--help"])
+            assert exit.value.code == 0
+            assert "usage" in capsys.readouterr().out.lower()
+
+    # Settings ---------------------------------------------------------------------------------------------------------
+
+    def test_every_setting_is_documented_and_every_number_has_a_range(self, subject: Subject) -> None:
+        task = get_task(subject.task)
+        for kind in (task.Config, task.Options):
+            docs = dict(documented(kind))
+            for setting, value in settings_of(kind()):
+                assert docs[setting.dotted], f"{setting.dotted} has no docstring"
+                if isinstance(value, (int, float)) and not isinstance(value, bool):
+                    assert setting.ranges, f"{setting.dotted} has no range"
+
+    def test_numbers_out_of_range_are_refused_by_name(self, subject: Subject, tmp_path: Path) -> None:
+        task = get_task(subject.task)
+        for setting, value in settings_of(task.Config()):
+            several = isinstance(value, tuple)
+            for wrong in (outside(allowed, int if several else type(value)) for allowed in setting.ranges):
+                if wrong is None:
+                    continue
+                section: Any = {setting.section.rstrip("."): {setting.name: [wrong] if several else wrong}}
+                with pytest.raises(InputError, match=f"{setting.dotted} is .*; it must be"):
+                    train(subject.task, out=tmp_path / "run", **section)
+        assert not (tmp_path / "run").exists()
+
+    def test_every_recipe_fits_and_says_how_to_run_it(self, subject: Subject) -> None:
+        task = get_task(subject.task)
+        for name in recipe_names(task.resources):
+            settings_for(subject.task, name)
+            assert "train" in recipe_header(task.resources, name), f"{name} has no command"
+
+    # What is refused --------------------------------------------------------------------------------------------------
+
+    def test_what_must_be_refused(self, subject: Subject, tmp_path: Path) -> None:
+        import nlp_rnn
+
+        run = subject.run
+        with pytest.raises(InputError, match="holds a finished run"):
+            train(subject.task, out=subject.path, **subject.sections)
+        with pytest.raises(InputError, match="is finished"):
+            resume(subject.path)
+        with pytest.raises(InputError, match="does not exist"):
+            train(subject.task, out=tmp_path / "run", data={"train": ["./nowhere.jsonl"]})
+        with pytest.raises(InputError, match=r'no setting "train\.epoch"'):
+            train(subject.task, out=tmp_path / "run", train={"epoch": 1})
+        with pytest.raises(InputError, match="no such option"):
+            run(subject.inputs[0], no_such_option=1)
+        with pytest.raises(InputError, match='not "another"'):
+            nlp_rnn.load(subject.path, "another")
+        broken = shutil.copytree(subject.path, tmp_path / "broken")
+        (broken / "assets" / "assets.json").write_text("{")
+        with pytest.raises(InputError, match="is not complete"):
+            nlp_rnn.load(broken)
+        (broken / "model.keras").unlink()
+        with pytest.raises(InputError, match="not finished: continue it"):
+            nlp_rnn.load(broken)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_text(item) for item in value]
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _command(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[str]:
+    """The lines that a command prints, which must succeed."""
+    from nlp_rnn.cli import run_command
+
+    capsys.readouterr()
+    code = run_command(None, [str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return captured.out.splitlines()

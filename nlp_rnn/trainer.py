@@ -1,0 +1,252 @@
+"""Training from Python: what the verb `train` calls too."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlp_rnn.assets import Assets
+from nlp_rnn.config.recipes import load_recipe
+from nlp_rnn.config.values import check_ranges, override, read_yaml
+from nlp_rnn.display.console import console
+from nlp_rnn.errors import InputError
+from nlp_rnn.registry import get_task
+
+if TYPE_CHECKING:
+    from nlp_rnn.data.batching import EpochSource
+    from nlp_rnn.data.records import Records
+    from nlp_rnn.run import AnyRun
+    from nlp_rnn.tasks.base import AnyTask
+    from nlp_rnn.training.fit import Plan
+
+
+_QUICK_RECORDS = 300
+
+
+def train(
+    task: str,
+    recipe: str = "starter",
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    **sections: Any,
+) -> AnyRun:
+    """Trains a model.
+
+    Args:
+        task: name of the task.
+        recipe: name of the settings to begin with.
+        out: the run directory; by default `runs/<recipe>`, then `-2`, `-3`.
+        config: a YAML file of settings that go before the recipe's.
+        **sections: settings that go before both, such as `train={"epochs": 3}`.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: data or settings are wrong; the message says what to do.
+
+    Example:
+
+        run = nlp_rnn.train("sentiment", recipe="starter", train={"epochs": 2})
+        run.metrics["accuracy"]
+    """
+    settings = override(settings_for(task, recipe, config), sections)
+    return train_with(task, settings, out, recipe)
+
+
+def train_with(task: str, settings: Any, out: str | Path | None, recipe: str) -> AnyRun:
+    """Trains with finished settings in a new run directory."""
+    check_ranges(settings)
+    from nlp_rnn.training.devices import is_chief
+
+    given = Path(out) if out is not None else None
+    folder = _new_folder(given, recipe) if is_chief() else given or Path(recipe)  # only the chief writes there
+    return _train_in(folder, get_task(task), settings, recipe, resuming=False)
+
+
+def resume(path: str | Path, task: str | None = None) -> AnyRun:
+    """Continues an interrupted run from its newest checkpoint, ending as if it had never stopped.
+
+    Raises:
+        InputError: there is none, or it is finished.
+    """
+    path = Path(path)
+    from nlp_rnn.run import read_settings
+
+    found, settings = read_settings(path, task)
+    if (path / "report.json").exists():
+        raise InputError(f"{path} is finished; train anew with another --out, or fine-tune it in a notebook.")
+    return _train_in(path, found, settings, path.name, resuming=True)
+
+
+def settings_for(task: str, recipe: str, config: str | Path | None = None) -> Any:
+    """The task's settings: defaults, then the recipe, then the file."""
+    found = get_task(task)
+    settings = found.Config()
+    layers = [load_recipe(found.resources, task, recipe)] + ([read_yaml(config)] if config else [])
+    for values in layers:
+        values.pop("format", None)
+        if values.pop("task", task) != task:
+            raise InputError(f'{config} contains settings of another task than "{task}".')
+        settings = override(settings, values)
+    return settings
+
+
+def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool) -> AnyRun:
+    """The whole of training: data, assets, batches, model, fit, measure, report."""
+    started = time.perf_counter()
+    config, strategy = _prepare_machine(config)
+    import keras
+
+    from nlp_rnn.report import write_report
+    from nlp_rnn.run import Run
+    from nlp_rnn.training.fit import fit
+    from nlp_rnn.training.workers import own_folder
+
+    splits = _read_splits(task, config)
+    with own_folder(out, resuming) as out, _sole_owner(out):
+        keras.utils.set_random_seed(config.train.seed)
+        assets = Assets.load(out / "assets") if resuming else task.assets(config, splits["train"])
+        batches = _batches(task, config, assets, splits)
+        with strategy.scope() if strategy else nullcontext():
+            model = _built(task, config, assets)
+        run = Run(task, config, assets, model, out)
+        if not resuming:
+            run.save_settings(out)
+        _describe(model, batches["train"], strategy)
+        plan = _plan(run, splits, batches["train"])
+        fitted = fit(model, plan, resuming)
+        run.calibrate(splits["validation"])
+        results = {name: run.evaluate(records) for name, records in splits.items() if name != "train"}
+        run.save(out)
+        seconds = time.perf_counter() - started
+        write_report(run, splits, batches["train"], fitted, results, plan.fingerprints, recipe, seconds)
+    return run
+
+
+def _prepare_machine(config: Any) -> tuple[Any, Any]:
+    """Starts TensorFlow: → the configuration with the precision that it means here, and the strategy of its devices."""
+    from nlp_rnn.startup import import_tensorflow, keep_what_xla_compiles
+    from nlp_rnn.training.devices import is_chief, strategy_for
+
+    if config.train.jit == "on":
+        keep_what_xla_compiles()
+    import_tensorflow()
+    console.quiet = not is_chief()
+    # A run keeps the precision that it began with, wherever it is taken.
+    config = override(config, {"train": {"precision": config.train.dtype_policy}})
+    if _is_quick():
+        console.print("[yellow]NLP_RNN_QUICK is set: one epoch over few records.[/]")
+        config = override(config, {"train": {"epochs": 1}})
+    return config, strategy_for(config.train)
+
+
+def _read_splits(task: AnyTask, config: Any) -> dict[str, Records]:
+    found = {name: task.read(config, name) for name in ("train", "validation", "test")}
+    splits = {name: records for name, records in found.items() if records is not None}
+    if not _is_quick():
+        return splits
+    return {name: records.select(range(min(len(records), _QUICK_RECORDS))) for name, records in splits.items()}
+
+
+def _is_quick() -> bool:
+    """Whether `NLP_RNN_QUICK` asks for one epoch over few records, to see whether something runs at all."""
+    return os.environ.get("NLP_RNN_QUICK", "0") not in ("", "0")
+
+
+def _batches(task: AnyTask, config: Any, assets: Assets, splits: Mapping[str, Records]) -> dict[str, EpochSource]:
+    """The batches of each split; says what the data are."""
+    from nlp_rnn.data.summary import data_table
+
+    if "validation" not in splits:
+        raise InputError("There is no validation data: give some, or --data.validation_fraction above 0.")
+    if len(splits["validation"]) < 100:
+        count = len(splits["validation"])
+        console.print(f"[yellow]Only {count} validation records choose the best epoch: results will be noisy.[/]")
+    for note in assets.notes:
+        console.print(note)
+    batches = {name: task.batches(config, assets, records, config.train.seed) for name, records in splits.items()}
+    console.print(data_table(splits, batches, task.unit, task.count))
+    return batches
+
+
+def _built(task: AnyTask, config: Any, assets: Assets) -> Any:
+    try:
+        return task.build(config, assets)
+    except InputError:
+        raise
+    except ValueError as error:  # of a layer, whose settings make no sense
+        raise InputError(f"No model can be built with these settings: {error}") from error
+
+
+def _describe(model: Any, batches: EpochSource, strategy: Any) -> None:
+    from nlp_rnn.training.devices import describe_kernels
+
+    kernels = "; ".join(sorted(set(describe_kernels(model).values())))
+    kernels += f" · {strategy.num_replicas_in_sync} devices" if strategy else ""
+    console.print(f"{model.count_params():,} parameters · padding {batches.padding:.1%} · recurrent kernel {kernels}")
+
+
+def _plan(run: AnyRun, splits: Mapping[str, Records], batches: EpochSource) -> Plan:
+    from nlp_rnn.training.fit import Plan
+
+    assert run.path is not None
+    fingerprints = {
+        "training data": splits["train"].fingerprint(),
+        "vocabulary": Assets.fingerprint(run.path / "assets"),
+    }
+    return Plan(
+        run.task.loss(run.config),
+        run.config.train,
+        batches,
+        lambda: run.evaluate(splits["validation"]),
+        run.task.metric,
+        run.task.unit,
+        run.path,
+        fingerprints,
+    )
+
+
+# What a run that was ended before its first checkpoint leaves: it may be written over.
+_BEFORE_TRAINING = {".lock", "config.yaml", "assets", "metrics.jsonl"}
+
+
+def _new_folder(out: Path | None, recipe: str) -> Path:
+    if out is None:
+        out, number = Path("runs") / recipe, 1
+        while out.exists():
+            number += 1
+            out = Path("runs") / f"{recipe}-{number}"
+    elif (out / "report.json").exists():
+        raise InputError(f"{out} holds a finished run; choose another --out.")
+    elif (out / "checkpoints").exists():
+        raise InputError(f"{out} holds an unfinished run: continue it with --resume {out}, or choose another --out.")
+    elif out.is_dir() and {path.name for path in out.iterdir()} - _BEFORE_TRAINING:
+        raise InputError(f"{out} holds other files; choose another --out.")
+    elif out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; choose another --out.")
+    return out
+
+
+@contextmanager
+def _sole_owner(out: Path) -> Iterator[None]:
+    """Holds the run directory's lock; the system releases it even if this process is killed."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise InputError(f"{out} cannot be written ({error.strerror}); choose another --out.") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"Another process is training in {out}: wait for it, or choose another --out.") from None
+        yield

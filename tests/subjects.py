@@ -1,0 +1,101 @@
+"""The built-in tasks with data so small that each trains in seconds; every test shares these runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nlp_rnn.testing import Subject
+
+SENTENCES = [
+    (["Ada", "met", "Bob", "."], [(0, 1, "PER"), (2, 3, "PER")]),
+    (["In", "New", "York", "Bob", "slept"], [(1, 3, "LOC"), (3, 4, "PER")]),
+]
+ENGLISH = ["one cat", "two dogs", "a red house", "one dog", "two cats"]
+GERMAN = ["eine Katze", "zwei Hunde", "ein rotes Haus", "ein Hund", "zwei Katzen"]
+LINES = ["the cat sat on the mat", "the dog sat on the cat", "", "a mat is not a dog 🐈", "  the end"]
+
+
+def text_and_entities(tokens: list[str], spans: list[tuple[int, int, str]]) -> dict[str, Any]:
+    """A sentence as a text with places."""
+    starts = [sum(len(token) + 1 for token in tokens[:i]) for i in range(len(tokens) + 1)]
+    entities = [{"start": starts[a], "end": starts[b] - 1, "label": label} for a, b, label in spans]
+    return {"text": " ".join(tokens), "entities": entities}
+
+
+def write_reviews(folder: Path) -> dict[str, Any]:
+    rows = [f"a {'fine' if i % 2 else 'joyless'} film {i % 7},{'positive' if i % 2 else 'negative'}" for i in range(80)]
+    (folder / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    return {"train": [str(folder / "reviews.csv")], "validation_fraction": 0.2, "test_fraction": 0.2}
+
+
+def write_entities(folder: Path) -> dict[str, Any]:
+    rows = [json.dumps(text_and_entities(*row)) for row in SENTENCES * 40]
+    (folder / "entities.jsonl").write_text("\n".join(rows) + "\n")
+    return {"train": [str(folder / "entities.jsonl")], "validation_fraction": 0.2}
+
+
+def write_pairs(folder: Path) -> dict[str, Any]:
+    for split, times in (("train", 20), ("validation", 1)):
+        for language, lines in (("en", ENGLISH), ("de", GERMAN)):
+            (folder / f"{split}.{language}").write_text("\n".join(lines * times) + "\n")
+    return {s: [str(folder / f"{s}.{language}") for language in ("en", "de")] for s in ("train", "validation")}
+
+
+def write_text(folder: Path) -> dict[str, Any]:
+    (folder / "text.txt").write_text("\n".join(LINES * 40) + "\n")
+    return {"train": [str(folder / "text.txt")]}
+
+
+SUBJECTS = {
+    "sentiment": Subject(
+        "sentiment",
+        {
+            "tokenizer": {"kind": "word", "min_count": 1},
+            "embedding": {"size": 8, "word_dropout": 0.1, "dropout": 0.1},
+            "stack": {"units": 6, "dropout": 0.2, "weight_drop": 0.2},
+            "train": {
+                "epochs": 6,
+                "batch_size": 8,
+                "learning_rate": 0.02,
+                "average": 0.9,
+                "average_epochs": 2,
+                "checkpoint_seconds": 0.0,
+            },
+        },
+        write_reviews,
+        ["a fine film", "a joyless film", "", "   ", "日本 👩‍👩‍👧 e\u0301", "word " * 600],
+    ),
+    "ner": Subject(
+        "ner",
+        {
+            "embedding": {"size": 16, "character_size": 8, "character_units": 8},
+            "stack": {"units": 16},
+            "train": {"epochs": 6, "batch_size": 8, "learning_rate": 0.02},
+        },
+        write_entities,
+        ["Ada met Bob .", "In New York Bob slept", "", "  \n ", "Ａｄａ met 🐈‍⬛ in New York!\nBob slept.", "x" * 3000],
+    ),
+    "translation": Subject(
+        "translation",
+        {
+            "tokenizer": {"kind": "character"},
+            "embedding": {"size": 32},
+            "stack": {"units": 32},
+            "decoder": {"units": 48, "attention_units": 32},
+            "train": {"epochs": 24, "batch_size": 8, "learning_rate": 0.01},
+        },
+        write_pairs,
+        [*ENGLISH, "", "one 🐈", "one cat " * 100],
+    ),
+    "language-modeling": Subject(
+        "language-modeling",
+        {
+            "stack": {"units": 48, "bidirectional": False},
+            "train": {"epochs": 12, "batch_size": 4, "bptt": 16, "learning_rate": 0.01, "activation_penalty": 0.1},
+        },
+        write_text,
+        [*LINES, "the   cat\t🐈", "the cat " * 300],
+    ),
+}

@@ -1,0 +1,84 @@
+"""What is the sentiment task's own; what every task does is in tests/test_contract.py."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import nlp_rnn
+from nlp_rnn.errors import InputError
+from nlp_rnn.tasks.sentiment import explain
+from tests.subjects import SUBJECTS
+
+
+def test_the_starter_learns_more_than_the_majority(tmp_path):
+    run = nlp_rnn.train("sentiment", out=tmp_path / "run", train={"epochs": 2})
+    assert run.metrics["accuracy"] > run.metrics["majority"] + 0.1
+    assert run.metrics["records"] == run.report["records"]["test"]
+
+
+def test_probabilities_are_those_of_a_distribution(reviews):
+    for prediction in reviews(list(SUBJECTS["sentiment"].inputs)):
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+        assert prediction.probability == max(prediction.probabilities.values())
+        assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
+
+
+def test_ids_can_be_served_too(reviews):
+    texts = ["a fine film", "joyless", "word " * 600]
+    ids = reviews.assets.tokenizer.encode(texts).to_tensor()[:, : reviews.config.data.max_tokens]
+    out = tf.saved_model.load(str(SUBJECTS["sentiment"].exported)).signatures["tokens"](tokens=ids)
+    expected = [list(p.probabilities.values()) for p in reviews(texts)]
+    np.testing.assert_allclose(out["probabilities"], expected, atol=1e-5)
+    assert [name.decode() for name in out["labels"].numpy()[0]] == list(reviews.assets.labels)
+
+
+def test_fine_tuning_the_keras_way(reviews, tmp_path):
+    mine = tmp_path / "mine.csv"
+    mine.write_text("review,verdict\nbad,positive\nfine,negative\nbad a film,positive\nfine a film,negative\n")
+    run = nlp_rnn.load(reviews.path)
+    columns = {"text": "review", "label": "verdict"}
+    before = run.evaluate(mine, **columns)["cross_entropy"]
+    frozen = [v.numpy() for v in run.model.stack.variables]
+    run.model.stack.trainable = False
+    run.compile(learning_rate=0.05)
+    run.model.fit(run.batches({"train": str(mine), **columns}, seed=0), epochs=8, verbose=0)
+    assert run.evaluate(mine, **columns)["cross_entropy"] < before
+    for variable, value in zip(run.model.stack.variables, frozen, strict=True):
+        if "seed" not in variable.path:
+            np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_explain_weighs_every_token_and_points_into_the_text(reviews, command):
+    text = "A joyless film — but the café was fine."
+    code, out, _ = command("explain", reviews.path, text, "--json", task="sentiment")
+    assert code == 0
+    found = json.loads(out)
+    pieces = [text[token["start"] : token["end"]] for token in found["tokens"]]
+    assert pieces == [token["token"] for token in found["tokens"]]
+    assert pieces == ["A", "joyless", "film", "—", "but", "the", "café", "was", "fine", "."]
+    assert sum(token["weight"] for token in found["tokens"]) == pytest.approx(1, abs=1e-5)
+    code, out, _ = command("explain", reviews.path, text)
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines()[1:]] == pieces
+
+
+def test_explain_needs_attention(reviews):
+    run = nlp_rnn.Run(
+        reviews.task,
+        replace(reviews.config, head=replace(reviews.config.head, pooling="mean")),
+        reviews.assets,
+        reviews.model,
+    )
+    with pytest.raises(InputError, match=r"train with --head\.pooling attention"):
+        explain(run, ["Fine."])
+
+
+def test_tensorboard_logs_are_written(reviews):
+    (path,) = (reviews.path / "logs").glob("events*")
+    tags = {value.tag for event in tf.compat.v1.train.summary_iterator(str(path)) for value in event.summary.value}
+    assert {"loss", "val_accuracy", "learning_rate", "tokens_per_second"} <= tags
