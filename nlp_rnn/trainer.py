@@ -81,7 +81,7 @@ def resume(path: str | Path, task: str | None = None) -> AnyRun:
 
     found, settings = read_settings(path, task)
     if (path / "report.json").exists():
-        raise InputError(f"{path} is finished; train anew with another --out, or fine-tune it in a notebook.")
+        raise InputError(f"{path} is finished; train again with another --out, or fine-tune it in a notebook.")
     return _train_in(path, found, settings, path.name, resuming=True)
 
 

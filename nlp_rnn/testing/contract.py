@@ -209,7 +209,7 @@ class TaskContract:
             nlp_rnn.load(subject.path, "another")
         broken = shutil.copytree(subject.path, tmp_path / "broken")
         (broken / "assets" / "assets.json").write_text("{")
-        with pytest.raises(InputError, match="is not complete"):
+        with pytest.raises(InputError, match="is incomplete"):
             nlp_rnn.load(broken)
         (broken / "model.keras").unlink()
         with pytest.raises(InputError, match="not finished: continue it"):

@@ -74,7 +74,7 @@ def fit(model: keras.Model, plan: Plan, resume: bool = False) -> Fitted:
     Raises:
         InputError: there is nothing to resume, or the data, the vocabulary or the settings have changed.
         Interrupted: by Ctrl-C, after a checkpoint.
-        Diverged: the loss is not a number any more; the last good checkpoint is kept.
+        Diverged: the loss is no longer a number; the last good checkpoint is kept.
     """
     train, batches = plan.train, plan.batches
     steps = batches.steps_per_epoch

@@ -53,7 +53,7 @@ def fit_on_workers(
     """Trains from where `position` stands to the epoch `end`, as `fit` would.
 
     Raises:
-        WorkerLost: another worker does not answer any more.
+        WorkerLost: another worker no longer answers.
     """
     strategy = model.distribute_strategy
     step = _step_of(model)

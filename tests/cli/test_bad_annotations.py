@@ -49,23 +49,24 @@ def read(tmp_path):
 
 def test_too_few_columns(training_fails):
     message = training_fails(GOOD + "Ada\nmet O\n")
-    assert "data.conll, line 81: 1 column where the lines before have 2; every token needs the same columns" in message
+    assert (
+        "data.conll, line 81: 1 column where the lines before have 2; every token needs the same number of columns"
+        in message
+    )
     message = training_fails(GOOD, "--data.tag_column", 3)
-    assert "line 1: 2 columns, so that --data.token_column 0 or --data.tag_column 3 is beyond them." in message
+    assert "line 1: 2 columns; --data.token_column 0 or --data.tag_column 3 is out of range." in message
 
 
 def test_unknown_tag_and_unknown_scheme(training_fails):
     message = training_fails(GOOD + "Ada PERSON\n")
     assert (
-        'data.conll, line 81, token 1: "PERSON" is no tag: give O, or a prefix and a label, such as B-PER.' in message
+        'data.conll, line 81, token 1: "PERSON" is not a tag: use O, or a prefix and a label, such as B-PER.' in message
     )
     assert "invalid choice" in training_fails(GOOD, "--data.scheme", "iob3").lower()
 
 
 def test_tags_that_no_scheme_allows(training_fails):
-    assert "mix the prefixes E-, S- of IOBES with L-, U- of BILOU" in training_fails(
-        "Ada S-PER\nmet O\nBob U-PER\n\n" * 9
-    )
+    assert "mix E-, S- (IOBES) with L-, U- (BILOU)" in training_fails("Ada S-PER\nmet O\nBob U-PER\n\n" * 9)
     message = training_fails("Ada I-PER\nmet O\n\nBob E-PER\nran O\n\n" * 9)
     assert "sentences with entities violate the scheme IOBES, the first in line" in message
     assert "no scheme allows these tags; correct them, or name the scheme with --data.scheme." in message
@@ -91,7 +92,7 @@ def test_records_that_are_not_annotated(training_fails):
     message = training_fails([{"tokens": ["Ada", "met"], "tags": ["O"]}])
     assert "line 1: 2 tokens but 1 tags; each token needs one." in message
     assert '"tokens" must be a list of texts' in training_fails([{"tokens": "Ada met", "tags": ["O", "O"]}])
-    assert "The training data hold no entity" in training_fails([{"text": "Ada", "entities": []}] * 9)
+    assert "The training data contain no entities" in training_fails([{"text": "Ada", "entities": []}] * 9)
 
 
 def test_empty_sentences(training_fails, read):
@@ -144,7 +145,7 @@ def test_vectors_with_a_header(read, tmp_path):
 
 
 def test_settings_that_would_do_nothing(training_fails):
-    assert "--train.class_weights does nothing in named entity recognition" in training_fails(
+    assert "--train.class_weights has no effect in named entity recognition" in training_fails(
         GOOD, "--train.class_weights", "balanced"
     )
 

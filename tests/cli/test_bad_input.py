@@ -63,14 +63,14 @@ def test_a_misspelt_suffix(fails, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reviews.csv").write_text(GOOD)
     message = fails("train", "sentiment", "--data", "reviews.cvs")
-    assert '"reviews.cvs" is no file here' in message
+    assert '"reviews.cvs" is not a file' in message
     assert 'Did you mean "reviews.csv"?' in message
 
 
 def test_empty_file_and_file_without_rows(training_fails):
     assert "data.csv is empty." in training_fails("")
-    assert "data.csv holds no rows." in training_fails("text,label\n")
-    assert "holds no rows" in training_fails("\n\n", name="data.jsonl")
+    assert "data.csv has no rows." in training_fails("text,label\n")
+    assert "has no rows" in training_fails("\n\n", name="data.jsonl")
 
 
 def test_folder_without_data(fails, tmp_path):
@@ -106,7 +106,7 @@ def test_label_unseen_in_training(reviews, fails, at_hand, tmp_path):
     path = tmp_path / "test.csv"
     path.write_text("text,label\nfine,positive\nso so,neutral\n")
     message = fails("evaluate", reviews.path, "--data", path)
-    assert 'The label "neutral" (line 3) does not occur in the training data. There is: negative, positive.' in message
+    assert 'The label "neutral" (line 3) does not occur in the training data. Available: negative, positive.' in message
 
 
 def noted(records):
@@ -174,7 +174,7 @@ def test_not_parquet(training_fails):
 
 
 def test_unknown_names(fails, tmp_path):
-    assert "such as nlp-rnn train language-modeling; there are: language-modeling, ner, " in fails("train")
+    assert "such as nlp-rnn train language-modeling. Available: language-modeling, ner, " in fails("train")
     assert 'no recipe "startr". Did you mean "starter"?' in fails("train", "sentiment", "--recipe", "startr")
     assert 'There is no task "sentimnet". Did you mean "sentiment"?' in fails("train", "sentimnet")
     assert 'There is no command "trian". Did you mean "train"?' in fails("trian", "sentiment")
@@ -218,7 +218,7 @@ def test_run_directories_that_are_none(reviews, fails, tmp_path):
     assert "cannot be loaded" in fails("predict", broken, "x")
     lost = copy("lost")
     shutil.rmtree(lost / "assets")
-    assert "is not complete" in fails("predict", lost, "x")
+    assert "is incomplete" in fails("predict", lost, "x")
     assert "holds a finished run; choose another --out" in fails("train", "sentiment", "--out", reviews.path)
 
 
@@ -239,7 +239,7 @@ def test_no_disk_space(fails, tmp_path, monkeypatch):
 def test_hub_out_of_reach(fails, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     message = fails("train", "sentiment", "--data", "somebody/reviews")
-    assert '"somebody/reviews" is no file here, and the hub of data sets cannot be reached' in message
+    assert '"somebody/reviews" is not a file, and the data-set hub cannot be reached' in message
     assert "give its path with --data" in message
 
 

@@ -141,7 +141,7 @@ def test_train_prints_results_and_where_they_are(command, tmp_path):
     found = json.loads(stdout)
     assert found["run"] == str(out)
     assert found["accuracy"] == 1.0
-    assert "cut off the training data" in " ".join(err.replace("│", " ").split())
+    assert "held out from the training data" in " ".join(err.replace("│", " ").split())
     card = (out / "card.md").read_text()
     assert "| accuracy | 1.0000 |" in card
     assert "Labels: good, poor." in card
@@ -171,7 +171,7 @@ def test_settings_by_the_names_of_earlier_versions(command, monkeypatch, tmp_pat
     monkeypatch.setattr("nlp_rnn.cli.train._show", lambda *rest: None)
     code, _, err = command("train", "language-modeling", "--train.window", 7, "--train.vary_window=False")
     assert code == 0, err
-    assert "--train.window is called --train.bptt now." in err
+    assert "--train.window has been renamed to --train.bptt." in err
     (tmp_path / "old.yaml").write_text("train: {window: 9}\n")
     assert command("train", "language-modeling", "--config", tmp_path / "old.yaml")[0] == 0
     assert [(s.train.bptt, s.train.vary_bptt) for s in given] == [(7, False), (9, True)]
@@ -219,7 +219,7 @@ def test_general_verbs_take_nothing_but_json(command, verb):
     assert f"usage: nlp-rnn {verb} [--json]" in out
     code, out, error = command(verb, "sentiment")
     assert (code, out) == (2, "")
-    assert f'nlp-rnn {verb} takes --json and nothing else; leave out "sentiment".' in error
+    assert f'nlp-rnn {verb} takes only --json; leave out "sentiment".' in error
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "export", "explain"])

@@ -113,7 +113,7 @@ def test_a_hidden_test_part_is_no_test_data(tmp_path):
         (tmp_path / f"{name}.csv").write_text(as_csv([("a", labels[0]), ("b", labels[1])]))
     config = override(SENTIMENT.Config(), {"data": {"train": str(tmp_path)}})
     assert SENTIMENT.read(config, "test") is None
-    with pytest.raises(InputError, match="every row is without a label"):
+    with pytest.raises(InputError, match="no row has a label"):
         read(tmp_path / "test.csv")
 
 
@@ -175,7 +175,7 @@ def test_cut_off_parts_are_disjoint_stratified_and_the_same_every_time(tmp_path)
     assert {split: len(some) for split, some in texts.items()} == {"train": 140, "validation": 20, "test": 40}
     assert len(set().union(*texts.values())) == 200
     assert sum(record["label"] == "rare" for record in parts["validation"]) == 2
-    assert "cut off the training data" in parts["validation"].notes[0]
+    assert "held out from the training data" in parts["validation"].notes[0]
     again = SENTIMENT.read(config, "validation")
     assert pairs(again) == pairs(parts["validation"])
 

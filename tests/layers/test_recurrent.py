@@ -151,7 +151,7 @@ def test_weight_drop_must_be_a_probability():
         (LSTM(2, activation="relu"), "activation is not tanh"),
         (LSTM(2, recurrent_dropout=0.1), "recurrent dropout"),
         (LSTM(2, use_bias=False), "no bias"),
-        (GRU(2, reset_after=False), "resets before"),
+        (GRU(2, reset_after=False), "reset_after is False"),
         (GRU(2, use_cudnn=False), "use_cudnn is False"),
         (SimpleRNN(2), "LSTM and GRU only"),
     ],

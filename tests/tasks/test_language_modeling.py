@@ -123,7 +123,7 @@ def test_verbs_of_its_own(run, command, at_hand, tmp_path):
         (("gradients", run.path, "--out", "g.txt"), "must end in .png, .svg or .pdf"),
         (("generate", run.path, "--length", 0), "The length is 0; it must be at least 1"),
         (("generate", run.path, "--length", -3), "The length is -3; it must be at least 1"),
-        (("generate", run.path, "--prompt", "Ж"), "The prompt has 'Ж', which training never saw"),
+        (("generate", run.path, "--prompt", "Ж"), "The prompt contains 'Ж', which is not in the vocabulary"),
     ]:
         code, out, log = command(*arguments)
         assert (code, out) == (2, ""), log
@@ -142,7 +142,7 @@ def test_generation_streams_repeats_and_stops(run):
     assert together == ["".join(generate(run, t, 30, 0, stop=("\n",))) for t in ("the c", "", "a mat")]
     with pytest.raises(InputError, match="length is 0; it must be at least 1"):
         next(generate(run, length=0))
-    with pytest.raises(InputError, match=r"The prompt has 'Ж', which training never saw"):
+    with pytest.raises(InputError, match=r"The prompt contains 'Ж', which is not in the vocabulary"):
         next(generate(run, "the Ж"))
     with pytest.raises(InputError, match=r"top-p is 1\.5"):
         next(generate(run, top_p=1.5))
@@ -270,7 +270,7 @@ def test_an_adaptive_softmax_end_to_end(rare_words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cutoffs", "message"), [([120, 50], "cutoffs must rise"), ([50, 5000], "lie within the vocabulary of")]
+    ("cutoffs", "message"), [([120, 50], "cutoffs must increase"), ([50, 5000], "lie within the vocabulary of")]
 )
 def test_clusters_that_cannot_be(rare_words, tmp_path, cutoffs, message):
     with pytest.raises(InputError, match=message):
@@ -304,7 +304,7 @@ def test_evaluating_with_another_tokenizer_is_refused(run, command, tmp_path):
         ("a\nb\nc\n", (), "too few for 4 lanes of at least 2"),
         ("\n\n\n", (), "there is nothing to predict"),
         ("", (), "text.txt is empty"),
-        ("a b\n", (), "There is no validation data: name some"),
+        ("a b\n", (), "There is no validation data: give some"),
         ("abc\n" * 50, ("--stack.bidirectional", "True"), "A language model reads in one direction"),
     ],
 )

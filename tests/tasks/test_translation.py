@@ -109,7 +109,7 @@ def test_the_second_signature_is_what_candidates_finds(run):
         (["one cat", "--beam", 2, "--n-best", 3], "--n-best 3 needs --beam 3 or more."),
         (["one cat", "--beam", 0], "width is 0; it must be at least 1."),
         (["one cat", "--n-best", 0], "n_best is 0; it must be at least 1."),
-        (["one cat", "two", "--attention", "-"], "--plot draws one text: give one as an argument."),
+        (["one cat", "two", "--attention", "-"], "--plot draws exactly one text: give one as an argument."),
         (["one cat", "--attention", "a.txt"], "must end in .png, .svg or .pdf"),
     ],
 )
@@ -182,7 +182,7 @@ def test_the_search_can_be_changed_after_training(of_words, command, at_hand):
         of_words("N5 likes N3", width=0)
     code, _, log = command("evaluate", of_words.path, *data, "--search.no_repeat", 2, "--json")
     assert code == 0
-    assert "--search.no_repeat is called --no_repeat_ngram now." in log
+    assert "--search.no_repeat has been renamed to --no_repeat_ngram." in log
 
 
 def prepared(pair, **data):
@@ -232,10 +232,10 @@ def test_bad_input(files, command, tmp_path):
         "train", "translation", "--tokenizer.joint", "False", "--out", tmp_path / "run", "--train.epochs", 1
     )
     assert code == 2
-    assert "One table for both languages needs one vocabulary" in " ".join(log.split())
+    assert "--head.tied all needs a joint vocabulary" in " ".join(log.split())
     code, _, log = command("train", "translation", "--data", files / "train.en", "--out", tmp_path / "run")
     assert code == 2
-    assert "train.en holds the lines of one side: give two files" in " ".join(log.split())
+    assert "train.en has only one side of the pairs: give two files" in " ".join(log.split())
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_bad_input(files, command, tmp_path):
     [
         (
             ["--decoder.attention", "dot", "--decoder.units", 40],
-            "make the units of the decoder those of both directions",
+            "decoder.units the size of the encoder's output",
         ),
         (
             ["--decoder.attention", "multi_head", "--decoder.attention_units", 30],

@@ -155,7 +155,7 @@ def test_changed_data_are_noticed(killed, data, tmp_path):
     (tmp_path / "other.csv").write_text("\n".join([header, *rows[::-1]]) + "\n")
     config = killed / "config.yaml"
     config.write_text(config.read_text().replace(str(data), str(tmp_path / "other.csv")))
-    with pytest.raises(InputError, match=r"The training data of .* changed since this run began: put back"):
+    with pytest.raises(InputError, match=r"The training data of .* changed since this run began: restore it"):
         resume(killed)
 
 
@@ -163,15 +163,15 @@ def test_a_changed_vocabulary_and_changed_settings_are_noticed(killed):
     vocabulary, config = killed / "assets" / "tokenizer" / "vocabulary.json", killed / "config.yaml"
     before = vocabulary.read_text()
     vocabulary.write_text(json.dumps([*json.loads(before), "Katze"]))
-    with pytest.raises(InputError, match=r"The vocabulary of .* changed since this run began: put back"):
+    with pytest.raises(InputError, match=r"The vocabulary of .* changed since this run began: restore it"):
         resume(killed)
     vocabulary.write_text(before)
     config.write_text(config.read_text().replace("attention_units: 64", "attention_units: 9"))
-    with pytest.raises(InputError, match="make another model than the one that this run began with"):
+    with pytest.raises(InputError, match="build a different model from the one that this run began with"):
         resume(killed)
     state = max(killed.glob("checkpoints/step-*")) / "state.json"
     state.write_text(json.dumps({**json.loads(state.read_text()), "format": 0}))
-    with pytest.raises(InputError, match="written by another version of nlp-rnn: go on with that version, or train"):
+    with pytest.raises(InputError, match="written by another version of nlp-rnn: continue with that version, or train"):
         resume(killed)
 
 

@@ -203,7 +203,7 @@ print("done")
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"devices": "CPU:7"}, "There is no device CPU:7; there are: CPU:0"),
+        ({"devices": "CPU:7"}, "There is no device CPU:7. Available: CPU:0"),
         ({"devices": "CPU:0,CPU:0"}, "train.devices names CPU:0 twice"),
     ],
 )

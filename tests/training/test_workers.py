@@ -85,7 +85,7 @@ def test_a_worker_that_waits_says_so_and_can_be_interrupted(tmp_path):
     worker, other = start_both("--out", tmp_path / "run", *OPTIONS)
     other.kill()
     lines = iter(worker.stderr.readline, "")
-    assert any(line == "This is worker 0. Training begins when worker 1 can be reached …\n" for line in lines)
+    assert any(line == "This is worker 0. Waiting for worker 1 …\n" for line in lines)
     time.sleep(1)
     worker.send_signal(signal.SIGINT)
     worker.communicate(timeout=30)
@@ -104,7 +104,7 @@ def test_a_worker_that_is_killed_ends_the_run_and_it_resumes(tmp_path, alone, ki
     workers[killed].kill()
     _, errors = workers[1 - killed].communicate(timeout=240)
     assert workers[1 - killed].returncode == 1
-    assert "A worker does not answer any more" in errors
+    assert "A worker no longer answers" in errors
     assert f"--resume {out}" in errors
     assert "Traceback" not in errors
     finish(start_both("--resume", out))
