@@ -152,9 +152,7 @@ class AdaptiveSoftmaxHead(SoftmaxHead):
         self.cutoffs, self.reduction = [int(cutoff) for cutoff in cutoffs], reduction
         bounds = [0, *self.cutoffs, vocabulary]
         if not self.cutoffs or any(first >= last for first, last in itertools.pairwise(bounds)):
-            raise ValueError(
-                f"cutoffs must increase and lie between 0 and the vocabulary, {vocabulary}: {self.cutoffs}."
-            )
+            raise ValueError(f"cutoffs must increase, between 0 and the vocabulary, {vocabulary}: {self.cutoffs}.")
         self.shortlist = self.cutoffs[0]
         self.clusters = list(itertools.pairwise(bounds[1:]))
 

@@ -102,7 +102,7 @@ def test_gradients_agree_with_finite_differences(kind):
 
 @pytest.mark.parametrize("cutoffs", [(), (0, 5), (5, 5), (9, 3), (20,), (5, 30)])
 def test_cutoffs_that_make_no_sense_are_refused(cutoffs):
-    with pytest.raises(ValueError, match="cutoffs must increase and lie between 0 and the vocabulary, 20"):
+    with pytest.raises(ValueError, match="cutoffs must increase, between 0 and the vocabulary, 20"):
         AdaptiveSoftmaxHead(20, cutoffs=cutoffs)
 
 
