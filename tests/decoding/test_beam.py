@@ -164,4 +164,4 @@ def test_numbers_that_make_no_sense_are_refused():
         Beam(0)
     with pytest.raises(InputError, match="length_penalty is -1; it must be at least 0"):
         Beam(2, -1)
-    assert math.isfinite(search(Beam(2), [0] * 4)[1][0, 0]), "nothing but the end"
+    assert math.isfinite(search(Beam(4), [0] * 4)[1][0, 0]), "nothing but the end"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
+
 import keras
 import numpy as np
 import pytest
@@ -55,7 +58,6 @@ def mask_of(masking, batch, time, seed):
     return generator.random((batch, time)) < 0.6 if masking == "any" else None
 
 
-@pytest.mark.parametrize("native", KERNELS)
 @pytest.mark.parametrize("kind", GATES)
 @given(
     st.integers(1, 2),
@@ -68,36 +70,45 @@ def mask_of(masking, batch, time, seed):
     st.integers(0, 1000),
 )
 def test_results_and_gradients_are_those_of_the_formulas(
-    kind, native, directions, flip, hold, batch, time, units, masking, seed
+    kind, directions, flip, hold, batch, time, units, masking, seed
 ):
-    recurrence = Recurrence(kind, (flip, not flip)[:directions], hold, native)
+    """By the compiled kernels, where there are any, and by the loop."""
     arguments = arguments_for(kind, directions, batch, time, units, seed)
     mask = mask_of(masking, batch, time, seed)
+    recurrence = Recurrence(kind, (flip, not flip)[:directions], hold)
     expected = by_formula(recurrence, *arguments, mask)
-    projected, kernels, biases, states = tensors(arguments, tf.float64)
     generator = np.random.default_rng(seed + 1)
     upstream = [generator.normal(size=x.shape) for x in expected]
+    moves = [[generator.normal(size=x.shape) for x in part] for part in arguments]
+
+    def value_at(distance):
+        moved = [
+            [x + distance * u for x, u in zip(*parts, strict=True)] for parts in zip(arguments, moves, strict=True)
+        ]
+        return sum((x * u).sum() for x, u in zip(by_formula(recurrence, *moved, mask), upstream, strict=True))
+
+    difference = (value_at(1e-5) - value_at(-1e-5)) / 2e-5
+    for native in (True, False):
+        results, gradients = results_and_gradients(
+            replace(recurrence, native=native), arguments, mask, upstream, training=bool(seed % 2)
+        )
+        for found, wanted in zip(results, expected, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-10)
+        if kind != "relu":  # its kinks are no place for finite differences
+            along = sum(float(tf.reduce_sum(g * u)) for g, u in zip(gradients, chain(*moves), strict=True))
+            assert along == pytest.approx(difference, rel=1e-6, abs=1e-6)
+
+
+def results_and_gradients(recurrence, arguments, mask, upstream, training):
+    """Outputs and last states, and the gradients of all arguments."""
+    projected, kernels, biases, states = tensors(arguments, tf.float64)
     variables = [*projected, *kernels, *biases, *states]
     given_mask = None if mask is None else tf.constant(mask)
     with tf.GradientTape() as tape:
         tape.watch(variables)
-        output, last = recurrence(projected, kernels, states, given_mask, biases, training=bool(seed % 2))
+        output, last = recurrence(projected, kernels, states, given_mask, biases, training=training)
         value = sum(tf.reduce_sum(x * u) for x, u in zip([output, *last], upstream, strict=True))
-    for found, wanted in zip([output, *last], expected, strict=True):
-        np.testing.assert_allclose(found, wanted, atol=1e-10)
-    if kind == "relu":  # its kinks are no place for finite differences
-        return
-    gradients = tape.gradient(value, variables, unconnected_gradients="zero")
-    directions_ = [generator.normal(size=v.shape) for v in variables]
-
-    def value_at(distance):
-        moved = iter([np.asarray(v) + distance * u for v, u in zip(variables, directions_, strict=True)])
-        parts = [[next(moved) for _ in part] for part in (projected, kernels, biases, states)]
-        return sum((x * u).sum() for x, u in zip(by_formula(recurrence, *parts, mask), upstream, strict=True))
-
-    difference = (value_at(1e-5) - value_at(-1e-5)) / 2e-5
-    along = sum(float(tf.reduce_sum(g * u)) for g, u in zip(gradients, directions_, strict=True))
-    assert along == pytest.approx(difference, rel=1e-6, abs=1e-6)
+    return [output, *last], tape.gradient(value, variables, unconnected_gradients="zero")
 
 
 @needs_native

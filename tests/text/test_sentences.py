@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 
-import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,40 +16,41 @@ from nlp_rnn.text.tokenizer import as_tensor
 TOKENIZERS = {split: WordTokenizer(["ada"], Normalizer("nfkc", True), split) for split in WORDS}
 
 
-def split(text, kind="fine", max_tokens=100):
-    """The words of a text in its sentences."""
-    words = TOKENIZERS[kind].words(as_tensor([text]))
-    rows = []
-    pieces = zip(words.starts.to_list()[0], words.ends.to_list()[0], strict=True)
-    for (start, end), begins in zip(pieces, row_starts(words, max_tokens).numpy(), strict=True):
-        if begins:
-            rows.append([])
-        rows[-1].append(text[start:end])
-    return rows
+def split(texts, kind="fine", max_tokens=100):
+    """The words of each text in its sentences."""
+    words = TOKENIZERS[kind].words(as_tensor(texts))
+    found, begins = [], iter(row_starts(words, max_tokens).numpy())
+    for text, starts, ends in zip(texts, words.starts.to_list(), words.ends.to_list(), strict=True):
+        found.append([])
+        for start, end in zip(starts, ends, strict=True):
+            if next(begins):
+                found[-1].append([])
+            found[-1][-1].append(text[start:end])
+    return found
 
 
-@pytest.mark.parametrize(
-    ("text", "rows"),
-    [
-        ("Ada's dog won't bark.", ["Ada 's dog won 't bark ."]),
-        ("O'Neill met D'Angelo at 3.50, not 1,200.", ["O'Neill met D'Angelo at 3.50 , not 1,200 ."]),
-        ("The U.N. met. It talked.", ["The U.N. met .", "It talked ."]),
-        ("Dr. Sow and J. Smith left. Bye", ["Dr . Sow and J . Smith left .", "Bye"]),
-        ('"Go!" he said. "No." (Why?) Yes', ['" Go ! " he said .', '" No . "', "( Why ? )", "Yes"]),
-        ("Charles\nBabbage\r\n\r\nthree\n \nfour", ["Charles Babbage", "three", "four"]),
-        ("wait... what?! No.", ["wait . . . what ? !", "No ."]),
-        ("东京很大。大阪也是。", ["东京很大 。", "大阪也是 。"]),
-        ("no end. here", ["no end . here"]),
-    ],
-)
-def test_sentences(text, rows):
-    assert [" ".join(row) for row in split(text)] == rows
+SENTENCES = {
+    "Ada's dog won't bark.": ["Ada 's dog won 't bark ."],
+    "O'Neill met D'Angelo at 3.50, not 1,200.": ["O'Neill met D'Angelo at 3.50 , not 1,200 ."],
+    "The U.N. met. It talked.": ["The U.N. met .", "It talked ."],
+    "Dr. Sow and J. Smith left. Bye": ["Dr . Sow and J . Smith left .", "Bye"],
+    '"Go!" he said. "No." (Why?) Yes': ['" Go ! " he said .', '" No . "', "( Why ? )", "Yes"],
+    "Charles\nBabbage\r\n\r\nthree\n \nfour": ["Charles Babbage", "three", "four"],
+    "wait... what?! No.": ["wait . . . what ? !", "No ."],
+    "东京很大。大阪也是。": ["东京很大 。", "大阪也是 。"],
+    "no end. here": ["no end . here"],
+}
+
+
+def test_sentences():
+    found = split(list(SENTENCES))
+    assert [[" ".join(row) for row in rows] for rows in found] == list(SENTENCES.values())
 
 
 def test_hyphens_and_long_sentences():
-    assert split("Jean-Luc left", "treebank") == [["Jean-Luc", "left"]]
-    assert split("Jean-Luc left", "fine") == [["Jean", "-", "Luc", "left"]]
-    assert split("a b c d e", max_tokens=2) == [["a", "b"], ["c", "d"], ["e"]]
+    assert split(["Jean-Luc left"], "treebank") == [[["Jean-Luc", "left"]]]
+    assert split(["Jean-Luc left"], "fine") == [[["Jean", "-", "Luc", "left"]]]
+    assert split(["a b c d e"], max_tokens=2) == [[["a", "b"], ["c", "d"], ["e"]]]
 
 
 @given(st.sampled_from(sorted(WORDS)), st.lists(st.text(max_size=40), min_size=1, max_size=20))

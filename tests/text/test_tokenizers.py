@@ -59,16 +59,13 @@ DEFAULT = [("subword", PLAIN), ("subword", FOLDED), ("word", FOLDED), ("characte
 # A tokenizer takes what any normalizer gives in the same way, and word tokenizers take seconds to trace: by default
 # each kind is tested with one normalizer, and one kind with two.
 ALL = [(kind, form) for kind in ("subword", "word", "character", "byte") for form in (PLAIN, Normalizer("nfc"), FOLDED)]
-
-
-def tokenizer_case(kind: str, form: Normalizer):
-    """Tests of one tokenizer run in one process, which traces it once."""
-    name = f"{kind}-{form.form}"
-    slow = [] if (kind, form) in DEFAULT else [pytest.mark.slow]
-    return pytest.param(kind, form, id=name, marks=[pytest.mark.xdist_group(f"tokenizer-{name}"), *slow])
-
-
-every_tokenizer = pytest.mark.parametrize(("kind", "normalizer"), [tokenizer_case(*case) for case in ALL])
+every_tokenizer = pytest.mark.parametrize(
+    ("kind", "normalizer"),
+    [
+        pytest.param(kind, form, id=f"{kind}-{form.form}", marks=[] if (kind, form) in DEFAULT else pytest.mark.slow)
+        for kind, form in ALL
+    ],
+)
 
 
 @functools.cache

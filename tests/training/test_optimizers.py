@@ -61,8 +61,7 @@ def case(kind: str, options: str, graph: bool):
     """Options one by one are slow where the update is Keras's own, and in graphs, which take long to trace: what these
     add, the order of reads and writes, shows with no option and with all."""
     in_default = options in ("plain", "all") or (kind in ("sgd", "adamw") and not graph)
-    marks = [pytest.mark.xdist_group(f"optimizer-{kind}-{options}"), *([] if in_default else [pytest.mark.slow])]
-    return pytest.param(kind, options, graph, marks=marks)
+    return pytest.param(kind, options, graph, marks=[] if in_default else pytest.mark.slow)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
