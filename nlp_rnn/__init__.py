@@ -1,4 +1,4 @@
-"""Recurrent networks for text on Keras 3 and TensorFlow.
+"""Recurrent networks on Keras 3 and TensorFlow.
 
     import nlp_rnn
     run = nlp_rnn.train("sentiment")

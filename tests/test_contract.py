@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
-from nlp_rnn.testing import Subject, TaskContract
+from nlp_rnn.errors import InputError
+from nlp_rnn.testing import Subject, TaskContract, assert_close
 from tests.subjects import SUBJECTS
 
 WAVES = [
@@ -55,3 +59,41 @@ def test_every_verb_works_on_a_task_from_a_package(command, tmp_path, monkeypatc
     assert code == 0, log
     assert "serve(values=tf.constant([[[0.0, 0.1]" in out
     assert "tensorflow_text" not in out
+
+
+@pytest.mark.usefixtures("waveforms")
+def test_a_series_is_the_same_as_a_list_an_array_and_json():
+    run, wave = WAVEFORMS.run, WAVES[0]
+    expected = run(wave)
+    for same in (np.array(wave), [np.array(step) for step in wave], json.dumps(wave), tuple(map(tuple, wave))):
+        assert_close(dataclasses.asdict(run(same)), dataclasses.asdict(expected))
+    assert run([json.dumps(wave), np.array(wave)])[1].label == expected.label
+
+
+@pytest.mark.usefixtures("waveforms")
+@pytest.mark.parametrize(
+    ("series", "message"),
+    [
+        ([0.5, 1.0, 0.0], "Series 1 has 1 number in a step; it must have 2."),
+        ([[0.5, 1.0, 0.0]], "Series 1 has 3 numbers in a step; it must have 2."),
+        ([[0.5, float("nan")]], "must be a list of numbers, or of steps"),
+        ([[0.5, 1.0], [2.0]], "must be a list of numbers, or of steps"),
+        ("a text", "must be a list of numbers, or of steps"),
+    ],
+)
+def test_a_series_that_does_not_fit_is_refused_in_python_and_at_the_command_line(command, series, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        WAVEFORMS.run(series)
+    given = series if isinstance(series, str) else json.dumps(series)
+    code, out, error = command("predict", WAVEFORMS.path, given)
+    assert (code, out) == (2, "")
+    assert message in " ".join(error.split())
+
+
+@pytest.mark.usefixtures("waveforms")
+def test_series_of_different_channels_are_refused_in_training(command, tmp_path):
+    rows = [{"values": [[0.0] * (1 + i % 2)] * 3, "label": "ab"[i % 2]} for i in range(40)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, error = command("train", "waveforms", "--data", tmp_path / "data.jsonl", "--out", tmp_path / "run")
+    assert code == 2
+    assert "in a step; it must have" in " ".join(error.split())

@@ -9,9 +9,14 @@ import errno
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from nlp_rnn.config.options import wants_help
+from nlp_rnn.config.options import run_path, wants_help
 from nlp_rnn.errors import Diverged, InputError, Interrupted, WorkerLost, did_you_mean
+
+if TYPE_CHECKING:
+    from nlp_rnn.tasks.base import AnyTask
 
 VERBS = {
     "train": "train a model on your data and write a run directory",
@@ -107,6 +112,17 @@ def program(task: str | None, verb: str) -> str:
     return f"nlp-rnn {verb} {task}" if task and verb == "train" else f"nlp-rnn {verb}"
 
 
+def settings_of_run(task: str | None, arguments: list[str], prog: str) -> tuple[AnyTask, Any]:
+    """The task and the configuration of the run, which comes first; for help a task with its defaults."""
+    from nlp_rnn.registry import get_task, task_names
+    from nlp_rnn.run import read_settings
+
+    if wants_help(arguments):
+        owner = get_task(task or task_names()[0])
+        return owner, owner.Config()
+    return read_settings(Path(run_path(arguments, prog)), task)
+
+
 def _task_names() -> list[str]:
     from nlp_rnn.registry import task_names
 
@@ -115,7 +131,6 @@ def _task_names() -> list[str]:
 
 def _run_own(task: str | None, verb: str, rest: list[str]) -> int:
     """A verb of one task, or another name of `predict`."""
-    from nlp_rnn.config.options import run_path
     from nlp_rnn.registry import get_task
     from nlp_rnn.run import task_of
 

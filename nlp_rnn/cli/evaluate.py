@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field, make_dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -16,8 +15,6 @@ from nlp_rnn.config.options import (
     parse,
     rename,
     rename_settings,
-    run_path,
-    wants_help,
     with_options,
 )
 from nlp_rnn.config.values import check_ranges, former_names
@@ -42,16 +39,11 @@ class EvaluateOptions:
 
 def run(task: str | None, arguments: list[str]) -> int:
     """Evaluates on `--data`, or on the test or validation data that the run knows of."""
-    from nlp_rnn.cli import program
-    from nlp_rnn.registry import get_task, task_names
-    from nlp_rnn.run import load, read_settings
+    from nlp_rnn.cli import program, settings_of_run
+    from nlp_rnn.run import load
 
     prog = program(task, "evaluate")
-    if wants_help(arguments):
-        owner = get_task(task or task_names()[0])
-        config = owner.Config()
-    else:
-        owner, config = read_settings(Path(run_path(arguments, prog)), task)
+    owner, config = settings_of_run(task, arguments, prog)
     data = ("data", Annotated[type(config.data), tyro.conf.arg(name="data")], field(default=config.data))
     kind = make_dataclass("Options", [data], bases=(EvaluateOptions,), frozen=True, kw_only=True)
     kind = with_options(kind, owner.Options, owner.options(config))

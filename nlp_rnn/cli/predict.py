@@ -21,8 +21,6 @@ from nlp_rnn.config.options import (
     parse,
     rename,
     rename_settings,
-    run_path,
-    wants_help,
     with_options,
 )
 from nlp_rnn.config.values import check_ranges, former_names
@@ -62,16 +60,11 @@ class PredictOptions:
 
 def run(task: str | None, arguments: list[str], verb: str = "predict", description: str = "") -> int:
     """Predicts for arguments, a file, standard input, or at a prompt."""
-    from nlp_rnn.cli import program
-    from nlp_rnn.registry import get_task, task_names
-    from nlp_rnn.run import load, read_settings
+    from nlp_rnn.cli import program, settings_of_run
+    from nlp_rnn.run import load
 
     prog = program(task, verb)
-    if wants_help(arguments):
-        owner = get_task(task or task_names()[0])
-        config = owner.Config()
-    else:
-        owner, config = read_settings(Path(run_path(arguments, prog)), task)
+    owner, config = settings_of_run(task, arguments, prog)
     kind = with_options(PredictOptions, owner.Options, owner.options(config))
     arguments = rename(arguments, {"--attention": "--plot"})  # its name in earlier versions
     arguments = rename_settings(arguments, former_names(owner.options(config)))
@@ -96,7 +89,7 @@ def _refuse_contradictions(task: AnyTask, options: PredictOptions) -> None:
     if options.output and not task.predicts_lines and Path(options.output).suffix not in TABLES:
         raise InputError(f"The name of --output {options.output} must end in .jsonl, .csv or .tsv.")
     if options.inputs and options.input:
-        raise InputError(f"Give either {task.input.noun}s or --input, not both.")
+        raise InputError("Give either arguments or --input, not both.")
     if options.column and not options.input:
         raise InputError("--column names a column of --input; give both.")
     if options.keep and not (options.input and (options.json or Path(options.output or "").suffix in TABLES)):
@@ -113,7 +106,7 @@ def _refuse_contradictions(task: AnyTask, options: PredictOptions) -> None:
 
 def _draw(found: AnyRun, options: PredictOptions, settings: Any) -> None:
     assert found.task.picture is not None
-    picture = found.task.picture(found, found.task.input.parse(options.inputs[0]), settings)
+    picture = found.task.picture(found, options.inputs[0], settings)
     if options.plot == "-":
         print(picture)
     else:
@@ -131,9 +124,8 @@ def _write_all(found: AnyRun, options: PredictOptions, settings: Any) -> int:
 
 
 def _predictions(found: AnyRun, options: PredictOptions, settings: Any) -> Iterator[Any]:
-    parse_one = found.task.input.parse
     if options.inputs:
-        yield from found.predict([parse_one(text) for text in options.inputs], settings)
+        yield from found.predict(options.inputs, settings)
     elif options.input:
         columns: dict[str, Any] = {"format": options.format}
         if options.column:
@@ -144,7 +136,7 @@ def _predictions(found: AnyRun, options: PredictOptions, settings: Any) -> Itera
     else:
         lines = (line.decode("utf-8", "replace").rstrip("\r\n") for line in sys.stdin.buffer)
         for chunk in iter(lambda: list(itertools.islice(lines, 1000)), []):
-            yield from found.predict([parse_one(line) for line in chunk], settings)
+            yield from found.predict(chunk, settings)
 
 
 def _kept(options: PredictOptions) -> Iterator[dict[str, Any]]:
@@ -166,7 +158,7 @@ def _prompt(found: AnyRun, options: PredictOptions, settings: Any) -> int:
             return 0
         if not text.strip():
             return 0
-        for prediction in found.predict([found.task.input.parse(text)], settings):
+        for prediction in found.predict([text], settings):
             for result in getattr(prediction, "ranked", [prediction]):
                 write(sys.stdout, result, {})
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from nlp_rnn.errors import InputError
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -100,15 +102,32 @@ class Rows:
         )
 
     @classmethod
-    def of(cls, rows: Iterable[npt.ArrayLike], dtype: npt.DTypeLike) -> Rows:
-        """Rows from one array each, all with as much in a step.
+    def of(cls, rows: Iterable[npt.ArrayLike], dtype: npt.DTypeLike, shape: tuple[int, ...] | None = None) -> Rows:
+        """Rows from one array each.
+
+        Args:
+            rows: arrays `[steps, *shape]`.
+            dtype: of the values.
+            shape: of one step; by default that of the first row.
+
+        Raises:
+            InputError: a row has more or fewer numbers in a step.
+
+        Example:
 
         >>> Rows.of([[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]], np.float32).lengths.tolist()
         [1, 2]
         """
         arrays = [np.asarray(row, dtype) for row in rows]
-        lengths = np.array([len(array) for array in arrays], np.int64)
-        return cls([(np.concatenate(arrays), lengths)], dtype=dtype, shape=arrays[0].shape[1:])
+        if shape is None:
+            shape = arrays[0].shape[1:]
+        for number, array in enumerate(arrays, 1):
+            if array.shape[1:] != shape:
+                found, needed = (int(np.prod(sizes)) for sizes in (array.shape[1:], shape))
+                raise InputError(
+                    f"Series {number} has {found} number{'s' * (found != 1)} in a step; it must have {needed}."
+                )
+        return cls(((array, np.array([len(array)])) for array in arrays), dtype=dtype, shape=shape)
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -121,8 +121,13 @@ def _as_spans(value: Any, where: str) -> list[Record] | None:
     return spans
 
 
+def _listed(value: Any) -> Any:
+    """An array as lists; anything else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def as_series(value: Any, where: str) -> list[list[float]] | None:
-    """A list of steps, each a number or a list of as many numbers, also as JSON → `[steps][channels]`.
+    """A list or array of steps, each a number or as many numbers, also as JSON → `[steps][channels]`.
 
     Raises:
         InputError: it is something else, is empty, or a number of it is not finite.
@@ -130,8 +135,10 @@ def as_series(value: Any, where: str) -> list[list[float]] | None:
     if value is None:
         return None
     try:
-        value = json.loads(value) if isinstance(value, str) else value
-        steps = [[float(x) for x in (step if isinstance(step, (list, tuple)) else [step])] for step in value]
+        value = _listed(json.loads(value) if isinstance(value, str) else value)
+        steps = [
+            [float(x) for x in (step if isinstance(step, (list, tuple)) else [step])] for step in map(_listed, value)
+        ]
     except (TypeError, ValueError):
         steps = []
     alike = len({len(step) for step in steps}) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError, did_you_mean
 
 
-def check_label(label: str, labels: Sequence[str], line: int | None) -> None:
+def check_label(label: str, labels: Collection[str], line: int | None) -> None:
     """A label of records must be one of the model's.
 
     Raises:
@@ -35,9 +35,9 @@ def class_targets(records: Records, labels: Sequence[str]) -> np.ndarray:
     >>> class_targets(Records([{"label": "good", "line": 1}, {"label": None, "line": 2}]), ["bad", "good"]).tolist()
     [[0.0, 1.0], [0.0, 0.0]]
     """
-    targets = np.zeros((len(records), len(labels)), np.float32)
+    targets, places = np.zeros((len(records), len(labels)), np.float32), {name: i for i, name in enumerate(labels)}
     for row, (label, line) in zip(targets, records.columns("label", "line"), strict=True):
         if label is not None:
-            check_label(label, labels, line)
-            row[labels.index(label)] = 1.0
+            check_label(label, places, line)
+            row[places[label]] = 1.0
     return targets

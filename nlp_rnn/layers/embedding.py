@@ -222,6 +222,9 @@ class FrameProjection(SequenceLayer):
     Returns:
         `[batch, time, output_dim]`.
 
+    Raises:
+        ValueError: the frames have other channels.
+
     Example:
 
     >>> FrameProjection(2, 8, mean=[0.0, 1.0])(keras.ops.ones((3, 5, 2))).shape
@@ -242,6 +245,7 @@ class FrameProjection(SequenceLayer):
         self.channels, self.output_dim = channels, output_dim
         self._scaling = {"mean": 0.0 if mean is None else mean, "spread": 1.0 if spread is None else spread}
         self.projection = keras.layers.Dense(output_dim, dtype=self.dtype_policy, name="projection")
+        self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: channels})
 
     def build(self, frames_shape: Shape | None = None) -> None:
         self.mean, self.spread = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from nlp_rnn.layers import native
 from nlp_rnn.layers.recurrence import Kind
+from nlp_rnn.machine import has_gpu
 
 
 def kernel_of(layer: keras.layers.RNN) -> tuple[str, str]:
@@ -34,7 +34,7 @@ def kernel_of(layer: keras.layers.RNN) -> tuple[str, str]:
         no_native = "use_native is False"
     elif kind_of(layer) == "gru_reset_before":
         no_native = "reset_after is False"
-    elif _has_gpu():
+    elif has_gpu():
         no_native = "a GPU is visible"
     else:
         no_native = native.unavailable()
@@ -73,12 +73,8 @@ def _reasons_against_cudnn(layer: Any) -> list[tuple[str, bool]]:
         ("reset_after is False", not getattr(layer, "reset_after", True)),
         ("use_cudnn is False", layer.use_cudnn is False),
         (foreign, bool(foreign)),
-        ("no GPU is visible", not _has_gpu()),
+        ("no GPU is visible", not has_gpu()),
     ]
-
-
-def _has_gpu() -> bool:
-    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def kind_of(layer: Any) -> Kind:

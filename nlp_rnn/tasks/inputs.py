@@ -29,11 +29,11 @@ class Input(Protocol):
     def is_one(self, value: Any) -> bool:
         """Whether a value is one input, rather than several."""
 
-    def parse(self, text: str) -> Any:
-        """An input from an argument of the command line or a line of a file.
+    def parse(self, value: Any) -> Any:
+        """An input as records hold it: from Python, from an argument of the command line, or from a line of a file.
 
         Raises:
-            InputError: the text stands for none.
+            InputError: the value stands for none.
         """
 
     def serving_arguments(self, values: Sequence[Any]) -> dict[str, Any]:
@@ -71,9 +71,9 @@ class TextInput:
         """
         return isinstance(value, str)
 
-    def parse(self, text: str) -> str:
+    def parse(self, value: str) -> str:
         """The text as it is."""
-        return text
+        return value
 
     def serving_arguments(self, values: Sequence[str]) -> dict[str, Any]:
         """The texts, by the name of the field."""
@@ -99,13 +99,17 @@ class SeriesInput:
         (True, False)
         """
         depth = 0
-        while hasattr(value, "__len__") and len(value):
+        while not isinstance(value, str) and hasattr(value, "__len__") and len(value):
             value, depth = value[0], depth + 1
-        return depth in (1, 2)
+        return depth == 0 if isinstance(value, str) else depth in (1, 2)
 
-    def parse(self, text: str) -> list[list[float]]:
-        """Steps from JSON: `[0.5, 1, 0]` or `[[0.5, 1], [0, 2]]`."""
-        return as_series(text, f"The series {text[:40]!r}") or []
+    def parse(self, value: Any) -> list[list[float]]:
+        """Steps from a list, an array or JSON: `[0.5, 1, 0]` or `[[0.5, 1], [0, 2]]`.
+
+        >>> SeriesInput().parse("[0.5, 1]"), SeriesInput().parse([(0.5, 1), (0, 2)])
+        ([[0.5], [1.0]], [[0.5, 1.0], [0.0, 2.0]])
+        """
+        return as_series(value, f"The series {str(value)[:40]!r}") or []
 
     def serving_arguments(self, values: Sequence[Any]) -> dict[str, Any]:
         """The series padded with zeros to the longest, and their lengths.
@@ -119,5 +123,9 @@ class SeriesInput:
 
 
 def records_of(of: Input, inputs: Iterable[Any]) -> Records:
-    """Inputs as records."""
-    return Records([{of.name: value} for value in inputs])
+    """Inputs as records.
+
+    Raises:
+        InputError: a value is none.
+    """
+    return Records([{of.name: of.parse(value)} for value in inputs])

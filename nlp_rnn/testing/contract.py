@@ -150,11 +150,11 @@ class TaskContract:
         assert any("serve(" in line and run.task.input.name in line for line in found)
 
     def test_every_verb_explains_itself(self, subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:
+        from nlp_rnn.cli import run_command
+
         task = get_task(subject.task)
         own = [*(command.name for command in task.commands), *(task.synonyms or {})]
         for verb in ("train", "predict", "evaluate", "export", *own):
-            from nlp_rnn.cli import run_command
-
             with pytest.raises(SystemExit) as exit:
                 run_command(subject.task, [verb, "--help"])
             assert exit.value.code == 0

@@ -283,7 +283,8 @@ def test_diverging_training_says_where_and_what_to_try(fails, tmp_path):
 
 
 def test_inputs_that_would_be_ignored_are_refused(reviews, fails, tmp_path):
-    assert "Give either texts or --input" in fails("predict", reviews.path, "a text", "--input", "file.csv")
+    message = fails("predict", reviews.path, "a text", "--input", "file.csv")
+    assert "Give either arguments or --input, not both." in message
     assert "--column names a column of --input" in fails("predict", reviews.path, "a text", "--column", "text")
     assert "train.epochs is 0; it must be at least 1" in fails("train", "sentiment", "--train.epochs", 0)
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlp_rnn.data.batching import Batches, NestedRows, Rows, bucket_bounds
+from nlp_rnn.errors import InputError
 
 
 def make(lengths, batch_size=4, seed=0, buckets=3):
@@ -132,6 +133,14 @@ def test_rows_of_frames_are_padded_step_by_step(filler):
         length = len(FRAMES[index])
         np.testing.assert_array_equal(row[:length], FRAMES[index])
         assert (row[length:] == filler).all()
+
+
+def test_rows_with_other_numbers_in_a_step_are_refused():
+    with pytest.raises(InputError, match=r"Series 2 has 1 number in a step; it must have 2\."):
+        Rows.of([[[1, 2]], [[3]]], np.float32)
+    with pytest.raises(InputError, match=r"Series 1 has 1 number in a step; it must have 2\."):
+        Rows.of([[[3]]], np.float32, (2,))
+    assert len(Rows.of([], np.float32, (2,))) == 0
 
 
 @given(

@@ -63,7 +63,7 @@ def in_order_of_keras(rnn_mode, w, u, b_w, b_u):
 def gpu(monkeypatch):
     """A machine with a GPU, as far as the layers can see."""
     monkeypatch.setattr(tf.raw_ops, "CudnnRNNV3", cudnn)
-    monkeypatch.setattr(kernels, "_has_gpu", lambda: True)
+    monkeypatch.setattr(kernels, "has_gpu", lambda: True)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -249,6 +249,11 @@ def test_frames_as_they_are_where_no_scale_is_given():
     np.testing.assert_allclose(found, frames @ layer.projection.kernel.numpy(), atol=1e-6)
 
 
+def test_frames_of_other_channels_are_refused():
+    with pytest.raises(ValueError, match="expected axis -1 of input shape to have value 6"):
+        FrameProjection(6, 4)(SEQUENCE[..., :1])
+
+
 def test_the_scale_of_frames_is_kept_with_the_weights_and_is_not_trained_on(tmp_path):
     model = keras.Sequential([keras.Input((None, 6)), FrameProjection(6, 4, mean=np.arange(6.0), spread=3.0)])
     (layer,) = model.layers

@@ -70,14 +70,15 @@ def read(config: Config, split: str) -> Records | None:
 
 def assets(config: Config, records: Records) -> Assets:
     """Collects the labels and measures the channels."""
-    steps = np.concatenate([np.asarray(values) for values in records.column("values")])
+    steps = Rows.of(records.column("values"), np.float64).values
     scaler = Scaler([steps.mean(0).tolist(), (steps.std(0) + 1e-6).tolist()])
     return Assets({"labels": Labels(sorted(set(records.column("label")))), "scaler": scaler})
 
 
 def batches(config: Config, assets: Assets, records: Records, seed: int | None) -> Batches:
     """Batches of `{"values", "lengths"}`, one-hot targets and weights."""
-    values, targets = Rows.of(records.column("values"), np.float32), class_targets(records, assets.labels)
+    values = Rows.of(records.column("values"), np.float32, (len(assets.scaler[0]),))
+    targets = class_targets(records, assets.labels)
     return Batches({"values": values}, targets, config.train.batch_size, None, seed, config.train.buckets)
 
 

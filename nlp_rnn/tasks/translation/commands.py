@@ -40,10 +40,9 @@ def candidates(run: AnyRun, texts: Sequence[str] | Records, count: int = 1, **ch
 
     options = replace(run.options(**changes), n_best=count)
     check_ranges(options)
-    if count > options.width:
-        raise InputError(f"--n-best {count} needs --beam {count} or more.")
+    settings = search(options)
     records = texts if isinstance(texts, Records) else records_of(run.task.input, texts)
-    outputs = run.compute(records, lambda features: run.model.candidates(features, **search(options)))
+    outputs = run.compute(records, lambda features: run.model.candidates(features, **settings))
     sources = [text or "" for text in records.column("source")]
     return [found.ranked for found in ranked(outputs, sources, run.assets, count)]
 

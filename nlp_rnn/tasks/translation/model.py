@@ -54,7 +54,13 @@ def options(config: Config) -> SearchOptions:
 
 
 def search(options: SearchOptions) -> dict[str, Any]:
-    """Settings of the search as a `Translator` takes them."""
+    """Settings of the search as a `Translator` takes them.
+
+    Raises:
+        InputError: more translations are asked for than the beam is wide.
+    """
+    if options.n_best > options.width:
+        raise InputError(f"--n-best {options.n_best} needs --beam {options.n_best} or more.")
     settings = asdict(options)
     del settings["n_best"]
     return settings
@@ -64,7 +70,7 @@ def infer(model: Translator, features: Features, options: SearchOptions) -> Outp
     """The best translation of each source; with `n_best` above 1 all that the search found.
 
     Raises:
-        InputError: several are asked for where they are measured.
+        InputError: several are asked for where they are measured, or more than the beam is wide.
     """
     if options.n_best > 1 and "targets" in features:
         raise InputError("evaluate measures only the best translation of each text: leave out --n-best.")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import Metrics, Outputs
 from nlp_rnn.tasks.translation.data import SIDES, tokenizers
 from nlp_rnn.tasks.translation.settings import SearchOptions
@@ -86,15 +85,9 @@ class Candidates:
 def decode(
     outputs: Outputs, records: Records, assets: Assets, options: SearchOptions
 ) -> list[Translation] | list[Candidates]:
-    """The tokens of each search → texts; with `n_best` above 1 `Candidates`.
-
-    Raises:
-        InputError: more translations are asked for than the beam is wide.
-    """
+    """The tokens of each search → texts; with `n_best` above 1 `Candidates`."""
     from nlp_rnn.decoding.detokenizing import detokenize
 
-    if options.n_best > options.width:
-        raise InputError(f"--n-best {options.n_best} needs --beam {options.n_best} or more.")
     sources = [source or "" for source in records.column("source")]
     if options.n_best > 1:
         return ranked(outputs, sources, assets, options.n_best)
