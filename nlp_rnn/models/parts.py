@@ -88,10 +88,12 @@ class PartsModel(Configured, keras.Model):
         self.built = True
 
     def mask(self, features: dict[str, Tensor]) -> Tensor:
-        """Booleans `[batch, time]`: which steps are not padding, by "lengths", or for ids by their not being 0."""
+        """Booleans `[batch, time]`: which steps are not padding, by "lengths"; without them ids that are not 0, and all
+        frames."""
+        steps = features[self.reads]
         if "lengths" in features:
-            return tf.sequence_mask(features["lengths"], tf.shape(features[self.reads])[1])
-        return ops.not_equal(features[self.reads], 0)
+            return tf.sequence_mask(features["lengths"], tf.shape(steps)[1])
+        return ops.not_equal(steps, 0) if len(steps.shape) == 2 else tf.ones(tf.shape(steps)[:2], tf.bool)
 
     def embed(self, features: dict[str, Tensor], training: bool) -> Tensor:
         """Features → vectors."""

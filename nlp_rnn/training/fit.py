@@ -93,7 +93,8 @@ def fit(model: keras.Model, plan: Plan, resume: bool = False) -> Fitted:
         history.restore(0)
     began = time.perf_counter()
     try:
-        _run(model, batches, train, [LossGuard(position), validation, history, progress, checkpointer])
+        callbacks = [LossGuard(position), validation, history, progress, checkpointer]
+        _run(model, plan, callbacks, checkpointer)
     finally:
         progress.stop()
         checkpointer.release()
@@ -101,13 +102,10 @@ def fit(model: keras.Model, plan: Plan, resume: bool = False) -> Fitted:
     return Fitted(history.rows, validation.best_epoch + 1, time.perf_counter() - began)
 
 
-def _run(
-    model: keras.Model, batches: EpochSource, train: TrainConfig, callbacks: list[keras.callbacks.Callback]
-) -> None:
-    """Trains from where the callbacks stand to the last epoch."""
-    checkpointer = callbacks[-1]
-    assert isinstance(checkpointer, Checkpointer)
+def _run(model: keras.Model, plan: Plan, callbacks: list[keras.callbacks.Callback], checkpointer: Checkpointer) -> None:
+    """Trains from where the checkpointer, one of the callbacks, stands to the last epoch."""
     position, validation = checkpointer.position, checkpointer.validation
+    batches, train = plan.batches, plan.train
     # All epochs of a fit are equally long, so what is left of a resumed one is a fit of its own.
     for end in [position.epoch + 1, train.epochs] if position.batch else [train.epochs]:
         if position.epoch >= end or validation.exhausted:
