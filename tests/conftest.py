@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from tests.subjects import SUBJECTS
 
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=15)
 settings.register_profile("thorough", derandomize=True, deadline=None, max_examples=100)
+gc.set_threshold(200_000, 50, 100)  # tracing makes millions of objects: a sixth of the time would go into looking
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # products of full float32 on a GPU too
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from nlp_rnn.layers.base import Tensor
-from nlp_rnn.text.ragged import append, keep
+from nlp_rnn.text.ragged import append, keep, row_ids
 from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN
 
 
@@ -118,7 +118,7 @@ def prompt_tokens(tokenizer: Any, newline: bool, prompts: Tensor) -> Tensor:
     lines = tf.strings.split(prompts, "\n") if not newline else tf.RaggedTensor.from_tensor(prompts[:, None])
     is_text = tf.strings.length(tf.strings.strip(lines.values) if not newline else lines.values) > 0
     ids = tokenizer.encode_graph(lines.values)
-    ids = append(keep(ids, tf.gather(is_text, ids.value_rowids())), END)
+    ids = append(keep(ids, tf.gather(is_text, row_ids(ids))), END)
     whole = tf.RaggedTensor.from_row_splits(ids, lines.row_splits, validate=False).merge_dims(1, 2)
     return tf.concat([tf.fill([tf.shape(prompts)[0], 1], END), whole[:, :-1].to_tensor()], 1)
 

@@ -14,7 +14,7 @@ import pytest
 
 from nlp_rnn.config.recipes import recipe_header, recipe_names
 from nlp_rnn.config.values import settings_of
-from nlp_rnn.errors import InputError, Interrupted
+from nlp_rnn.errors import InputError
 from nlp_rnn.registry import get_task
 from nlp_rnn.testing.comparing import assert_close, assert_same_run
 from nlp_rnn.testing.settings import documented, outside
@@ -68,23 +68,10 @@ class TaskContract:
         records = run.task.read(run.config, "validation")
         assert_close(json.loads(json.dumps(run.evaluate(records))), run.report["metrics"]["validation"])
 
-    def test_an_interrupted_run_resumes_bit_for_bit(
-        self, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        from nlp_rnn.training.callbacks import Checkpointer
-
-        original = Checkpointer.is_due
-
-        def interrupt(self: Checkpointer) -> bool:
-            self.interrupted |= (self.position.epoch, self.position.batch) == (1, 2)
-            return original(self)
-
-        monkeypatch.setattr(Checkpointer, "is_due", interrupt)
-        with pytest.raises(Interrupted):
-            train(subject.task, out=tmp_path / "run", **subject.sections)
-        monkeypatch.undo()
-        resume(tmp_path / "run")
-        assert_same_run(subject.path, tmp_path / "run")
+    def test_a_run_that_was_cut_off_resumes_bit_for_bit(self, subject: Subject, tmp_path: Path) -> None:
+        cut_off = shutil.copytree(subject.cut_off, tmp_path / "run")
+        resume(cut_off)
+        assert_same_run(subject.path, cut_off)
 
     # Using ------------------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +28,7 @@ class Subject:
 
     Args:
         task: its name.
-        settings: sections of its configuration; at least two epochs, of at least four batches each.
+        settings: sections of its configuration; its epochs, at least two, of at least four batches each.
         write: folder → settings of `data`, after writing the data there.
         inputs: some inputs, one of them a most unusual one.
         environment: variables for the fresh process, such as PYTHONPATH.
@@ -57,7 +59,14 @@ class Subject:
     @cached_property
     def run(self) -> AnyRun:
         """The trained run."""
-        return train(self.task, out=self.folder / "run", **self.sections)
+        with _copied(self.folder / "cut-off", self.settings["train"]["epochs"] - 2, batch=2):
+            return train(self.task, out=self.folder / "run", **self.sections)
+
+    @property
+    def cut_off(self) -> Path:
+        """The run directory as a power cut in the last epoch but one would have left it."""
+        assert self.run
+        return self.folder / "cut-off"
 
     @property
     def path(self) -> Path:
@@ -79,6 +88,29 @@ class Subject:
     def predictions(self) -> list[dict[str, Any]]:
         """Those of the run for the inputs, as plain values."""
         return [dataclasses.asdict(prediction) for prediction in self.run(list(self.inputs))]
+
+
+@contextmanager
+def _copied(to: Path, epoch: int, batch: int) -> Iterator[None]:
+    """Has a checkpoint written at a position, and then copies the run directory."""
+    from nlp_rnn.training.callbacks import Checkpointer
+
+    is_due, save = Checkpointer.is_due, Checkpointer._save
+
+    def is_there(self: Checkpointer) -> bool:
+        return (self.position.epoch, self.position.batch) == (epoch, batch)
+
+    def save_and_copy(self: Checkpointer) -> None:
+        save(self)
+        if is_there(self):
+            shutil.copytree(self.folder.parent, to)
+
+    Checkpointer.is_due = lambda self: is_there(self) or is_due(self)  # type: ignore[method-assign]
+    Checkpointer._save = save_and_copy  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Checkpointer.is_due, Checkpointer._save = is_due, save  # type: ignore[method-assign]
 
 
 _CHILD = """

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.text.normalization import REPLACEMENT, Normalizer, code_points_at
-from nlp_rnn.text.ragged import keep, position_in_row
+from nlp_rnn.text.ragged import keep, position_in_row, row_ids
 from nlp_rnn.text.tokenizer import SPECIAL, UNKNOWN, Tokenizer, as_tensor, in_chunks, source_spans
 
 # RE2's \w and \s are ASCII only. Every pattern ends with "or any one other visible sign".
@@ -267,7 +267,7 @@ class ByteTokenizer(Tokenizer):
         ids = self._encode(texts)
         starts = tf.cast((ids.values - SPECIAL) & 0xC0 != 0x80, tf.int64)  # not a continuation byte
         count = tf.concat([[0], tf.cumsum(starts)], 0)
-        before_row = tf.gather(count, tf.gather(ids.row_splits, ids.value_rowids()))
+        before_row = tf.gather(count, tf.gather(ids.row_splits, row_ids(ids)))
         first = ids.with_values(count[1:] - before_row - 1)
         return ids, first, first.with_values(first.values + 1)
 

@@ -9,7 +9,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from nlp_rnn.text.ragged import position_in_row
+from nlp_rnn.text.ragged import position_in_row, row_ids
 
 REPLACEMENT = "\ufffd"
 
@@ -76,9 +76,9 @@ class Normalizer:
         _, offsets_map = tf_text.normalize_utf8_with_offsets_map(clean, self.form.upper())
         boundaries = _code_point_bytes(normalized + ".")  # one more: the end of the string
         sources = tf_text.find_source_offsets(offsets_map, boundaries)
-        limits = tf.gather(byte_lengths(clean), sources.value_rowids())
+        limits = tf.gather(byte_lengths(clean), row_ids(sources))
         sources = code_points_at(clean, sources.with_values(tf.minimum(sources.values, limits)))
-        is_start = position_in_row(sources) < tf.gather(sources.row_lengths() - 1, sources.value_rowids())
+        is_start = position_in_row(sources) < tf.gather(sources.row_lengths() - 1, row_ids(sources))
         begin = tf.boolean_mask(sources.values, is_start)
         end = tf.boolean_mask(tf.roll(sources.values, -1, 0), is_start)
         # Of one code point that became several, ICU gives all but the first an empty span at its end.
@@ -91,10 +91,10 @@ def code_points_at(texts: tf.Tensor, byte_offsets: tf.RaggedTensor) -> tf.Ragged
     bytes_of = _code_point_bytes(texts)
     # Rows are kept apart by a step larger than any offset, so that one search serves all.
     width = tf.reduce_max(tf.concat([byte_lengths(texts), [0]], 0)) + 1
-    keys = bytes_of.values + bytes_of.value_rowids() * width
-    wanted = byte_offsets.values + byte_offsets.value_rowids() * width
+    keys = bytes_of.values + row_ids(bytes_of) * width
+    wanted = byte_offsets.values + row_ids(byte_offsets) * width
     found = tf.searchsorted(keys, wanted, out_type=tf.int64)
-    return byte_offsets.with_values(found - tf.gather(bytes_of.row_splits, byte_offsets.value_rowids()))
+    return byte_offsets.with_values(found - tf.gather(bytes_of.row_splits, row_ids(byte_offsets)))
 
 
 def byte_lengths(texts: tf.Tensor) -> tf.Tensor:

@@ -7,7 +7,7 @@ import dataclasses
 import tensorflow as tf
 
 from nlp_rnn.text.lookup import CharacterTokenizer, Words, WordTokenizer
-from nlp_rnn.text.ragged import keep, position_in_row
+from nlp_rnn.text.ragged import keep, position_in_row, row_ids
 
 # A full stop after these ends no sentence.
 _ABBREVIATIONS = (
@@ -41,7 +41,7 @@ def sentence_ids(words: Words) -> tf.Tensor:
     )
     boundary = ((_shifted(ends) & opens) | words.after_break) & (place > 0)
     count = tf.cumsum(tf.cast(boundary, tf.int64))
-    first = tf.gather(tf.concat([count, [0]], 0), tf.gather(words.words.row_splits, words.words.value_rowids()))
+    first = tf.gather(tf.concat([count, [0]], 0), tf.gather(words.words.row_splits, row_ids(words.words)))
     return count - first
 
 
@@ -105,7 +105,7 @@ class WordFeatures:
         """Flat words → ids, characters `[words, (characters)]`, cases."""
         characters = self.characters.encode_graph(words)
         place = position_in_row(characters)
-        from_end = tf.gather(characters.row_lengths(), characters.value_rowids()) - place
+        from_end = tf.gather(characters.row_lengths(), row_ids(characters)) - place
         head = self.max_characters // 2
         seen = keep(characters, (place < head) | (from_end <= self.max_characters - head))
         return self.words.ids_of(words), seen, case_ids(words)

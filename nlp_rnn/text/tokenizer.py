@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.text.normalization import REPLACEMENT, Normalizer
-from nlp_rnn.text.ragged import keep, never_empty
+from nlp_rnn.text.ragged import keep, never_empty, row_ids
 
 T = TypeVar("T")
 PAD, UNKNOWN, BEGIN, END = range(4)
@@ -186,7 +186,7 @@ def source_spans(
     first: tf.RaggedTensor, last: tf.RaggedTensor, starts: tf.RaggedTensor, ends: tf.RaggedTensor
 ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
     """Spans of normalised code points `[first, last)` → spans of the source code points."""
-    row_start = tf.gather(starts.row_splits, first.value_rowids())
+    row_start = tf.gather(starts.row_splits, row_ids(first))
     begin = tf.gather(tf.concat([starts.values, [0]], 0), row_start + first.values)
     finish = tf.gather(tf.concat([[0], ends.values], 0), row_start + last.values)
     finish = tf.where(last.values > first.values, finish, begin)

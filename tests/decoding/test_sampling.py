@@ -28,7 +28,7 @@ NOTHING = np.zeros((1, 4), bool)
     [
         (Sampling(), [0, 1, 2, 3]),
         (Sampling(top_k=2), [0, 1]),
-        (Sampling(top_p=0.5), [0]),
+        (Sampling(top_p=0.49), [0]),
         (Sampling(top_p=0.51), [0, 1]),
         (Sampling(top_p=0.01), [0]),
         (Sampling(top_k=3, top_p=0.9), [0, 1, 2]),

@@ -76,20 +76,18 @@ def start(arguments: list[str]) -> subprocess.Popen[str]:
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory, data):
-    """Two runs of one command, one killed and one interrupted in the middle of an epoch: → by signal its folder, its
-    exit code and its message."""
-    folder = tmp_path_factory.mktemp("ended")
-    signals = {"killed": (signal.SIGKILL, 30), "interrupted": (signal.SIGINT, 10)}
-    processes = {name: start(begin(folder / name, data)) for name in signals}
-    errors = {name: interrupt(processes[name], folder / name, *how) for name, how in signals.items()}
-    return {name: (folder / name, processes[name].returncode, errors[name]) for name in signals}
+def ended(tmp_path_factory, data) -> tuple[Path, int]:
+    """A run whose process was killed in the middle of an epoch: → its folder and the exit code."""
+    folder = tmp_path_factory.mktemp("ended") / "killed"
+    process = start(begin(folder, data))
+    interrupt(process, folder, signal.SIGKILL, 30)
+    return folder, process.returncode
 
 
 @pytest.fixture
 def killed(ended, tmp_path) -> Path:
     """A copy of the killed run's directory."""
-    return shutil.copytree(ended["killed"][0], tmp_path / "killed")
+    return shutil.copytree(ended[0], tmp_path / "killed")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +98,7 @@ def uninterrupted(tmp_path_factory, data) -> Path:
 
 
 def test_killed_in_the_middle_of_an_epoch(ended, uninterrupted, killed, capfd):
-    assert ended["killed"][1] == -signal.SIGKILL
+    assert ended[1] == -signal.SIGKILL
     with pytest.raises(InputError, match="not finished: continue it"):
         nlp_rnn.load(killed)
     resume(killed)
@@ -109,28 +107,25 @@ def test_killed_in_the_middle_of_an_epoch(ended, uninterrupted, killed, capfd):
         resume(killed)
 
 
-def test_interrupted_by_the_user_says_how_to_go_on(ended, uninterrupted, tmp_path):
-    out, code, message = ended["interrupted"]
-    assert code == 130
-    assert f"--resume {out}" in message
-    assert "Traceback" not in message
-    resume(shutil.copytree(out, tmp_path / "run"))
-    assert_same_run(uninterrupted, tmp_path / "run")
-
-
-def test_interrupted_as_an_epoch_ends(uninterrupted, data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "left"), [(signal.SIGINT, 10), (signal.SIGTERM, 1)])
+def test_a_signal_ends_it_with_a_checkpoint(uninterrupted, data, tmp_path, monkeypatch, capsys, number, left):
+    """Within an epoch, and in the last batch of one."""
     original = Checkpointer.on_train_batch_end
 
     def interrupt(self, batch, logs=None):
-        last = self.steps_per_epoch - 1
-        self.interrupted |= (self.position.epoch, self.position.batch) == (0, last)
+        if (self.position.epoch, self.position.batch + left) == (0, self.steps_per_epoch):
+            os.kill(os.getpid(), number)
         original(self, batch, logs)
 
     monkeypatch.setattr(Checkpointer, "on_train_batch_end", interrupt)
-    assert run_command(None, begin(tmp_path / "run", data)[3:]) == 130
+    out = tmp_path / "run"
+    assert run_command(None, begin(out, data)[3:]) == 130
+    message = capsys.readouterr().err
+    assert f"--resume {out}" in message
+    assert "Traceback" not in message
     monkeypatch.undo()
-    resume(tmp_path / "run")
-    assert_same_run(uninterrupted, tmp_path / "run")
+    resume(out)
+    assert_same_run(uninterrupted, out)
 
 
 def test_damaged_checkpoint_is_passed_over(uninterrupted, killed, monkeypatch):

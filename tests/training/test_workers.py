@@ -70,6 +70,7 @@ def alone(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow  # two processes that start TensorFlow beside the other tests
 def test_two_workers_end_with_the_weights_of_one(tmp_path, alone):
     results = finish(start_both("--out", tmp_path / "run", *OPTIONS, "--json"))
     assert json.loads(results[0][0])["run"] == str(tmp_path / "run")
