@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from nlp_rnn.display.console import visible
 from nlp_rnn.display.curves import save_confusion, save_curves
 from nlp_rnn.machine import peak_memory
 from nlp_rnn.training import checkpoints
@@ -69,10 +72,10 @@ def write_report(
         "versions": _versions(),
         "command": " ".join(sys.argv),
     }
-    content = json.dumps(run.report, indent=1) + "\n"
-    checkpoints.write_bytes(run.path / "report.json", content.encode())
-    checkpoints.write_bytes(run.path / "card.md", model_card(run).encode())
     _write_plots(run, fitted)
+    checkpoints.write_bytes(run.path / "card.md", model_card(run).encode())
+    content = json.dumps(run.report, indent=1) + "\n"
+    checkpoints.write_bytes(run.path / "report.json", content.encode())  # last: it says that the run is finished
 
 
 def _write_plots(run: AnyRun, fitted: Fitted) -> None:
@@ -97,9 +100,9 @@ def model_card(run: AnyRun) -> str:
     """What the model is, what it was trained on, how well it does, in Markdown."""
     report = run.report
     lines = [
-        f"# {run.task.name}: {Path(run.path or '').name}",
+        f"# {run.task.name}: {_escaped(Path(run.path or '').name)}",
         "",
-        f"Trained by nlp-rnn {report['versions']['nlp-rnn']} with the recipe `{report['recipe']}` on "
+        f"Trained by nlp-rnn {report['versions']['nlp-rnn']} with the recipe {_escaped(report['recipe'])} on "
         f"{report['records']['train']:,} records (fingerprint `{report['fingerprint']}`) in "
         f"{report['training_seconds'] / 60:.1f} minutes on {report['device']}; "
         f"{report['parameters']:,} parameters, best epoch {report['best_epoch']} of {report['epochs']}.",
@@ -109,9 +112,9 @@ def model_card(run: AnyRun) -> str:
     ]
     for name in _scalars(run.metrics):
         values = " | ".join(_shown(results.get(name)) for results in report["metrics"].values())
-        lines.append(f"| {name} | {values} |")
+        lines.append(f"| {_escaped(name)} | {values} |")
     if "labels" in run.assets:
-        lines += ["", f"Labels: {', '.join(run.assets.labels)}."]
+        lines += ["", f"Labels: {', '.join(map(_escaped, run.assets.labels))}."]
     lines += [
         "",
         "The model has learned only from these records: expect worse results on other kinds of data, and expect it to "
@@ -120,6 +123,12 @@ def model_card(run: AnyRun) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """A text that Markdown, and HTML in it, shows as it is, in one line."""
+    shown = html.escape(visible(" ".join(text.split())), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", shown)
 
 
 def result_table(results: dict[str, dict[str, Any]]) -> Table:

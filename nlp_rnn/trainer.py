@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.config.recipes import load_recipe
-from nlp_rnn.config.values import check_ranges, override, read_yaml
+from nlp_rnn.config.values import check_ranges, override, read_yaml, settings_of
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.registry import get_task
@@ -70,11 +70,17 @@ def train_with(task: str, settings: Any, out: str | Path | None, recipe: str) ->
     return _train_in(folder, get_task(task), settings, recipe, resuming=False)
 
 
-def resume(path: str | Path, task: str | None = None) -> AnyRun:
-    """Continues an interrupted run from its newest checkpoint, ending as if it had never stopped.
+def resume(path: str | Path, task: str | None = None, data: Mapping[str, Any] | None = None) -> AnyRun:
+    """Continues an interrupted run from its newest checkpoint, ending as if it had never stopped; one that has none yet
+    begins anew.
+
+    Args:
+        path: the run directory.
+        task: the task that it must be of, if that matters.
+        data: where the data are now, such as `{"train": "moved.csv"}`; their contents must be the same.
 
     Raises:
-        InputError: there is none, or it is finished.
+        InputError: there is nothing to continue, or the data or the settings have changed.
     """
     path = Path(path)
     from nlp_rnn.run import read_settings
@@ -82,6 +88,8 @@ def resume(path: str | Path, task: str | None = None) -> AnyRun:
     found, settings = read_settings(path, task)
     if (path / "report.json").exists():
         raise InputError(f"{path} is finished; train again with another --out, or fine-tune it in a notebook.")
+    if data:
+        settings = override(settings, {"data": dict(data)})
     return _train_in(path, found, settings, path.name, resuming=True)
 
 
@@ -101,16 +109,18 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> An
 def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool) -> AnyRun:
     """The whole of training: data, assets, batches, model, fit, measure, report."""
     started = time.perf_counter()
-    config, strategy = _prepare_machine(config)
+    config, strategy = _prepare_machine(_with_absolute_paths(config))
     import keras
 
     from nlp_rnn.report import write_report
     from nlp_rnn.run import Run
+    from nlp_rnn.training import checkpoints
     from nlp_rnn.training.fit import fit
     from nlp_rnn.training.workers import own_folder
 
     splits = _read_splits(task, config)
     with own_folder(out, resuming) as out, _sole_owner(out):
+        checkpoints.sweep(out)
         keras.utils.set_random_seed(config.train.seed)
         assets = Assets.load(out / "assets") if resuming else task.assets(config, splits["train"])
         batches = _batches(task, config, assets, splits)
@@ -130,6 +140,25 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
     return run
 
 
+# Settings that name files or folders.
+_PATHS = ("data.train", "data.validation", "data.test", "embedding.vectors", "tokenizer.vocabulary")
+
+
+def _with_absolute_paths(config: Any) -> Any:
+    """Files by absolute paths, so that a run can be resumed from another folder."""
+    for setting, value in list(settings_of(config)):
+        if setting.dotted in _PATHS:
+            places = [_absolute(place) for place in (value if isinstance(value, tuple) else (value,))]
+            section = {setting.name: places if isinstance(value, tuple) else places[0]}
+            config = override(config, {setting.section.rstrip("."): section})
+    return config
+
+
+def _absolute(place: str) -> str:
+    is_file = place not in ("", "starter", "-") and os.path.exists(place)
+    return os.path.abspath(place) if is_file else place
+
+
 def _prepare_machine(config: Any) -> tuple[Any, Any]:
     """Starts TensorFlow: → the configuration with the precision that it means here, and the strategy of its devices."""
     from nlp_rnn.startup import import_tensorflow, keep_what_xla_compiles
@@ -142,7 +171,7 @@ def _prepare_machine(config: Any) -> tuple[Any, Any]:
     # A run keeps the precision that it began with, wherever it is taken.
     config = override(config, {"train": {"precision": config.train.dtype_policy}})
     if _is_quick():
-        console.print("[yellow]NLP_RNN_QUICK is set: one epoch over few records.[/]")
+        console.warn("NLP_RNN_QUICK is set: one epoch over few records.")
         config = override(config, {"train": {"epochs": 1}})
     return config, strategy_for(config.train)
 
@@ -168,7 +197,7 @@ def _batches(task: AnyTask, config: Any, assets: Assets, splits: Mapping[str, Re
         raise InputError("There is no validation data: give some, or --data.validation_fraction above 0.")
     if len(splits["validation"]) < 100:
         count = len(splits["validation"])
-        console.print(f"[yellow]Only {count} validation records choose the best epoch: results will be noisy.[/]")
+        console.warn(f"Only {count} validation records choose the best epoch: results will be noisy.")
     for note in assets.notes:
         console.print(note)
     batches = {name: task.batches(config, assets, records, config.train.seed) for name, records in splits.items()}
@@ -193,14 +222,22 @@ def _describe(model: Any, batches: EpochSource, strategy: Any) -> None:
     console.print(f"{model.count_params():,} parameters · padding {batches.padding:.1%} · recurrent kernel {kernels}")
 
 
+# What may be other when a run is resumed: how long it trains, and what depends on where it runs.
+_CHANGEABLE = (
+    *("train.epochs", "train.patience", "train.checkpoint_seconds", "train.devices", "train.jit"),
+    *("data.train", "data.validation", "data.test", "data.format"),
+    *("embedding.vectors", "tokenizer.vocabulary"),
+)
+
+
 def _plan(run: AnyRun, splits: Mapping[str, Records], batches: EpochSource) -> Plan:
     from nlp_rnn.training.fit import Plan
 
     assert run.path is not None
-    fingerprints = {
-        "training data": splits["train"].fingerprint(),
-        "vocabulary": Assets.fingerprint(run.path / "assets"),
-    }
+    names = {"train": "training data", "validation": "validation data", "test": "test data"}
+    fingerprints = {names[split]: records.fingerprint() for split, records in splits.items()}
+    fingerprints["vocabulary"] = Assets.fingerprint(run.path / "assets")
+    settings = {setting.dotted: value for setting, value in settings_of(run.config)}
     return Plan(
         run.task.loss(run.config),
         run.config.train,
@@ -210,11 +247,13 @@ def _plan(run: AnyRun, splits: Mapping[str, Records], batches: EpochSource) -> P
         run.task.unit,
         run.path,
         fingerprints,
+        settings,
+        _CHANGEABLE,
     )
 
 
 # What a run that was ended before its first checkpoint leaves: it may be written over.
-_BEFORE_TRAINING = {".lock", "config.yaml", "assets", "metrics.jsonl"}
+_BEFORE_TRAINING = {".lock", "config.yaml", "assets", "metrics.jsonl", "checkpoints"}
 
 
 def _new_folder(out: Path | None, recipe: str) -> Path:
@@ -225,9 +264,9 @@ def _new_folder(out: Path | None, recipe: str) -> Path:
             out = Path("runs") / f"{recipe}-{number}"
     elif (out / "report.json").exists():
         raise InputError(f"{out} holds a finished run; choose another --out.")
-    elif (out / "checkpoints").exists():
+    elif any((out / "checkpoints").glob("step-*")):
         raise InputError(f"{out} holds an unfinished run: continue it with --resume {out}, or choose another --out.")
-    elif out.is_dir() and {path.name for path in out.iterdir()} - _BEFORE_TRAINING:
+    elif out.is_dir() and {path.name for path in out.iterdir() if ".tmp" not in path.name} - _BEFORE_TRAINING:
         raise InputError(f"{out} holds other files; choose another --out.")
     elif out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; choose another --out.")

@@ -1,14 +1,17 @@
 """The command line: `nlp-rnn <verb> <task> …`, and `python tasks/<task>.py <verb> …`.
 
-stdout carries results, stderr the log. Exit 0 success, 1 failure, 2 bad usage or input, 130 interrupted.
+stdout carries results, stderr the log. Exit codes: 0 success, 1 failure, 2 bad usage or input, 130 interrupted,
+143 terminated.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +49,14 @@ def run_command(task: str | None, arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        return _dispatch(task, arguments)
+        with _heard():
+            return _dispatch(task, arguments)
     except InputError as error:
         return _fail(str(error), 2, debug)
     except Interrupted as error:
         return _fail(str(error), 130, debug)
+    except _Terminated:
+        return _fail("Terminated.", 143, debug)
     except KeyboardInterrupt:
         return _fail("Interrupted.", 130, debug)
     except BrokenPipeError:
@@ -64,7 +70,31 @@ def run_command(task: str | None, arguments: list[str]) -> int:
     except (Diverged, WorkerLost) as error:
         return _fail(str(error), 1, debug)
     except Exception as error:
+        if "No space left on device" in str(error):
+            return _fail("No space is left on the disk: free some, or choose another place.", 2, debug)
         return _fail(f"{type(error).__name__}: {error} (add --debug for the traceback).", 1, debug)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM ends a command as Ctrl-C does: what it was writing is removed, and it says so."""
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """Within it SIGTERM raises; training has its own way to end."""
+
+    def terminate(number: int, frame: Any) -> None:
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _dispatch(task: str | None, arguments: list[str]) -> int:
@@ -170,9 +200,11 @@ def _usage(task: str | None) -> str:
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
+    from nlp_rnn.display.console import visible
+
     if debug:
         import traceback
 
         traceback.print_exc()
-    print(f"{'' if code == 130 else 'error: '}{message}", file=sys.stderr)
+    print(visible(f"{'' if code == 130 else 'error: '}{message}"), file=sys.stderr)
     return code

@@ -40,6 +40,7 @@ class EvaluateOptions:
 def run(task: str | None, arguments: list[str]) -> int:
     """Evaluates on `--data`, or on the test or validation data that the run knows of."""
     from nlp_rnn.cli import program, settings_of_run
+    from nlp_rnn.display.console import visible
     from nlp_rnn.run import load
 
     prog = program(task, "evaluate")
@@ -57,9 +58,9 @@ def run(task: str | None, arguments: list[str]) -> int:
     found = load(options.run, task)
     found.config = replace(found.config, data=options.data)
     records, source = _records(found)
-    print(f"Evaluating on {len(records):,} records: {source}", file=sys.stderr)
+    print(visible(f"Evaluating on {len(records):,} records: {source}"), file=sys.stderr)
     for fact in [*(f"{count:,} dropped: {reason}" for reason, count in records.dropped.items()), *records.notes]:
-        print(fact, file=sys.stderr)
+        print(visible(fact), file=sys.stderr)
     return _print(found, records, settings, options)
 
 
@@ -74,8 +75,7 @@ def _records(found: AnyRun) -> tuple[Records, str]:
 
 
 def _print(found: AnyRun, records: Records, settings: Any, options: EvaluateOptions) -> int:
-    from rich.console import Console
-
+    from nlp_rnn.display.console import PlainConsole, visible
     from nlp_rnn.report import flat, result_table
 
     predictions, metrics = found.predict_and_measure(records, settings)
@@ -84,7 +84,7 @@ def _print(found: AnyRun, records: Records, settings: Any, options: EvaluateOpti
     if options.json:
         print(to_json({**flat(metrics), **({"errors": mistakes} if options.errors else {})}))
         return 0
-    Console(highlight=False).print(result_table({"value": metrics}))
+    PlainConsole().print(result_table({"value": metrics}))
     if options.errors:
-        print("\n" + "\n".join(mistakes or ["No mistakes to show."]))
+        print("\n" + "\n".join(map(visible, mistakes or ["No mistakes to show."])))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any, TextIO
 
@@ -14,8 +15,10 @@ def print_result(result: Shown, as_json: bool) -> None:
     if as_json:
         print(to_json(result.as_dict()))
     elif hasattr(result, "stream"):
+        from nlp_rnn.display.console import visible
+
         for piece in result.stream():
-            sys.stdout.write(piece)
+            sys.stdout.write(visible(piece) if sys.stdout.isatty() else piece)
             sys.stdout.flush()
         print()
     else:
@@ -24,14 +27,14 @@ def print_result(result: Shown, as_json: bool) -> None:
 
 def print_shown(sink: TextIO, result: Any, line: str) -> None:
     """Writes a result in colour where that is a terminal and the result knows how, else the line."""
-    if sink.isatty() and hasattr(result, "__rich__"):
-        from rich.console import Console
+    from nlp_rnn.display.console import PlainConsole, visible
 
-        Console(file=sink, highlight=False).print(result)
+    if sink.isatty() and hasattr(result, "__rich__"):
+        PlainConsole(file=sink).print(result)
     else:
-        sink.write(line + "\n")
+        sink.write((visible(line) if sink.isatty() else line) + "\n")
 
 
 def to_json(values: Any) -> str:
-    """One line of JSON, letters of all scripts as they are."""
-    return json.dumps(values, ensure_ascii=False)
+    """One line of JSON, letters of all scripts as they are, control characters escaped."""
+    return re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(values, ensure_ascii=False))

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
@@ -25,6 +25,7 @@ from nlp_rnn.config.options import (
 )
 from nlp_rnn.config.values import check_ranges, former_names
 from nlp_rnn.errors import InputError
+from nlp_rnn.paths import replacing
 
 if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
@@ -56,6 +57,8 @@ class PredictOptions:
     """Draw the prediction of one input to a .png, .svg or .pdf file, or as text to "-" (for tasks that can)."""
     json: bool = False
     """Print one JSON object per line."""
+    spreadsheet: bool = False
+    """Begin cells of tables with ' where a spreadsheet would run them as formulas: after =, +, - or @."""
 
 
 def run(task: str | None, arguments: list[str], verb: str = "predict", description: str = "") -> int:
@@ -92,6 +95,8 @@ def _refuse_contradictions(task: AnyTask, options: PredictOptions) -> None:
         raise InputError("Give either arguments or --input, not both.")
     if options.column and not options.input:
         raise InputError("--column names a column of --input; give both.")
+    if options.output and options.input and _is_same(options.output, options.input):
+        raise InputError(f"--output {options.output} is the input itself; choose another file.")
     if options.keep and not (options.input and (options.json or Path(options.output or "").suffix in TABLES)):
         raise InputError("--keep copies columns of --input: give --input, and --json or a table as --output.")
     if options.plot is None:
@@ -104,19 +109,35 @@ def _refuse_contradictions(task: AnyTask, options: PredictOptions) -> None:
         figure_path(options.plot, "--plot")
 
 
+def _is_same(one: str, other: str) -> bool:
+    """Whether two names, or links, are of one file."""
+    paths = Path(one), Path(other)
+    return all(path.is_file() for path in paths) and paths[0].samefile(paths[1])
+
+
 def _draw(found: AnyRun, options: PredictOptions, settings: Any) -> None:
+    from nlp_rnn.display.console import visible
+    from nlp_rnn.display.figures import save_figure
+
     assert found.task.picture is not None
+    assert options.plot is not None
     picture = found.task.picture(found, options.inputs[0], settings)
     if options.plot == "-":
-        print(picture)
+        print(visible(str(picture)) if sys.stdout.isatty() else picture)
     else:
-        picture.plot().savefig(options.plot, dpi=150)
+        save_figure(picture.plot(), options.plot)
 
 
 def _write_all(found: AnyRun, options: PredictOptions, settings: Any) -> int:
-    write, rows, count = _writer(found, options), _kept(options), 0
-    with open(options.output, "w", encoding="utf-8", newline="") if options.output else nullcontext(sys.stdout) as sink:
-        for prediction, kept in zip(_predictions(found, options, settings), rows, strict=False):
+    write, count = _writer(found, options), 0
+    predictions = _predictions(found, options, settings)
+    rows = ((prediction, {}) for prediction in predictions) if not options.keep else _with_kept(predictions, options)
+    with ExitStack() as stack:
+        sink: TextIO = sys.stdout
+        if options.output:
+            path = stack.enter_context(replacing(options.output))
+            sink = stack.enter_context(open(path, "w", encoding="utf-8", newline=""))
+        for prediction, kept in rows:
             for result in getattr(prediction, "ranked", [prediction]):
                 write(sink, result, kept)
                 count += 1
@@ -130,22 +151,41 @@ def _predictions(found: AnyRun, options: PredictOptions, settings: Any) -> Itera
         columns: dict[str, Any] = {"format": options.format}
         if options.column:
             columns[found.task.input.name] = options.column
-        yield from found.predict(found.read(options.input, "predict", **columns), settings)
+        records = found.read(options.input, "predict", **columns)
+        for note in records.notes:
+            print(note, file=sys.stderr)
+        yield from found.predict(records, settings)
     elif options.format not in ("auto", "txt"):
         yield from found.predict(found.read("-", "predict", format=options.format), settings)
     else:
-        lines = (line.decode("utf-8", "replace").rstrip("\r\n") for line in sys.stdin.buffer)
+        from nlp_rnn.data.readers import decoded
+
+        lines = (line.rstrip("\r\n") for line in decoded(sys.stdin.buffer, "Standard input"))
         for chunk in iter(lambda: list(itertools.islice(lines, 1000)), []):
             yield from found.predict(chunk, settings)
 
 
-def _kept(options: PredictOptions) -> Iterator[dict[str, Any]]:
-    """The values to keep, for each input."""
-    if not options.keep:
-        return itertools.repeat({})
+def _with_kept(predictions: Iterator[Any], options: PredictOptions) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Each prediction with the values to keep of its input."""
     from nlp_rnn.data.sources import read_columns
 
-    return read_columns(str(options.input), options.format, options.keep)
+    return zip(predictions, read_columns(str(options.input), options.format, options.keep), strict=True)
+
+
+def beside(kept: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Kept columns before the values of a prediction; one whose name those have too gets "input." before it.
+
+    Example:
+
+    >>> beside({"id": "7", "label": "bad"}, {"label": "good"})
+    {'id': '7', 'input.label': 'bad', 'label': 'good'}
+    """
+    found = {}
+    for name, value in kept.items():
+        while name in values or name in found:
+            name = f"input.{name}"
+        found[name] = value
+    return {**found, **values}
 
 
 def _prompt(found: AnyRun, options: PredictOptions, settings: Any) -> int:
@@ -166,28 +206,38 @@ def _prompt(found: AnyRun, options: PredictOptions, settings: Any) -> int:
 def _writer(found: AnyRun, options: PredictOptions) -> Write:
     suffix = Path(options.output).suffix if options.output else ""
     if suffix in (".csv", ".tsv"):
-        return _TableWriter("," if suffix == ".csv" else "\t")
+        return _TableWriter("," if suffix == ".csv" else "\t", options.spreadsheet)
     if suffix == ".jsonl" or options.json:
-        return lambda sink, result, kept: print(to_json({**kept, **dataclasses.asdict(result)}), file=sink)
+        return lambda sink, result, kept: print(to_json(beside(kept, dataclasses.asdict(result))), file=sink)
     return lambda sink, result, kept: print_shown(sink, result, found.task.show(result, None))
 
 
 @dataclass
 class _TableWriter:
-    """Rows of a table, its header first; what has names becomes columns of its own, lists become JSON."""
+    """Rows of a table, its header first; what has names becomes columns of its own, lists become JSON.
+
+    Fields are quoted as in CSV, also between tabs. For a spreadsheet, texts that it would run as formulas begin with
+    an apostrophe.
+    """
 
     delimiter: str
+    for_spreadsheet: bool = False
     header: list[str] = field(default_factory=list)
 
     def __call__(self, sink: TextIO, result: Any, kept: dict[str, Any]) -> None:
-        row = dict(kept)
+        row: dict[str, Any] = {}
         for name, value in dataclasses.asdict(result).items():
             if isinstance(value, dict):
                 row.update({f"{name}.{k}": v for k, v in value.items()})
             else:
                 row[name] = to_json(value) if isinstance(value, (list, tuple)) else value
+        row = beside(kept, row)
         writer = csv.writer(sink, delimiter=self.delimiter, lineterminator="\n")
         if not self.header:
             self.header = list(row)
-            writer.writerow(self.header)
-        writer.writerow(row.values())
+            writer.writerow(map(self._cell, self.header))
+        writer.writerow(map(self._cell, row.values()))
+
+    def _cell(self, value: Any) -> Any:
+        is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        return f"'{value}" if self.for_spreadsheet and is_formula else value

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from nlp_rnn.config.options import parse, peek, rename, rename_settings
-from nlp_rnn.config.values import former_names
+from nlp_rnn.config.values import former_names, settings_of
 from nlp_rnn.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -49,15 +49,12 @@ def run(task: str, arguments: list[str]) -> int:
         frozen=True,
     )
     options: Any = parse(kind, arguments, program(task, "train"), f"Trains a model for the task {task}.")
-    if options.resume:
-        others = options.config or options.out or options.recipe != TrainOptions.recipe
-        if others or options.settings != settings:
-            raise InputError("--resume takes no other settings: a resumed run keeps those it began with.")
+    moved = _moved_data(options, settings) if options.resume else None
     from nlp_rnn.training.devices import is_chief
 
     try:
         if options.resume:
-            finished = trainer.resume(options.resume, task)
+            finished = trainer.resume(options.resume, task, moved)
         else:
             finished = trainer.train_with(task, options.settings, options.out, options.recipe)
     except Interrupted as interrupted:
@@ -70,9 +67,30 @@ def run(task: str, arguments: list[str]) -> int:
     return 0
 
 
+def _moved_data(options: Any, defaults: Any) -> dict[str, Any]:
+    """Where the data of a run to resume are now, if that is said; nothing else may be.
+
+    Raises:
+        InputError: something else is.
+    """
+    given = dict(zip(("--config", "--out"), (options.config, options.out), strict=True))
+    others = [name for name, value in given.items() if value]
+    others += ["--recipe"] if options.recipe != TrainOptions.recipe else []
+    before = {setting.dotted: value for setting, value in settings_of(defaults)}
+    now = {setting.dotted: value for setting, value in settings_of(options.settings)}
+    changed = {name: value for name, value in now.items() if value != before[name]}
+    moved = {name: changed.pop(f"data.{name}") for name in ("train", "validation", "test") if f"data.{name}" in changed}
+    if others := [*others, *(f"--{name}" for name in changed)]:
+        raise InputError(
+            f"--resume takes no {others[0]}: a resumed run keeps the settings that it began with; only --data may say "
+            f"where its data are now."
+        )
+    return moved
+
+
 def _show(finished: AnyRun, as_json: bool, task: str) -> None:
     from nlp_rnn.cli import program
-    from nlp_rnn.display.console import console
+    from nlp_rnn.display.console import console, visible
     from nlp_rnn.report import flat, result_table
 
     report, unit = finished.report, finished.task.unit
@@ -92,5 +110,5 @@ def _show(finished: AnyRun, as_json: bool, task: str) -> None:
     if records is not None and sys.stdout is not None:
         print("\nHeld-out records, which the model was not trained on:")
         for record, prediction in zip(records, finished.predict(records), strict=True):
-            print(finished.task.show(prediction, record))
+            print(visible(finished.task.show(prediction, record)))
     console.print(f"\nTry your own: {program(task, 'predict')} {finished.path}")

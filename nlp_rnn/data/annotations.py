@@ -15,19 +15,27 @@ from nlp_rnn.data.records import Record, Records
 from nlp_rnn.errors import InputError, did_you_mean
 from nlp_rnn.text.schemes import detect_scheme, is_well_formed, spans_of, split_tag
 
+# Spaces and joiners of no width, byte order mark, soft hyphen, marks of direction.
+_NO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"
 _KINDS = {"tokens": "texts", "tags": "texts", "entities": "spans"}
 
 
-def annotated_fields(columns: Mapping[str, str], conll: tuple[int, int], annotated: bool) -> Fields:
+def annotated_fields(columns: Mapping[str, str], conll: tuple[int, int]) -> Fields:
     """What is read from a source of annotations.
 
     Args:
         columns: the source's names of "text", "entities", "tokens" and "tags".
         conll: columns of the tokens and of the tags in CoNLL files.
-        annotated: whether annotations must be there.
     """
-    check = _check_annotated if annotated else _check_input
-    return Fields(columns, tuple(columns), kinds=_KINDS, check=check, labels_of=_labels_of, conll=conll)
+    return Fields(
+        columns,
+        tuple(columns),
+        inputs=("text", "tokens"),
+        kinds=_KINDS,
+        check=_check_annotated,
+        labels_of=_labels_of,
+        conll=conll,
+    )
 
 
 def standard_records(records: Records, scheme: str, labels: Mapping[str, str], annotated: bool) -> Records:
@@ -43,8 +51,8 @@ def standard_records(records: Records, scheme: str, labels: Mapping[str, str], a
         InputError: the tags violate every scheme, or nothing is left.
     """
     notes = list(records.notes)
-    if annotated and (note := _scheme_note(records, scheme)):
-        notes.append(note)
+    if annotated:
+        notes += [note for note in (_scheme_note(records, scheme), _trim_note(records)) if note]
     columns = {name: name for name in ("text", "tokens", "entities")}
     rows = records.rows.map(
         partial(_standard_row, labels=dict(labels)),
@@ -77,6 +85,26 @@ def check_names(records: Records, labels: Mapping[str, str]) -> None:
             )
 
 
+def trimmed(text: str, entity: Record) -> Record:
+    """An entity without blanks and characters of no width at its edges.
+
+    Example:
+
+    >>> trimmed("in Oslo , today", {"start": 2, "end": 8, "label": "place"})
+    {'start': 3, 'end': 7, 'label': 'place'}
+    """
+    start, end = entity["start"], entity["end"]
+    while start < end and _is_blank(text[start]):
+        start += 1
+    while start < end and _is_blank(text[end - 1]):
+        end -= 1
+    return {**entity, "start": start, "end": end}
+
+
+def _is_blank(character: str) -> bool:
+    return character.isspace() or character in _NO_WIDTH
+
+
 def token_offsets(tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Where tokens start and end in the text that they are with a blank between them."""
     lengths = np.array([len(token) for token in tokens], np.int64)
@@ -91,13 +119,14 @@ def _labels_of(record: Record) -> set[str]:
 
 
 def _standard_row(row: Record, labels: dict[str, str]) -> Record:
-    text, tokens, entities = row["text"] or "", row["tokens"], row["entities"] or []
+    text, tokens = row["text"] or "", row["tokens"]
+    entities = [trimmed(text, entity) for entity in row.get("entities") or []]
     if tokens is not None:
         starts, ends = token_offsets(tokens)
         text = " ".join(tokens)
         entities = [
             {"start": int(starts[first]), "end": int(ends[last - 1]), "label": label}
-            for first, last, label in spans_of(row["tags"] or [])
+            for first, last, label in spans_of(row.get("tags") or [])
         ]
     named = [{**entity, "label": labels.get(entity["label"], entity["label"])} for entity in entities]
     return {"text": text, "tokens": tokens, "entities": named, "line": row["line"]}
@@ -122,6 +151,14 @@ def _scheme_note(records: Records, scheme: str) -> str:
     return note + (f", {len(wrong)} ill-formed sentences (the first in line {wrong[0]})" if wrong else "")
 
 
+def _trim_note(records: Records) -> str:
+    """Says how many entities were given with blanks at their edges."""
+    rows = records.columns("text", "tokens", "entities")
+    given = [(text, entity) for text, tokens, entities in rows if tokens is None for entity in entities or []]
+    count = sum(trimmed(text, entity) != entity for text, entity in given)
+    return f"entities with blanks at their edges, which were cut off: {count:,}" if count else ""
+
+
 def _check_annotated(record: Record, where: str) -> None:
     """A record for training or evaluation: tokens with tags, or a text with entities, that make sense."""
     tokens, tags, text, entities = (record[name] for name in ("tokens", "tags", "text", "entities"))
@@ -135,14 +172,6 @@ def _check_annotated(record: Record, where: str) -> None:
         raise InputError(
             f"{where}: neither tokens with tags nor a text with entities; name their fields with --data.tokens, "
             f"--data.tags, --data.text, --data.entities."
-        )
-
-
-def _check_input(record: Record, where: str) -> None:
-    """A record for prediction."""
-    if record["tokens"] is None and record["text"] is None:
-        raise InputError(
-            f"{where}: neither a text nor tokens; name their field with --data.text (to predict, --column)."
         )
 
 
@@ -163,6 +192,8 @@ def _check_spans(text: str, entities: Sequence[Record], where: str) -> None:
                 f"{where}: the entity {start}–{end} ({entity['label']}) is not within the text of {len(text)} "
                 f"characters; start and end are counted from 0, the end is the place after the last character."
             )
+        if all(map(_is_blank, text[start:end])):
+            raise InputError(f"{where}: the entity {start}–{end} ({entity['label']}) is blank; remove it.")
         if start < end_before:
             raise InputError(
                 f"{where}: the entities {before!r} and {text[start:end]!r} ({entity['label']}) overlap; "

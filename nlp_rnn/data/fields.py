@@ -20,11 +20,15 @@ class Fields:
 
     Args:
         columns: field of the record → column of the source.
-        optional: fields that may be missing or null, such as the label at prediction.
+        optional: fields that need not be there, such as the tokens of a source that has texts. A row in which one of
+            the others is null is of no use: it is left out and counted.
         names: values of the label column → label names.
-        label: the field that holds the label, if any.
-        kinds: what a field holds where that is not a text: "texts" a list of them, "spans" a list of
-            `{"start", "end", "label"}`, "series" a list of steps, each a number or a list of as many numbers.
+        label: the field that holds the label, if any; an empty one is none.
+        inputs: the fields that prediction reads; by default all but the label.
+        kinds: what a field holds where that is not a text: "label" the name of a class, "any" a text or else its
+            JSON, "texts" a list of texts,
+            "spans" a list of `{"start", "end", "label"}`, "series" a list of steps, each a number or a list of as many
+            numbers.
         check: (record, where it stands) → None; raises InputError for a record that makes no sense. A function of a
             module, since what was read is cached under its name.
         labels_of: record → the labels in it; a record is not held out for validation if no other has one of them. A
@@ -34,12 +38,14 @@ class Fields:
             and `lines_of` makes rows of its lines.
         parallel: whether two files of lines are the first and the second field of each record.
         option: which option names the column of a field, for messages.
+        predicts: whether no more than the inputs is read; see `for_prediction`.
     """
 
     columns: Mapping[str, str]
     optional: tuple[str, ...] = ()
     names: Mapping[str, str] | None = None
     label: str | None = None
+    inputs: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Record, str], None] | None = None
     labels_of: Callable[[Record], set[str]] | None = None
@@ -47,6 +53,28 @@ class Fields:
     running: str | None = None
     parallel: bool = False
     option: str = "--data.{} (to predict, --column)"
+    predicts: bool = False
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The fields without which a row is left out."""
+        return () if self.predicts else tuple(name for name in self.columns if name not in self.optional)
+
+    def for_prediction(self) -> Fields:
+        """The inputs alone: no label is read, no row is left out, and an input that is missing is an empty text."""
+        names = self.inputs or tuple(name for name in self.columns if name != self.label)
+        columns = {name: self.columns[name] for name in names}
+        optional = tuple(name for name in names if name in self.optional)
+        kinds = {name: kind for name, kind in self.kinds.items() if name in names}
+        return Fields(
+            columns,
+            optional,
+            inputs=names,
+            kinds=kinds,
+            conll=(self.conll[0], self.conll[0]),
+            parallel=self.parallel or self.running is not None,  # what has no known suffix holds lines
+            predicts=True,
+        )
 
     def features(self) -> Any:
         """The types of a record's fields, as `datasets` stores them."""
@@ -55,8 +83,8 @@ class Fields:
         text, place = datasets.Value("string"), datasets.Value("int64")
         spans = datasets.List({"start": place, "end": place, "label": text})
         series = datasets.List(datasets.List(datasets.Value("float32")))
-        types = {"text": text, "texts": datasets.List(text), "spans": spans, "series": series}
-        found = {name: types[self.kinds.get(name, "text")] for name in self.columns}
+        types = {"texts": datasets.List(text), "spans": spans, "series": series}
+        found = {name: types.get(self.kinds.get(name, "text"), text) for name in self.columns}
         if self.running is not None:
             found["continues"] = datasets.Value("bool")
         return datasets.Features({**found, "line": place})
@@ -70,7 +98,13 @@ class Fields:
         record: Record = {"line": line}
         for name in self.columns:
             value = row.get(columns[name]) if name in columns else None
-            record[name] = _KINDS[self.kinds.get(name, "text")](value, f'{where}: "{columns.get(name)}"')
+            kind = "label" if name == self.label else self.kinds.get(name, "text")
+            record[name] = _KINDS[kind](value, f'{where}: "{columns.get(name, name)}"')
+        if self.predicts and self.inputs and all(record[name] is None for name in self.inputs):
+            name = self.inputs[0]
+            if self.kinds.get(name, "text") != "text":
+                raise InputError(f'{where}: "{columns.get(name, name)}" is missing.')
+            record[name] = ""
         if self.check is not None:
             self.check(record, where)
         return record
@@ -92,16 +126,46 @@ class Fields:
             yield {**record, self.running: line[start:], "continues": False}
 
 
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def _as_text(value: Any, where: str) -> str | None:
-    if value is None or isinstance(value, str):
+    """A text, or a number or date as one; what is no number ("NaN") is missing, as None is."""
+    if isinstance(value, str):
         return value
+    if _is_missing(value):
+        return None
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, (list, tuple, set, dict, bytes)) or hasattr(value, "tolist"):
+        raise InputError(f"{where} must be a text; it is {_named(value)}.")
     return str(value)
 
 
+def _as_label(value: Any, where: str) -> str | None:
+    if isinstance(value, (list, tuple, set)):
+        raise InputError(
+            f"{where} is a list of labels, but each record can have only one here: write a row for each label, or one "
+            f"name for each combination."
+        )
+    return _as_text(value, where)
+
+
+def _as_anything(value: Any, where: str) -> str | None:
+    """A text; lists and objects as JSON."""
+    if isinstance(value, (list, tuple, dict)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return _as_text(_listed(value), where)
+
+
+def _named(value: Any) -> str:
+    names = {dict: "an object", bytes: "bytes"}
+    return next((name for kind, name in names.items() if isinstance(value, kind)), "a list")
+
+
 def _as_texts(value: Any, where: str) -> list[str] | None:
-    if value is None:
+    if _is_missing(value):
         return None
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, (str, int, float)) for item in value):
         raise InputError(f'{where} must be a list of texts, such as ["Ada", "met"].')
@@ -109,7 +173,7 @@ def _as_texts(value: Any, where: str) -> list[str] | None:
 
 
 def _as_spans(value: Any, where: str) -> list[Record] | None:
-    if value is None:
+    if _is_missing(value):
         return None
     spans = []
     for item in value if isinstance(value, (list, tuple)) else [value]:
@@ -150,6 +214,8 @@ def as_series(value: Any, where: str) -> list[list[float]] | None:
 
 _KINDS: dict[str, Callable[[Any, str], Any]] = {
     "text": _as_text,
+    "label": _as_label,
+    "any": _as_anything,
     "texts": _as_texts,
     "spans": _as_spans,
     "series": as_series,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from nlp_rnn.data.records import Record
 from nlp_rnn.errors import InputError
@@ -28,10 +29,15 @@ def rows_of(
     Raises:
         InputError: with file and line.
     """
+    dialect: dict[str, Any] = {"strict": True}
+    if kind == "tsv":
+        with _open(path) as stream:
+            is_quoted = _is_quoted(decoded(stream, shown))
+        dialect = {"delimiter": "\t", **(dialect if is_quoted else {"quoting": csv.QUOTE_NONE})}
     with _open(path) as stream:
-        lines = _decoded(stream, shown)
+        lines = decoded(stream, shown)
         if kind in ("csv", "tsv"):
-            yield from _delimited(lines, "," if kind == "csv" else "\t", shown)
+            yield from _delimited(lines, shown, **dialect)
         elif kind == "jsonl":
             yield from _json_lines(lines, shown)
         elif kind == "txt":
@@ -44,10 +50,15 @@ def _open(path: str) -> BinaryIO:
     return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
 
 
-def _decoded(stream: BinaryIO, shown: str) -> Iterator[str]:
+def decoded(stream: Iterable[bytes], shown: str) -> Iterator[str]:
+    """Lines of UTF-8 as texts; those of a file that knows CR alone (of old Macs) too.
+
+    Raises:
+        InputError: with the line that is not UTF-8.
+    """
     number = 0
     try:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(_with_cr(stream), 1):
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
@@ -60,33 +71,93 @@ def _decoded(stream: BinaryIO, shown: str) -> Iterator[str]:
         raise InputError(f"{shown} is not a complete gzip file ({error}); fetch it again.") from None
 
 
+def _with_cr(stream: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines that end with LF; where the first one is the whole of the file and has CRs in it, those that end so."""
+    lines = iter(stream)
+    first = next(lines, b"")
+    second = next(lines, None)
+    if second is None and b"\r" in first.rstrip(b"\r\n"):
+        yield from first.splitlines(keepends=True)
+        return
+    yield first
+    if second is not None:
+        yield second
+        yield from lines
+
+
 def _stripped(lines: Iterable[str]) -> Iterator[str]:
     return (line.rstrip("\r\n") for line in lines)
 
 
-def _delimited(lines: Iterator[str], delimiter: str, shown: str) -> Iterator[tuple[int, Record]]:
+def _delimited(lines: Iterator[str], shown: str, **dialect: Any) -> Iterator[tuple[int, Record]]:
+    rows = _csv_rows(lines, shown, **dialect)
+    _, header = next(rows, (0, []))
+    if twice := [name for name in header if name and header.count(name) > 1]:
+        places = " and ".join(str(i) for i, name in enumerate(header, 1) if name == twice[0])
+        raise InputError(f'{shown}: the header has "{twice[0]}" in columns {places}; rename all but one.')
+    for start, row in rows:
+        if len(row) != len(header):
+            raise InputError(
+                f"{shown}, line {start}: {len(row)} fields where the header has {len(header)}; "
+                f"quote fields that hold the delimiter."
+            )
+        yield start, dict(zip(header, row, strict=True))
+
+
+def _csv_rows(lines: Iterator[str], shown: str, **dialect: Any) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(sys.maxsize)
-    if delimiter == ",":
-        reader = csv.reader(lines, strict=True)
-    else:
-        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    start = 1
+    reader, start = csv.reader(lines, **dialect), 1
     try:
-        header = next(reader, None)
-        if header is None:
-            return
-        start = reader.line_num + 1
         for row in reader:
-            if row and len(row) != len(header):
-                raise InputError(
-                    f"{shown}, line {start}: {len(row)} fields where the header has {len(header)}; "
-                    f"quote fields that hold the delimiter."
-                )
             if row:
-                yield start, dict(zip(header, row, strict=True))
+                yield start, row
             start = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{shown}, line {start}: malformed row ({error}).") from None
+
+
+_WELL_QUOTED = re.compile(r'(?:(?:"(?:[^"]|"")*"|[^"\t]*)(?:\t|$))*')
+
+
+def _is_quoted(lines: Iterator[str]) -> bool:
+    """Whether the fields of a TSV file are quoted as in CSV where they hold quotes, tabs or line ends, as spreadsheets,
+    pandas and `predict` write them. In others quotes are part of the text: these have one that CSV could not have."""
+    csv.field_size_limit(sys.maxsize)
+    seen: list[str] = []
+    reader = csv.reader(_kept(lines, seen), delimiter="\t", strict=True)
+    width, like_rows, unlike_rows = 0, 0, 0
+    try:
+        for row in reader:
+            width = width or len(row)
+            stray = len(seen) == 1 and '"' in seen[0] and not _WELL_QUOTED.fullmatch(seen[0].rstrip("\r\n"))
+            if stray or (row and len(row) != width):
+                return False
+            if len(seen) > 1:  # one field over several lines, or is each of them a row?
+                are_rows = all(line.count("\t") == width - 1 for line in seen)
+                like_rows, unlike_rows = like_rows + are_rows, unlike_rows + (not are_rows)
+            seen.clear()
+    except csv.Error:
+        return False
+    return not like_rows or bool(unlike_rows)
+
+
+def _kept(lines: Iterable[str], seen: list[str]) -> Iterator[str]:
+    for line in lines:
+        seen.append(line)
+        yield line
+
+
+class _Twice:
+    """Stands for an object in which a name occurs twice."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _once(pairs: list[tuple[str, object]]) -> object:
+    found = dict(pairs)
+    names = [name for name, _ in pairs]
+    return found if len(found) == len(pairs) else _Twice(next(name for name in names if names.count(name) > 1))
 
 
 def _json_lines(lines: Iterator[str], shown: str) -> Iterator[tuple[int, Record]]:
@@ -94,9 +165,11 @@ def _json_lines(lines: Iterator[str], shown: str) -> Iterator[tuple[int, Record]
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_once)
         except (json.JSONDecodeError, RecursionError) as error:
             raise InputError(f"{shown}, line {number}: not valid JSON ({error}).") from None
+        if isinstance(row, _Twice):
+            raise InputError(f'{shown}, line {number}: the field "{row.name}" occurs twice; remove one.')
         if not isinstance(row, dict):
             raise InputError(f"{shown}, line {number}: a JSON object with named fields is needed.")
         yield number, row

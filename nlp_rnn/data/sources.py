@@ -42,8 +42,9 @@ def read_columns(source: str, format: str, names: Iterable[str]) -> Iterator[Rec
     Raises:
         InputError: it cannot be read, or has no such column.
     """
-    fields = Fields({f"column {name}": name for name in names}, option="--keep")
-    records = next(iter(_places(source, format).values()))(fields)
+    columns = {f"column {name}": name for name in names}
+    fields = Fields(columns, kinds=dict.fromkeys(columns, "any"), option="--keep", predicts=True)
+    records = read_sources([source], "test", format, fields)
     return ({name: row[key] for key, name in fields.columns.items()} for chunk in records.chunks() for row in chunk)
 
 
@@ -174,7 +175,7 @@ def _read_file(path: Path, format: str, fields: Fields) -> Records:
     stat = path.stat()
     key = {"path": str(path.resolve()), "size": stat.st_size, "modified": stat.st_mtime_ns}
     rows = _stored(key, kind, fields, str(path))
-    return _labelled(rows, fields, str(path))
+    return _complete(rows, fields, str(path))
 
 
 def _stored(key: Record, kind: str, fields: Fields, shown: str) -> Any:
@@ -208,10 +209,8 @@ def _generate(path: Any, size: Any, modified: Any, kind: str, shown: str, fields
         if count == 0 and not any(column in row for column in columns.values()):
             raise _no_column(shown, *next(iter(columns.items())), row, wanted)
         for name, column in columns.items():
-            if column not in row and name not in wanted.optional:
-                if count == 0:
-                    raise _no_column(shown, name, column, row, wanted)
-                raise InputError(f'{shown}, line {line}: the field "{column}" is missing.')
+            if count == 0 and column not in row and name not in wanted.optional:
+                raise _no_column(shown, name, column, row, wanted)
         count += 1
         yield from wanted.lines_of(wanted.record(row, columns, line, f"{shown}, line {line}"))
     if count == 0:
@@ -240,8 +239,8 @@ def _read_parallel(first: str, second: str, fields: Fields) -> Records:
         "size": tuple(stat.st_size for stat in stats),
         "modified": tuple(stat.st_mtime_ns for stat in stats),
     }
-    rows = _stored(key, "parallel", fields, f"{first} and {second}")
-    return Records(rows)
+    shown = f"{first} and {second}"
+    return _complete(_stored(key, "parallel", fields, shown), fields, shown)
 
 
 def _pairs(paths: tuple[str, str], names: list[str]) -> Iterator[tuple[int, Record]]:
@@ -269,7 +268,7 @@ def _read_stdin(format: str, fields: Fields) -> Records:
         raise InputError("Standard input is empty.")
     key = {"path": str(path), "size": path.stat().st_size, "modified": path.stat().st_mtime_ns}
     kind = "jsonl" if format == "auto" else format
-    return _labelled(_stored(key, kind, fields, "standard input"), fields, "standard input")
+    return _complete(_stored(key, kind, fields, "standard input"), fields, "standard input")
 
 
 @cache
@@ -330,7 +329,7 @@ def _from_table(rows: Any, fields: Fields, shown: str) -> Records:
 
     features = fields.features()
     rows = rows.map(convert, with_indices=True, batched=True, remove_columns=rows.column_names, features=features)
-    return _labelled(rows, fields, shown)
+    return _complete(rows, fields, shown)
 
 
 def _with_inner(rows: Any, missing: Iterable[str]) -> Any:
@@ -351,23 +350,21 @@ def _by_name(value: Any, feature: Any) -> Any:
     return feature.int2str(value) if value is not None and value >= 0 else None
 
 
-def _labelled(rows: Any, fields: Fields, shown: str) -> Records:
-    """Renames labels, and drops the rows that have none, counting them."""
-    if fields.label is None:
-        return Records(rows)
-    label = fields.label
-    values = rows[label][:]
-    keep = [i for i, value in enumerate(values) if value not in (None, "")]
-    missing = len(values) - len(keep)
-    if label in fields.optional and not keep:
-        return Records(rows)
-    if not keep:
-        raise NoLabelsError(f'{shown}: no row has a label in the column "{fields.columns[label]}".')
-    if missing:
-        rows = rows.select(keep)
-    if fields.names:
-        rows = rows.map(partial(_rename, label=label, names=dict(fields.names)))
-    return Records(rows, {"no label": missing} if missing else {})
+def _complete(rows: Any, fields: Fields, shown: str) -> Records:
+    """Leaves out the rows that lack what is required, counting them; renames labels; counts inputs that are empty."""
+    dropped: dict[str, int] = {}
+    for name in fields.required:
+        values = rows[name][:]
+        kept = [i for i, value in enumerate(values) if value is not None and not (name == fields.label and value == "")]
+        if values and not kept:
+            complaint = f'{shown}: no row has a {name} in the column "{fields.columns[name]}".'
+            raise NoLabelsError(complaint) if name == fields.label else InputError(complaint)
+        if len(kept) < len(values):
+            dropped[f"no {name}"] = len(values) - len(kept)
+            rows = rows.select(kept)
+    if fields.label is not None and fields.names:
+        rows = rows.map(partial(_rename, label=fields.label, names=dict(fields.names)))
+    return Records(rows, dropped)
 
 
 def _rename(row: Record, label: str, names: dict[str, str]) -> Record:

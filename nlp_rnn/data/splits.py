@@ -35,7 +35,8 @@ def read_split(
     Raises:
         InputError: a source cannot be read; the message says where and what to do.
     """
-    split = "test" if split == "predict" else split
+    if split == "predict":
+        split, fields = "test", fields.for_prediction()
     given = getattr(data, split) if split != "train" else ()
     if given:
         return read_sources(given, split, data.format, fields, starter)

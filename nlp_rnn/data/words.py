@@ -35,8 +35,6 @@ class Sentences:
         record_of: the record of each row.
         spans: the entities of each row, first and last word counted within it.
         cut: rows that go on in the next one because they were too long.
-        widened: entities that end within a word, and were widened to it.
-        lost: entities without a word of their own.
     """
 
     words: np.ndarray
@@ -46,8 +44,6 @@ class Sentences:
     record_of: np.ndarray
     spans: list[list[Span]] = field(default_factory=list)
     cut: int = 0
-    widened: int = 0
-    lost: int = 0
 
 
 class _Splitter:
@@ -102,7 +98,7 @@ def sentences_of(tokenizer: WordTokenizer, records: Records, max_tokens: int, wi
             lengths = np.diff(bounds)
             result.cut += int((lengths[:-1] == max_tokens).sum())
             if with_entities:
-                result.spans += _row_spans(rows[number - first][2] or [], starts, ends, bounds, result)
+                result.spans += _row_spans(rows[number - first][2] or [], starts, ends, bounds)
             parts.append((words, starts, ends, lengths, np.full(len(lengths), number)))
         first += len(rows)
     if parts:
@@ -110,6 +106,43 @@ def sentences_of(tokenizer: WordTokenizer, records: Records, max_tokens: int, wi
             np.concatenate(column) for column in zip(*parts, strict=True)
         )
     return result
+
+
+def in_whole_words(tokenizer: WordTokenizer, records: Records, max_tokens: int) -> tuple[Records, int, int]:
+    """Entities that begin or end within a word are extended to it: a tagger can find no others.
+
+    Args:
+        tokenizer: how texts become words.
+        records: with "text", "tokens" and "entities".
+        max_tokens: as in `sentences_of`.
+
+    Returns:
+        The records, how many entities were extended, and how many have no word of their own, which stay as they are.
+    """
+    splitter = _splitter(tokenizer, max_tokens)
+    everything: list[list[Record]] = []
+    extended = lost = 0
+    for chunk in records.chunks(_CHUNK):
+        rows = list(chunk.columns("text", "tokens", "entities"))
+        to_split = [row for row in rows if row[1] is None and row[2]]
+        words = _split(splitter, to_split, max_tokens) if to_split else iter(())
+        for _, tokens, entities in rows:
+            if tokens is not None or not entities:
+                everything.append(entities or [])
+                continue
+            _, starts, ends, _ = next(words)
+            placed: list[Record] = []
+            for entity, (first, last) in _placed(entities, starts, ends):
+                whole = {**entity, "start": int(starts[first]), "end": int(ends[last - 1])} if first < last else entity
+                lost += first == last
+                extended += whole != entity
+                placed.append(whole)
+            everything.append(placed)
+    if extended:
+        kind = records.rows.features["entities"]
+        changed = records.rows.remove_columns("entities").add_column("entities", everything, feature=kind)
+        records = Records(changed, records.dropped, records.notes)
+    return records, extended, lost
 
 
 def word_rows(sentences: Sentences, featurize: WordFeatures) -> dict[str, Rows | NestedRows]:
@@ -176,20 +209,21 @@ def _keep_whole(entities: list[Record], starts: np.ndarray, begins: np.ndarray) 
         begins[(starts > entity["start"]) & (starts < entity["end"])] = False
 
 
-def _row_spans(
-    entities: list[Record], starts: np.ndarray, ends: np.ndarray, bounds: list[int], counts: Sentences
-) -> list[list[Span]]:
+def _row_spans(entities: list[Record], starts: np.ndarray, ends: np.ndarray, bounds: list[int]) -> list[list[Span]]:
     """The entities of each row of a record, as spans of its words."""
     spans: list[list[Span]] = [[] for _ in bounds[1:]]
+    for entity, (first, last) in _placed(entities, starts, ends):
+        if first < last:
+            row = int(np.searchsorted(bounds, first, "right")) - 1
+            spans[row].append((first - bounds[row], min(last, bounds[row + 1]) - bounds[row], entity["label"]))
+    return spans
+
+
+def _placed(entities: list[Record], starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[Record, tuple[int, int]]]:
+    """Each entity, in order, with its first word and the one after its last; these are equal if no word is left."""
     taken = 0
     for entity in sorted(entities, key=lambda entity: entity["start"]):
         first = max(int(np.searchsorted(ends, entity["start"], "right")), taken)
         last = int(np.searchsorted(starts, entity["end"], "left"))
-        if first >= last:
-            counts.lost += 1
-            continue
-        counts.widened += int(starts[first] != entity["start"] or ends[last - 1] != entity["end"])
-        taken = last
-        row = int(np.searchsorted(bounds, first, "right")) - 1
-        spans[row].append((first - bounds[row], min(last, bounds[row + 1]) - bounds[row], entity["label"]))
-    return spans
+        taken = max(taken, last)
+        yield entity, (first, max(first, last))

@@ -62,8 +62,8 @@ def plot_attention(source: Sequence[str], target: Sequence[str], weights: Sequen
     axes = figure.subplots()
     if source and target:  # else there is nothing to draw
         axes.imshow(weights, cmap="Greys", vmin=0.0, vmax=1.0, aspect="auto")
-    axes.set_xticks(range(len(source)), source, rotation=60, ha="left", rotation_mode="anchor")
-    axes.set_yticks(range(len(target)), target)
+    axes.set_xticks(range(len(source)), source, rotation=60, ha="left", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(range(len(target)), target, parse_math=False)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nlp_rnn.display.figures import save_figure
+
 
 def plot_curves(history: Sequence[dict[str, Any]]) -> Figure:
     """Loss, and the metric that decides, by epoch: of training and of validation.
@@ -48,8 +50,8 @@ def plot_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str]) ->
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(labels))
     axes.set(xticks=ticks, yticks=ticks, xlabel="predicted", ylabel="true")
-    axes.set_xticklabels(labels, rotation=45 if len(labels) > 4 else 0)
-    axes.set_yticklabels(labels)
+    axes.set_xticklabels(labels, rotation=45 if len(labels) > 4 else 0, parse_math=False)
+    axes.set_yticklabels(labels, parse_math=False)
     if len(labels) <= 20:
         for row in ticks:
             for column in ticks:
@@ -60,9 +62,9 @@ def plot_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str]) ->
 
 def save_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
     """Writes `plot_curves` as PNG."""
-    plot_curves(history).savefig(path, dpi=120)
+    save_figure(plot_curves(history), path)
 
 
 def save_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str], path: Path) -> None:
     """Writes `plot_confusion` as PNG."""
-    plot_confusion(confusion, labels).savefig(path, dpi=120)
+    save_figure(plot_confusion(confusion, labels), path)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from nlp_rnn.display.console import visible
+
 Marks = Sequence[tuple[int, int, str, float]]
 """Start, end, label, confidence."""
 
@@ -45,11 +47,11 @@ def entities_text(text: str, entities: Marks) -> Text:
     shown = Text()
     for piece, mark in _pieces(text, entities):
         if mark is None:
-            shown.append(piece)
+            shown.append(visible(piece))
             continue
         label, confidence = mark
-        shown.append(f" {piece} ", style=f"bold black on {_colour(label)}")
-        shown.append(f"{label} {confidence:.0%} ", style=f"black on {_colour(label)}")
+        shown.append(visible(f" {piece} "), style=f"bold black on {_colour(label)}")
+        shown.append(visible(f"{label} {confidence:.0%} "), style=f"black on {_colour(label)}")
     return shown
 
 

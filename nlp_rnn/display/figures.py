@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nlp_rnn.errors import InputError
+from nlp_rnn.paths import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -23,3 +28,17 @@ def figure_path(name: str, option: str) -> Path:
     if path.suffix not in FORMATS:
         raise InputError(f"The name of {option} {name} must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
     return path
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Writes a figure in the format that the suffix of the path says; control characters in it are shown as symbols."""
+    from matplotlib.text import Text
+
+    from nlp_rnn.display.console import visible
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if (shown := visible(text.get_text())) != text.get_text():
+            text.set_text(shown)
+    with replacing(path) as place:
+        figure.savefig(place, dpi=150)

@@ -19,7 +19,7 @@ def plot_gradient_reach(reaches: Mapping[str, np.ndarray]) -> Figure:
     for name, reach in reaches.items():
         axes.plot(reach / reach[0], label=name)
     axes.set(yscale="log")
-    axes.legend(frameon=False)
+    _add_legend(axes)
     return figure
 
 
@@ -32,8 +32,13 @@ def plot_loss_by_place(losses: Mapping[str, np.ndarray]) -> Figure:
     figure, axes = _axes("tokens read before", "mean loss (nats)")
     for name, loss in losses.items():
         axes.plot(loss, label=name)
-    axes.legend(frameon=False)
+    _add_legend(axes)
     return figure
+
+
+def _add_legend(axes: Axes) -> None:
+    for text in axes.legend(frameon=False).get_texts():
+        text.set_parse_math(False)  # names of models are text
 
 
 def _axes(across: str, up: str) -> tuple[Figure, Axes]:

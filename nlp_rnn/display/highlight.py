@@ -7,27 +7,31 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from nlp_rnn.display.console import visible
+
 Weights = Sequence[tuple[int, int, float]]
 
 
-def highlighted_html(text: str, weights: Weights) -> str:
-    """HTML in which the background of each token is as strong as its weight."""
+def highlighted_html(text: str, weights: Weights, heading: str = "") -> str:
+    """HTML in which the background of each token is as strong as its weight, after a heading in bold."""
     parts = [
         f'<span style="background: rgba(255, 165, 0, {strength:.2f})">{html.escape(piece)}</span>'
         if strength
         else html.escape(piece)
         for piece, strength in _pieces(text, weights)
     ]
-    return f'<span style="line-height: 1.8; white-space: pre-wrap">{"".join(parts)}</span>'
+    begin = f"<b>{html.escape(heading)}</b> " if heading else ""
+    return f'{begin}<span style="line-height: 1.8; white-space: pre-wrap">{"".join(parts)}</span>'
 
 
 def highlighted_text(heading: str, text: str, weights: Weights) -> Text:
     """The same for a terminal, after a heading in bold."""
-    shown = Text(heading, style="bold")
+    shown = Text(visible(heading), style="bold")
     for piece, strength in _pieces(text, weights):
         level = round(200 * strength)
         shown.append(
-            piece, style=f"not bold black on rgb(255,{255 - level // 2},{255 - level})" if level else "not bold"
+            visible(piece),
+            style=f"not bold black on rgb(255,{255 - level // 2},{255 - level})" if level else "not bold",
         )
     return shown
 

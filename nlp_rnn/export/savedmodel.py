@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -50,20 +52,31 @@ def export_saved_model(
     if path.exists() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
         raise InputError(f"{path} holds other files; choose another folder with --out.")
     model = portable_copy(model)
-    served = Served(model, assets)
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
-    concrete = {name: function.get_concrete_function() for name, function in signatures(model).items()}
-    tf.saved_model.save(served, str(temporary), signatures=concrete)
-    extra = temporary / "assets.extra"
+    try:
+        _write(temporary, Served(model, assets), assets, signatures(model))
+    except tf.errors.OpError as error:
+        if "No space left" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+    finally:
+        if not (temporary / "assets.extra" / "signatures.json").exists():
+            shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+    return path
+
+
+def _write(folder: Path, served: Served, assets: Assets, signatures: Mapping[str, Any]) -> None:
+    concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
+    tf.saved_model.save(served, str(folder), signatures=concrete)
+    extra = folder / "assets.extra"
     extra.mkdir()
     for name, values in (("labels", assets.get("labels", ())), ("signatures", concrete)):
         content = json.dumps({name: list(values)}, ensure_ascii=False)
         (extra / f"{name}.json").write_text(content + "\n", encoding="utf-8")
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
-    return path
 
 
 def portable_copy(model: keras.Model) -> keras.Model:

@@ -19,14 +19,22 @@ from nlp_rnn.text.tokenizer import SPECIAL, UNKNOWN, Tokenizer, as_tensor, in_ch
 # RE2's \w and \s are ASCII only. Every pattern ends with "or any one other visible sign".
 _SIGN = r"[^\p{L}\p{M}\p{N}\p{Z}\p{Cc}]"
 _RUN = r"[\p{L}\p{M}\p{N}]+"
+# Scripts that put no blanks between words: each character, with its marks, is one here, since runs of them are clauses.
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_UNIT = rf"[{_UNSPACED}][\p{{M}}ー]*"
+_SPACED_RUN = rf"(?:[^\P{{L}}{_UNSPACED}]|\p{{M}}|\p{{N}})+"
 _CLITIC = r"['’](?i:s|t|d|m|ll|re|ve)\b"
 _NUMBER = r"\p{N}+(?:[.,:/]\p{N}+)+"
 _ABBREVIATION = r"(?:\p{L}\.){2,}"
-_LETTERS = r"(?:[DOdLl]['’]\p{Lu})?" + _RUN  # O'Neill, D'Angelo
+_CAPITAL = r"(?:[DOdLl]['’]\p{Lu})?"  # O'Neill, D'Angelo
+_LETTERS, _SPACED_LETTERS = _CAPITAL + _RUN, _CAPITAL + _SPACED_RUN
 WORDS = {
     "unicode": rf"{_RUN}(?:['’][\p{{L}}\p{{M}}]+)*|{_SIGN}",
-    "fine": rf"{_CLITIC}|{_NUMBER}|{_ABBREVIATION}|{_LETTERS}|{_SIGN}",
-    "treebank": rf"{_CLITIC}|{_NUMBER}|{_ABBREVIATION}|{_LETTERS}(?:[-‐–]{_RUN})*|{_SIGN}",
+    "fine": rf"{_UNIT}|{_CLITIC}|{_NUMBER}|{_ABBREVIATION}|{_SPACED_LETTERS}|{_SIGN}",
+    "treebank": rf"{_UNIT}|{_CLITIC}|{_NUMBER}|{_ABBREVIATION}|{_SPACED_LETTERS}(?:[-‐–]{_SPACED_RUN})*|{_SIGN}",
+    # As runs of earlier versions split, whose vocabularies have the words of that.
+    "fine-1": rf"{_CLITIC}|{_NUMBER}|{_ABBREVIATION}|{_LETTERS}|{_SIGN}",
+    "treebank-1": rf"{_CLITIC}|{_NUMBER}|{_ABBREVIATION}|{_LETTERS}(?:[-‐–]{_RUN})*|{_SIGN}",
     "whitespace": r"[^\p{Z}\p{Cc}]+",
 }
 _SPACES = r"[\p{Z}\p{Cc}]+"
@@ -57,7 +65,8 @@ class WordTokenizer(Tokenizer):
         normalizer: applied to every text first.
         split: "unicode" takes runs of letters, marks and digits, and every other visible sign by itself; "fine" also
             parts words from what an apostrophe adds to them (Ada|'s) and keeps numbers and abbreviations whole (3.50,
-            U.N.); "treebank" is "fine" with hyphenated words whole; "whitespace" takes whatever stands between white
+            U.N.), and takes each character by itself of the scripts that part no words: Han, Kana, Thai, Lao, Khmer,
+            Myanmar; "treebank" is "fine" with hyphenated words whole; "whitespace" takes whatever stands between white
             space, for text that is tokenised already.
         frequent: how many of the words, from the first, training saw more than once; None where that is not known.
         extra: how many of the words, from the last, training never saw.
@@ -184,7 +193,7 @@ class WordTokenizer(Tokenizer):
         return tf.strings.reduce_join(tf.gather(words, ids), axis=1, separator=" ")
 
     def _options(self) -> dict[str, Any]:
-        return {"split": self.split, "frequent": self.frequent, "extra": self.extra}
+        return {"split": self.split, "rules": 2, "frequent": self.frequent, "extra": self.extra}
 
     def _save_vocabulary(self, folder: Path) -> None:
         _write_json(folder / "vocabulary.json", self.vocabulary)

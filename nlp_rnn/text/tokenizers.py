@@ -74,7 +74,10 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         if description["kind"] == "word":
             counts = {name: description[name] for name in ("frequent", "extra") if name in description}
-            return WordTokenizer(vocabulary, normalizer, description["split"], **counts)
+            split = description["split"]
+            if "rules" not in description and split in ("fine", "treebank"):
+                split = f"{split}-1"
+            return WordTokenizer(vocabulary, normalizer, split, **counts)
         return CharacterTokenizer(vocabulary, normalizer)
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{folder} holds no complete tokenizer ({error}); train again or copy it anew.") from None

@@ -5,6 +5,7 @@ Order matters: the validation result is computed first, then written down, then 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import signal
@@ -18,6 +19,7 @@ import keras
 import numpy as np
 
 from nlp_rnn.config.sections import TrainConfig
+from nlp_rnn.display.console import console
 from nlp_rnn.errors import Diverged, Interrupted
 from nlp_rnn.training import checkpoints
 
@@ -80,13 +82,14 @@ class Validation(keras.callbacks.Callback):
         self.measure, self.folder, self.patience, self.sign = measure, folder, patience, -1 if lower_is_better else 1
         self.epochs = epochs
         self.kept: list[dict[str, Any]] = []  # the best first: "value", "epoch", "file", "checksum"
-        self.waited = 0
+        self.waited = self.last = 0
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         with averaged_weights(self.model):
             self._judge(epoch, logs)
 
     def _judge(self, epoch: int, logs: Logs) -> None:
+        self.last = epoch
         metrics = self.measure()
         if logs is not None:
             logs.update({f"val_{k}": v for k, v in metrics.items() if isinstance(v, (int, float))})
@@ -111,23 +114,21 @@ class Validation(keras.callbacks.Callback):
     @property
     def best_epoch(self) -> int:
         """That of the best result."""
-        return self.kept[0]["epoch"] if self.kept else 0
+        return self.kept[0]["epoch"] if self.kept else self.last
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
         return {"kept": self.kept, "waited": self.waited}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Puts back what `state` returned."""
-        self.kept, self.waited = state["kept"], state["waited"]
+    def restore(self, state: dict[str, Any], epoch: int) -> None:
+        """Puts back what `state` returned as training stood in `epoch`; best weights that are lost since are left."""
+        self.kept, self.waited, self.last = state["kept"], state["waited"], max(epoch - 1, 0)
+        self._intact()
 
     def load_best(self) -> None:
         """Puts the best weights into the model, or the mean of those of the best epochs."""
         means: dict[str, np.ndarray] = {}
-        for count, found in enumerate(self.kept, 1):
-            arrays = checkpoints.load_arrays(self.folder / found["file"], found["checksum"])
-            if arrays is None:
-                raise OSError(f"{self.folder / found['file']} is missing or damaged; the best weights are lost.")
+        for count, arrays in enumerate(self._intact(), 1):
             if count == 1:
                 means = arrays
                 continue
@@ -136,6 +137,22 @@ class Validation(keras.callbacks.Callback):
                     means[name] = means[name] + (value - means[name].astype("float64")) / count
         if means:
             assign_arrays("model", self.model.variables, means)
+
+    def _intact(self) -> list[dict[str, np.ndarray]]:
+        """The arrays of the epochs that are kept, but for those that are lost, which is said."""
+        found, intact = [], []
+        for one in self.kept:
+            arrays = checkpoints.load_arrays(self.folder / one["file"], one["checksum"])
+            if arrays is None:
+                console.warn(
+                    f"The weights of epoch {one['epoch'] + 1}, {self.folder / one['file']}, are missing or damaged: "
+                    f"going on without them."
+                )
+                continue
+            found.append(arrays)
+            intact.append(one)
+        self.kept = intact
+        return found
 
 
 class History(keras.callbacks.Callback):
@@ -155,10 +172,10 @@ class History(keras.callbacks.Callback):
         self.writer: Any = None
         self.started = self.spent = 0.0
 
-    def restore(self, epochs: int) -> None:
-        """Cuts what was written back to the first `epochs` epochs."""
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        self.rows = [json.loads(line) for line in lines[:epochs]]
+    def restore(self, epochs: int, rows: list[dict[str, Any]] | None = None) -> None:
+        """Writes the rows of the first `epochs` epochs anew; without them (checkpoints of version 0.1.0 have none)
+        those that can be read."""
+        self.rows = _readable_rows(self.path)[:epochs] if rows is None else rows
         content = "".join(json.dumps(row) + "\n" for row in self.rows)
         checkpoints.write_bytes(self.path, content.encode())
 
@@ -187,6 +204,14 @@ class History(keras.callbacks.Callback):
         self.writer.flush()
 
 
+def _readable_rows(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    with contextlib.suppress(OSError, ValueError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            rows.append(json.loads(line))
+    return rows
+
+
 class Checkpointer(keras.callbacks.Callback):
     """Saves everything that training depends on, and restores it bit for bit.
 
@@ -198,6 +223,7 @@ class Checkpointer(keras.callbacks.Callback):
         position: moved on here; the data read it.
         validation, history: whose state is part of the checkpoint.
         fingerprints: of the training data and the like, compared on resume.
+        settings: all of them by dotted name, compared on resume too.
         steps_per_epoch: batches in an epoch.
         train: the settings of training.
 
@@ -211,10 +237,12 @@ class Checkpointer(keras.callbacks.Callback):
         validation: Validation,
         history: History,
         fingerprints: dict[str, str],
+        settings: dict[str, Any],
         steps_per_epoch: int,
         train: TrainConfig,
     ) -> None:
         super().__init__()
+        self.settings = settings
         self.folder, self.position, self.validation, self.history = folder, position, validation, history
         self.fingerprints, self.steps_per_epoch, self.train = fingerprints, steps_per_epoch, train
         self.metric_arrays: dict[str, np.ndarray] | None = None
@@ -230,8 +258,8 @@ class Checkpointer(keras.callbacks.Callback):
         assign_arrays("carried", getattr(self.model, "carried", []), arrays)
         self.position.epoch, self.position.batch = state["epoch"], state["batch"]
         self.metric_arrays = arrays
-        self.validation.restore(state["validation"])
-        self.history.restore(state["epoch"])
+        self.validation.restore(state["validation"], state["epoch"])
+        self.history.restore(state["epoch"], state.get("history"))
 
     def on_train_begin(self, logs: Logs = None) -> None:
         def interrupt(number: int, frame: Any) -> None:
@@ -295,6 +323,8 @@ class Checkpointer(keras.callbacks.Callback):
             "epoch": self.position.epoch,
             "batch": self.position.batch,
             "fingerprints": self.fingerprints,
+            "settings": self.settings,
+            "history": self.history.rows,
             "validation": self.validation.state(),
             "best_files": [found["file"] for found in self.validation.kept],
         }

@@ -1,7 +1,7 @@
 """Checkpoints that hold everything, written so that a kill at any instant leaves the old or the new one.
 
-A checkpoint is a folder: `arrays.npz` and `state.json` with the array file's checksum. It is written under a
-temporary name, synced, and renamed. The newest two are kept, so that one that the disk damaged is not the last.
+A checkpoint is a folder: `arrays.npz`, and `state.json` with the checksums of both. It is written under a temporary
+name, synced, and renamed. The newest two are kept, so that one that the disk damaged is not the last.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+State: TypeAlias = dict[str, Any]
+"""What a checkpoint says beside its arrays, as JSON."""
 KEPT = 2
 FORMAT = 1  # of what a state holds; counted up with every change to it
 
@@ -57,7 +60,8 @@ def save_checkpoint(folder: Path, step: int, arrays: dict[str, np.ndarray], stat
     temporary.mkdir()
     try:
         checksum = save_arrays(temporary / "arrays.npz", arrays)
-        _write_synced(temporary / "state.json", json.dumps({**state, "step": step, "arrays": checksum}).encode())
+        content = {**state, "step": step, "arrays": checksum}
+        _write_synced(temporary / "state.json", json.dumps({**content, "digest": _digest_of(content)}).encode())
         _sync_folder(temporary)
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
@@ -69,38 +73,63 @@ def save_checkpoint(folder: Path, step: int, arrays: dict[str, np.ndarray], stat
     return final
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], list[Path]] | None:
-    """Reads the newest checkpoint that is whole.
+def is_any(folder: Path) -> bool:
+    """Whether a checkpoint was ever finished."""
+    return any(folder.glob("step-*"))
 
-    Returns:
-        Its arrays, its state, and the newer ones that were found damaged; None where none is whole.
-    """
-    damaged: list[Path] = []
+
+def stored(folder: Path) -> Iterator[tuple[Path, State | None, dict[str, np.ndarray]]]:
+    """The checkpoints, the newest first, each with its state and its arrays; the state is None where one is damaged."""
     for path in sorted(folder.glob("step-*"), reverse=True):
-        try:
-            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        state, arrays = _state_of(path), None
+        if state is not None:
             arrays = load_arrays(path / "arrays.npz", state["arrays"])
-        except (OSError, ValueError, KeyError):
-            arrays = None
-        if arrays is not None:
-            return arrays, state, damaged
-        damaged.append(path)
-    return None
+        yield path, state if arrays is not None else None, arrays or {}
+
+
+def sweep(folder: Path) -> None:
+    """Removes what writing that was cut off left behind."""
+    for path in folder.glob(".*.tmp*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _state_of(path: Path) -> State | None:
+    """The state of a checkpoint; None where it is not what was written."""
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        if "digest" in state and state.pop("digest") != _digest_of(state):
+            return None
+        # States of version 0.1.0 have no digest.
+        numbers = [state["epoch"], state["batch"], state["validation"]["waited"]]
+        kept = [
+            (found["value"], found["epoch"], found["file"], found["checksum"]) for found in state["validation"]["kept"]
+        ]
+        names = [state["arrays"], *state["best_files"], *(name for _, _, *both in kept for name in both)]
+        is_sound = all(type(number) is int and number >= 0 for number in [*numbers, *(epoch for _, epoch, *_ in kept)])
+        is_sound &= all(isinstance(name, str) and "/" not in name for name in names)
+        return state if is_sound and {"training data", "vocabulary"} <= set(state["fingerprints"]) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _remove_old(folder: Path) -> None:
     checkpoints = sorted(folder.glob("step-*"))
     for path in checkpoints[:-KEPT]:
         shutil.rmtree(path, ignore_errors=True)
-    used = set()
-    for path in checkpoints[-KEPT:]:
-        try:
-            used.update(json.loads((path / "state.json").read_text(encoding="utf-8"))["best_files"])
-        except (OSError, ValueError, KeyError):
-            return
+    states = [_state_of(path) for path in checkpoints[-KEPT:]]
+    if None in states:
+        return
+    used = {name for state in states if state is not None for name in state["best_files"]}
     for path in folder.glob("best-*.npz"):
         if path.name not in used:
             path.unlink(missing_ok=True)
+
+
+def _digest_of(state: State) -> str:
+    return _digest(json.dumps(state, sort_keys=True).encode())
 
 
 def _digest(content: bytes) -> str:

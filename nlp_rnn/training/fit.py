@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +51,9 @@ class Plan:
         metric: the one that decides which weights are best.
         unit: what the steps of rows are called, such as "tokens".
         out: the run directory, for `checkpoints/`, `metrics.jsonl` and `logs/`.
-        fingerprints: of the training data and whatever else must be the same on resuming, by what it is.
+        fingerprints: of the data and whatever else must be the same on resuming, by what it is.
+        settings: all of them by dotted name; those that are not in `changeable` must be the same too.
+        changeable: names of settings that may change.
     """
 
     loss: keras.losses.Loss | None
@@ -61,6 +64,8 @@ class Plan:
     unit: str
     out: Path
     fingerprints: dict[str, str]
+    settings: dict[str, Any]
+    changeable: tuple[str, ...]
 
 
 def fit(model: keras.Model, plan: Plan, resume: bool = False) -> Fitted:
@@ -86,9 +91,10 @@ def fit(model: keras.Model, plan: Plan, resume: bool = False) -> Fitted:
     validation = Validation(plan.measure, folder, train.patience, plan.metric.lower_is_better, train.average_epochs)
     history = History(plan.out, batches.elements_per_epoch, plan.unit)
     progress = ProgressDisplay(position, train.epochs, steps, batches.elements_per_epoch / steps, plan.unit)
-    checkpointer = Checkpointer(folder, position, validation, history, plan.fingerprints, steps, train)
-    if resume:
-        _restore(model, folder, checkpointer)
+    checkpointer = Checkpointer(folder, position, validation, history, plan.fingerprints, plan.settings, steps, train)
+    checkpoints.sweep(folder)
+    if resume and checkpoints.is_any(folder):
+        _restore(model, plan, checkpointer)
     else:
         history.restore(0)
     began = time.perf_counter()
@@ -140,30 +146,49 @@ def _build_metrics(model: keras.Model, batches: EpochSource) -> None:
     model.reset_metrics()
 
 
-def _restore(model: keras.Model, folder: Path, checkpointer: Checkpointer) -> None:
-    found = checkpoints.load_checkpoint(folder)
-    if found is None:
-        raise InputError(f"{folder.parent} has no intact checkpoint to resume from; start a new training.")
-    arrays, state, damaged = found
-    for path in damaged:
-        console.print(f"[yellow]{path} is damaged; using the checkpoint before it.[/]")
+def _restore(model: keras.Model, plan: Plan, checkpointer: Checkpointer) -> None:
+    """Goes back to the newest checkpoint that is intact."""
+    checkpointer.set_model(model)
+    for path, state, arrays in checkpoints.stored(checkpointer.folder):
+        if state is not None:
+            _refuse_changes(plan, state)
+        if state is None or state["batch"] >= checkpointer.steps_per_epoch:
+            console.warn(f"{path} is damaged; using the checkpoint before it.")
+            continue
+        try:
+            checkpointer.restore(arrays, state)
+        except ValueError:
+            raise InputError(
+                f"The settings in {plan.out / 'config.yaml'} build a different model from the one that this run began "
+                f"with: restore them, or train again with another --out."
+            ) from None
+        console.print(f"Resuming in epoch {state['epoch'] + 1} at batch {state['batch'] + 1}.")
+        return
+    raise InputError(
+        f"{plan.out} has no intact checkpoint to resume from: delete {checkpointer.folder} to begin it anew with "
+        f"--resume, or train with another --out."
+    )
+
+
+def _refuse_changes(plan: Plan, state: dict[str, Any]) -> None:
+    """What a run depends on must be as it was when it began; changes that are allowed are said."""
     if state.get("format") != checkpoints.FORMAT:
         raise InputError(
-            f"The checkpoint of {folder.parent} was written by another version of nlp-rnn: "
+            f"The checkpoint of {plan.out} was written by another version of nlp-rnn: "
             f"continue with that version, or train again with another --out."
         )
     for what, begun_with in state["fingerprints"].items():
-        if begun_with != checkpointer.fingerprints[what]:
+        if begun_with != plan.fingerprints.get(what):
             raise InputError(
-                f"The {what} of {folder.parent} changed since this run began: "
-                f"restore it, or train again with another --out."
+                f"The {what} of {plan.out} changed since this run began: restore it, or train again with another --out."
             )
-    checkpointer.set_model(model)
-    try:
-        checkpointer.restore(arrays, state)
-    except ValueError:
-        raise InputError(
-            f"The settings in {folder.parent / 'config.yaml'} build a different model from the one that this run began "
-            f"with: restore them, or train again with another --out."
-        ) from None
-    console.print(f"Resuming in epoch {state['epoch'] + 1} at batch {state['batch'] + 1}.")
+    now = json.loads(json.dumps(plan.settings))
+    for name, begun_with in state.get("settings", now).items():
+        if name not in now or now[name] == begun_with:
+            continue
+        if name not in plan.changeable:
+            raise InputError(
+                f"{name} in {plan.out / 'config.yaml'} is {now[name]}; this run began with {begun_with}: restore it, "
+                f"or train again with another --out."
+            )
+        console.print(f"{name} is {now[name]} from here on; it was {begun_with}.")

@@ -87,8 +87,8 @@ def test_unknown_format(training_fails):
 def test_wrong_column(training_fails):
     message = training_fails(GOOD, "--data.text", "review")
     assert 'no column "review"; it has: text, label. Name yours with --data.text (to predict, --column).' in message
-    message = training_fails('{"text": "a", "label": "x"}\n{"label": "y"}\n', name="data.jsonl")
-    assert 'line 2: the field "text" is missing' in message
+    message = training_fails('{"text": null, "label": "x"}\n{"text": null, "label": "y"}\n', name="data.jsonl")
+    assert 'no row has a text in the column "text"' in message
 
 
 def test_one_label_only(training_fails):

@@ -102,10 +102,14 @@ def test_predict_keeps_columns(reviews, command, at_hand, texts, tmp_path):
 
 def test_predict_from_standard_input(reviews, command, at_hand, monkeypatch):
     at_hand(reviews)
-    monkeypatch.setattr(sys, "stdin", Stdin(b"Loved it.\ninvalid \xff byte\n"))
+    monkeypatch.setattr(sys, "stdin", Stdin("Loved it.\nÜber\n".encode()))
     code, out, _ = command("predict", reviews.path, "--json")
     assert code == 0
-    assert [json.loads(line)["text"] for line in out.splitlines()] == ["Loved it.", "invalid \ufffd byte"]
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["Loved it.", "Über"]
+    monkeypatch.setattr(sys, "stdin", Stdin("Loved it.\nÜber\n".encode("latin1")))
+    code, _, error = command("predict", reviews.path, "--json")
+    assert code == 2
+    assert "Standard input, line 2: byte 1 is not UTF-8" in error
 
 
 def test_predict_from_a_table_on_standard_input(reviews, command, at_hand, monkeypatch):

@@ -235,9 +235,14 @@ def test_entities_within_words_are_widened_and_counted(tmp_path):
         {"start": 9, "end": 14, "label": "LOC"},
         {"start": 29, "end": 48, "label": "LOC"},
     ]
-    records = Records([{"text": text, "tokens": None, "entities": entities}])
+    (tmp_path / "few.jsonl").write_text(json.dumps({"text": text, "entities": entities}) + "\n")
+    records, ((_, spans),) = records_of(tmp_path / "few.jsonl")
+    assert records.notes == (
+        "entities extended to whole words: 1",
+        "entities that share a word with another or contain none, which cannot be found: 1",
+    )
+    assert spans == [(3, 14, "LOC"), (9, 14, "LOC"), (29, 48, "LOC")]
     found = sentences_of(WordTokenizer([], split="fine"), records, 100, with_entities=True)
-    assert (found.widened, found.lost) == (1, 1)
     assert found.lengths.tolist() == [3, 7]
     assert found.spans == [[(1, 2, "LOC")], [(3, 7, "LOC")]]
 

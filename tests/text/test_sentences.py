@@ -37,7 +37,7 @@ SENTENCES = {
     '"Go!" he said. "No." (Why?) Yes': ['" Go ! " he said .', '" No . "', "( Why ? )", "Yes"],
     "Charles\nBabbage\r\n\r\nthree\n \nfour": ["Charles Babbage", "three", "four"],
     "wait... what?! No.": ["wait . . . what ? !", "No ."],
-    "东京很大。大阪也是。": ["东京很大 。", "大阪也是 。"],
+    "东京很大。大阪也是。": ["东 京 很 大 。", "大 阪 也 是 。"],
     "no end. here": ["no end . here"],
 }
 

@@ -128,18 +128,6 @@ def test_a_signal_ends_it_with_a_checkpoint(uninterrupted, data, tmp_path, monke
     assert_same_run(uninterrupted, out)
 
 
-def test_damaged_checkpoint_is_passed_over(uninterrupted, killed, monkeypatch):
-    said = []
-    monkeypatch.setattr("nlp_rnn.training.fit.console.print", lambda *parts, **_: said.append(str(parts[0])))
-    newest = max(killed.glob("checkpoints/step-*"))
-    content = (newest / "arrays.npz").read_bytes()
-    (newest / "arrays.npz").write_bytes(content[: len(content) // 2])
-    resume(killed)
-    assert any(f"{newest.name} is damaged" in line for line in said)
-    assert any("Resuming in epoch" in line for line in said)
-    assert_same_run(uninterrupted, killed)
-
-
 def test_two_live_runs_in_one_directory_are_refused(tmp_path):
     with _sole_owner(tmp_path), pytest.raises(InputError, match="Another process is training"), _sole_owner(tmp_path):
         pass
@@ -161,30 +149,161 @@ def test_a_changed_vocabulary_and_changed_settings_are_noticed(killed):
     with pytest.raises(InputError, match=r"The vocabulary of .* changed since this run began: restore it"):
         resume(killed)
     vocabulary.write_text(before)
-    config.write_text(config.read_text().replace("attention_units: 64", "attention_units: 9"))
-    with pytest.raises(InputError, match="build a different model from the one that this run began with"):
-        resume(killed)
-    state = max(killed.glob("checkpoints/step-*")) / "state.json"
-    state.write_text(json.dumps({**json.loads(state.read_text()), "format": 0}))
+    text = config.read_text()
+    for name, begun_with, now in (("head.attention_units", 64, 9), ("train.learning_rate", 0.003, 0.1)):
+        setting = name.split(".")[1]
+        config.write_text(text.replace(f"{setting}: {begun_with}", f"{setting}: {now}"))
+        with pytest.raises(InputError, match=f"{name} in .* is {now}; this run began with {begun_with}: restore it"):
+            resume(killed)
+    config.write_text(text)
+    for state in killed.glob("checkpoints/step-*/state.json"):
+        rewrite(state, format=0)
     with pytest.raises(InputError, match="written by another version of nlp-rnn: continue with that version, or train"):
         resume(killed)
 
 
+def rewrite(state: Path, **changes: object) -> None:
+    """Changes what a checkpoint says, as if it had been written so."""
+    content = json.loads(state.read_text())
+    del content["digest"]
+    content |= changes
+    state.write_text(json.dumps({**content, "digest": checkpoints._digest_of(content)}))
+
+
+@pytest.fixture
+def said(monkeypatch) -> list[str]:
+    """What is said of a run that resumes."""
+    lines: list[str] = []
+    monkeypatch.setattr("nlp_rnn.display.console.console.print", lambda *parts, **_: lines.append(str(parts[0])))
+    return lines
+
+
+def test_how_long_it_trains_may_change_and_is_said(killed, said):
+    config = killed / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 3", "epochs: 4").replace("patience: 2", "patience: 0"))
+    run = resume(killed)
+    assert "train.epochs is 4 from here on; it was 3." in said
+    assert len(run.history) == 4
+
+
+def cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+DAMAGE = {
+    "a list": lambda state: state.write_text("[]"),
+    "no JSON": cut,
+    "keys missing": lambda state: state.write_text('{"epoch": 1, "batch": 2}'),
+    "no fingerprints": lambda state: rewrite(state, fingerprints={}),
+    "other numbers": lambda state: state.write_text(state.read_text().replace('"batch": ', '"batch": 1')),
+    "too many batches": lambda state: rewrite(state, batch=1_000_000),
+    "no number": lambda state: rewrite(state, epoch="1"),
+    "half of its arrays": lambda state: cut(state.parent / "arrays.npz"),
+    "no arrays": lambda state: (state.parent / "arrays.npz").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_checkpoint_is_passed_over(uninterrupted, killed, said, damage):
+    newest = max(killed.glob("checkpoints/step-*"))
+    damage(newest / "state.json")
+    (killed / "checkpoints" / ".step-000000099.tmp").mkdir()
+    (killed / ".model.tmp.keras").touch()
+    resume(killed)
+    assert any(f"{newest.name} is damaged" in line for line in said)
+    assert any("Resuming in epoch" in line for line in said)
+    assert_same_run(uninterrupted, killed)
+    assert not [path.name for path in killed.rglob("*") if ".tmp" in path.name]
+
+
+def test_without_an_intact_checkpoint_it_says_how_to_begin_anew(uninterrupted, killed):
+    for state in killed.glob("checkpoints/step-*/state.json"):
+        cut(state)
+    with pytest.raises(InputError, match=r"no intact checkpoint to resume from: delete .*checkpoints to begin it anew"):
+        resume(killed)
+    shutil.rmtree(killed / "checkpoints")
+    resume(killed)
+    assert_same_run(uninterrupted, killed)
+
+
+def test_killed_as_the_first_checkpoint_was_written(uninterrupted, killed, data):
+    """Both ways lead on: --resume, and the same command again."""
+    again = shutil.copytree(killed, killed.with_name("again"))
+    for folder in (killed, again):
+        shutil.rmtree(folder / "logs")
+        for path in folder.glob("checkpoints/*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (folder / "checkpoints" / ".step-000000000.tmp").mkdir()
+    resume(killed)
+    assert_same_run(uninterrupted, killed)
+    assert run_command(None, begin(again, data)[3:]) == 0
+    assert_same_run(uninterrupted, again)
+
+
+def test_killed_as_the_report_was_written(uninterrupted, tmp_path, monkeypatch):
+    ended = shutil.copytree(uninterrupted, tmp_path / "run")
+    for name in ("report.json", "card.md"):
+        (ended / name).unlink()
+    shutil.rmtree(ended / "plots")
+    monkeypatch.setattr("nlp_rnn.report.model_card", lambda run: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        resume(ended)
+    assert not (ended / "report.json").exists(), "it says that a run is finished, so it comes last"
+    monkeypatch.undo()
+    resume(ended)
+    assert_same_run(uninterrupted, ended)
+    assert (ended / "card.md").is_file()
+    assert (ended / "plots" / "curves.png").is_file()
+
+
+@pytest.mark.parametrize("left", ["", '{"epoch": 1, "lo'])
+def test_metrics_that_were_cut_off_come_back(uninterrupted, killed, left):
+    (killed / "metrics.jsonl").write_text(left)
+    resume(killed)
+    assert_same_run(uninterrupted, killed)
+
+
+def test_lost_best_weights_are_said_as_it_resumes(killed, said):
+    for path in killed.glob("checkpoints/best-*.npz"):
+        cut(path)
+    run = resume(killed)
+    assert any("best-00000.npz, are missing or damaged: going on without them" in line for line in said[:4])
+    assert run.report["best_epoch"] > 1
+
+
+def test_data_may_have_moved_where_they_are_the_same(killed, uninterrupted, data, tmp_path, command, monkeypatch):
+    config = killed / "config.yaml"
+    assert f"- {data}" in config.read_text()
+    config.write_text(config.read_text().replace(str(data), "gone.csv"))
+    monkeypatch.chdir(tmp_path)
+    code, _, error = command("train", "sentiment", "--resume", killed)
+    assert (code, "gone.csv does not exist" in error) == (2, True)
+    shutil.copy(data, tmp_path / "moved.csv")
+    code, _, error = command("train", "sentiment", "--resume", killed, "--train.epochs", 9)
+    assert (code, "--resume takes no --train.epochs" in error) == (2, True)
+    code, _, error = command("train", "sentiment", "--resume", killed, "--data", "moved.csv")
+    assert code == 0, error
+    assert f"- {tmp_path / 'moved.csv'}" in config.read_text()
+
+
 def test_a_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
     arrays = {"model/00000": np.arange(5.0)}
-    checkpoints.save_checkpoint(tmp_path, 1, arrays, {"epoch": 0})
+    state = {"epoch": 0, "batch": 0, "validation": {"kept": [], "waited": 0}, "best_files": []}
+    state["fingerprints"] = {"training data": "a", "vocabulary": "b"}
+    checkpoints.save_checkpoint(tmp_path, 1, arrays, state)
 
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "_sync_folder", full_disk)
     with pytest.raises(OSError, match="No space"):
-        checkpoints.save_checkpoint(tmp_path, 2, arrays, {"epoch": 1})
+        checkpoints.save_checkpoint(tmp_path, 2, arrays, state)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
-    found = checkpoints.load_checkpoint(tmp_path)
+    ((_, found, values),) = checkpoints.stored(tmp_path)
     assert found is not None
-    assert found[1]["step"] == 1
-    np.testing.assert_array_equal(found[0]["model/00000"], arrays["model/00000"])
+    assert found["step"] == 1
+    np.testing.assert_array_equal(values["model/00000"], arrays["model/00000"])
 
 
 @pytest.mark.slow  # twenty processes, one after the other

@@ -63,9 +63,9 @@ class Scaler(list[list[float]]):
 
 def read(config: Config, split: str) -> Records | None:
     """Records `{"values", "label", "line"}`."""
-    data, optional = config.data, ("label",) if split == "predict" else ()
-    fields = Fields({"values": data.values, "label": "label"}, optional, label="label", kinds={"values": "series"})
-    return read_split(data, split, fields, config.train.seed, starter_folder("waveforms"))
+    columns = {"values": config.data.values, "label": "label"}
+    fields = Fields(columns, label="label", kinds={"values": "series"})
+    return read_split(config.data, split, fields, config.train.seed, starter_folder("waveforms"))
 
 
 def assets(config: Config, records: Records) -> Assets:

@@ -124,7 +124,7 @@ class Reach:
 
 def _reach(run: AnyRun, options: GradientsOptions) -> Iterator[Reach]:
     from nlp_rnn.analysis.gradients import gradient_reach
-    from nlp_rnn.display.figures import figure_path
+    from nlp_rnn.display.figures import figure_path, save_figure
     from nlp_rnn.display.gradients import plot_gradient_reach
     from nlp_rnn.run import load
 
@@ -134,7 +134,7 @@ def _reach(run: AnyRun, options: GradientsOptions) -> Iterator[Reach]:
     names = [f"{one.config.stack.cell} {one.path}" for one in runs]
     reach = {n: gradient_reach(r.model, windows(r, options.steps)) for n, r in zip(names, runs, strict=True)}
     if out is not None:
-        plot_gradient_reach(reach).savefig(out, dpi=120)
+        save_figure(plot_gradient_reach(reach), out)
     yield Reach(reach)
 
 

@@ -25,14 +25,13 @@ def read(config: Config, split: str) -> Records | None:
     from nlp_rnn.data.records import Records
     from nlp_rnn.data.splits import is_starter, read_split
 
-    data, predicts = config.data, split == "predict"
+    data = config.data
     if is_starter(data, split):
         from nlp_rnn.tasks.language_modeling.starter import split_documents
 
         return Records([{"text": line, "follows": True} for line in split_documents(split)])
-    fields = Fields({"text": data.text}, optional=("text",), running=None if predicts else "text")
-    records = read_split(data, split, fields, config.train.seed)
-    if records is None or predicts:
+    records = read_split(data, split, Fields({"text": data.text}, ("text",), running="text"), config.train.seed)
+    if records is None or split == "predict":
         return records
     lines = records.columns("text", "continues")
     follows = [{"text": text or "", "continues": bool(goes_on), "follows": True} for text, goes_on in lines]

@@ -15,7 +15,7 @@ from nlp_rnn.tasks.ner.settings import Config
 if TYPE_CHECKING:
     from nlp_rnn.data.batching import Batches, NestedRows, Rows
     from nlp_rnn.data.records import Records
-    from nlp_rnn.data.words import Sentences
+    from nlp_rnn.text.lookup import WordTokenizer
     from nlp_rnn.text.sentences import WordFeatures
 
 RESOURCES = "nlp_rnn.tasks.ner"
@@ -28,13 +28,43 @@ def read(config: Config, split: str) -> Records | None:
 
     data, annotated = config.data, split != "predict"
     columns = {name: getattr(data, name) for name in ("text", "entities", "tokens", "tags")}
-    fields = annotated_fields(columns, (data.token_column, data.tag_column), annotated)
+    fields = annotated_fields(columns, (data.token_column, data.tag_column))
     records = read_split(data, split, fields, config.train.seed, starter_folder(RESOURCES))
     if records is None:
         return None
     if split == "train":
         check_names(records, data.labels)
-    return standard_records(records, data.scheme, data.labels, annotated)
+    records = standard_records(records, data.scheme, data.labels, annotated)
+    return _in_whole_words(config, records, split) if annotated else records
+
+
+def _in_whole_words(config: Config, records: Records, split: str) -> Records:
+    """Entities extended to whole words, which is said; what cannot be learned from is refused."""
+    from nlp_rnn.data.words import in_whole_words
+
+    plain = _splits_like(config)
+    records, extended, lost = in_whole_words(plain, records, config.data.max_tokens)
+    total = sum(len(entities or []) for (entities,) in records.columns("entities"))
+    if split == "train" and extended + lost > max(total / 10, 3):
+        raise InputError(
+            f"Of {total:,} entities {extended:,} begin or end within a word and {lost:,} share one with another: too "
+            f"few can be learned. Are their places counted in characters from 0, and does --tokenizer.split "
+            f"{config.tokenizer.split} part words where entities end?"
+        )
+    counts = {
+        "entities extended to whole words": extended,
+        "entities that share a word with another or contain none, which cannot be found": lost,
+    }
+    return records.noting(*(f"{what}: {count:,}" for what, count in counts.items() if count))
+
+
+def _splits_like(config: Config) -> WordTokenizer:
+    """A tokenizer without words that splits texts as the configuration says."""
+    from nlp_rnn.text.lookup import WordTokenizer
+    from nlp_rnn.text.normalization import Normalizer
+
+    settings = config.tokenizer
+    return WordTokenizer([], Normalizer(settings.normalization, settings.lowercase), settings.split)
 
 
 def count(records: Records) -> Counter[str]:
@@ -45,7 +75,7 @@ def count(records: Records) -> Counter[str]:
 def assets(config: Config, records: Records) -> Assets:
     """Learns the vocabularies of words and characters, and collects the labels and the entities."""
     from nlp_rnn.data.words import sentences_of
-    from nlp_rnn.text.lookup import CharacterTokenizer, WordTokenizer
+    from nlp_rnn.text.lookup import CharacterTokenizer
     from nlp_rnn.text.normalization import Normalizer
     from nlp_rnn.text.vectors import extra_words, vectors_for
 
@@ -58,7 +88,7 @@ def assets(config: Config, records: Records) -> Assets:
     labels = sorted({label for _, label in entities})
     if not labels:
         raise InputError("The training data contain no entities: is --data.tags or --data.entities right?")
-    plain = WordTokenizer([], Normalizer(settings.normalization, settings.lowercase), settings.split)
+    plain = _splits_like(config)
     sentences = sentences_of(plain, records, config.data.max_tokens)
     words = [word.decode("utf-8") for word in sentences.words]
     extra = extra_words(config.embedding, settings)
@@ -94,29 +124,21 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
     training = seed is not None
     sentences = sentences_of(assets.tokenizer, records, config.data.max_tokens, with_entities=training)
     features: dict[str, Rows | NestedRows] = word_rows(sentences, word_features(config, assets))
-    train, cut, notes = config.train, sentences.cut, _span_notes(sentences)
+    train, cut = config.train, sentences.cut
     if not training:
         features["starts"] = Rows([(sentences.starts, sentences.lengths)])
         features["ends"] = Rows([(sentences.ends, sentences.lengths)])
         nothing = np.zeros(len(sentences.lengths), np.int32)
         size = max(train.batch_size, 128)
-        return Batches(features, nothing, size, buckets=16, cut=cut, record_of=sentences.record_of, notes=notes)
+        return Batches(features, nothing, size, buckets=16, cut=cut, record_of=sentences.record_of)
     for record, spans in zip(sentences.record_of, sentences.spans, strict=True):
         for label in {label for _, _, label in spans} - set(assets.labels):
             check_label(label, assets.labels, records[int(record)].get("line"))
     tags = tag_rows(sentences, assets.labels)
-    return Batches(features, tags, train.batch_size, None, seed, train.buckets, cut, notes=notes)
+    return Batches(features, tags, train.batch_size, None, seed, train.buckets, cut)
 
 
 def _entities(records: Records) -> Iterator[tuple[str, dict[str, Any]]]:
     for text, entities in records.columns("text", "entities"):
         for entity in entities or []:
             yield text, entity
-
-
-def _span_notes(sentences: Sentences) -> list[str]:
-    counts = {
-        "entities extended to whole words": sentences.widened,
-        "entities dropped, which share a word with another or contain none": sentences.lost,
-    }
-    return [f"{count:,} {what}" for what, count in counts.items() if count]

@@ -44,7 +44,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         from nlp_rnn.display.highlight import highlighted_html
 
-        return f"<b>{self._heading()}</b> " + highlighted_html(self.prediction.text, self.weights)
+        return highlighted_html(self.prediction.text, self.weights, self._heading())
 
     def __rich__(self) -> Text:
         from nlp_rnn.display.highlight import highlighted_text

@@ -18,21 +18,16 @@ RESOURCES = "nlp_rnn.tasks.sentiment"
 
 
 def read(config: Config, split: str) -> Records | None:
-    """Records `{"text", "label", "line"}`; the label is None where there is none, which only "predict" takes."""
+    """Records `{"text", "label", "line"}`; those of "predict" have no label."""
     from nlp_rnn.data.fields import Fields
     from nlp_rnn.data.splits import read_split
 
-    data, predicts = config.data, split == "predict"
-    fields = Fields(
-        {"text": data.text, "label": data.label},
-        optional=("label",) if predicts else (),
-        names=data.labels,
-        label="label",
-    )
-    records = read_split(data, split, fields, config.train.seed, starter_folder(RESOURCES))
-    if records is None or predicts:
-        return records
-    empty = sum(1 for text in records.column("text") if not (text or "").strip())
+    columns = {"text": config.data.text, "label": config.data.label}
+    fields = Fields(columns, names=config.data.labels, label="label")
+    records = read_split(config.data, split, fields, config.train.seed, starter_folder(RESOURCES))
+    if records is None:
+        return None
+    empty = sum(1 for text in records.column("text") if not text.strip())
     return records.noting(f"{empty:,} empty texts" if empty else "")
 
 

@@ -21,9 +21,8 @@ SIDES = ("source", "target")
 
 
 def read(config: Config, split: str) -> Records | None:
-    """Records `{"source", "target", "line"}`; the target is None where there is none, which only "predict" takes."""
+    """Records `{"source", "target", "line"}`; those of "predict" have no target."""
     from nlp_rnn.data.fields import Fields
-    from nlp_rnn.data.records import Records
     from nlp_rnn.data.splits import is_starter, read_split
 
     data = config.data
@@ -32,12 +31,8 @@ def read(config: Config, split: str) -> Records | None:
     columns = {"source": data.source, "target": data.target}
     if data.swap:  # of two files the first is then the target's
         columns = {"target": data.source, "source": data.target}
-    if split == "predict":
-        columns = {"source": columns["source"]}
-    records = read_split(data, split, Fields(columns, parallel=True), config.train.seed)
-    if records is None or split == "predict":
-        return records
-    return _filtered(records, data) if split == "train" else Records(records.rows, records.dropped, records.notes)
+    records = read_split(data, split, Fields(columns, inputs=("source",), parallel=True), config.train.seed)
+    return _filtered(records, data) if records is not None and split == "train" else records
 
 
 def assets(config: Config, records: Records) -> Assets:
@@ -51,7 +46,7 @@ def assets(config: Config, records: Records) -> Assets:
         raise InputError("--head.tied all needs a joint vocabulary: give --tokenizer.joint True or --head.tied output.")
     files = config.data.train
     same = len(files) == 2 and files[0] == files[1]
-    notes = [f"[yellow]{files[0]} is given for both sides: is that what you want?[/]"] if same else []
+    notes = [f"{files[0]} is given for both sides: is that what you want?"] if same else []
     if settings.joint:
         both = (text or "" for pair in records.columns(*SIDES) for text in pair)
         tokenizer = train_tokenizer(settings, both)
