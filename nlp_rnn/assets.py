@@ -65,7 +65,11 @@ class Labels(tuple[str, ...]):
     @classmethod
     def load(cls, path: Path) -> Labels:
         """Reads it back."""
-        return cls(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+        names = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if not are_names or len({*names}) != len(names):
+            raise ValueError("labels must be a list of different names")
+        return cls(names)
 
 
 class Facts(dict[str, Any]):
@@ -140,13 +144,17 @@ class Assets(Mapping[str, Any]):
         return digest.hexdigest()
 
     @classmethod
-    def load(cls, folder: Path) -> Assets:
-        """Reads what `save` wrote.
+    def load(cls, folder: Path, fingerprint: str | None = None) -> Assets:
+        """Reads what `save` wrote, whose fingerprint must be as it was, where that is known.
 
         Raises:
-            InputError: the folder is not complete, or holds an asset of an unknown kind.
+            InputError: the folder is not complete, has changed, or holds an asset of an unknown kind.
         """
+        if fingerprint is not None and folder.is_dir() and cls.fingerprint(folder) != fingerprint:
+            raise InputError(f"{folder} changed since the run was saved: restore it, or copy the run again.")
         try:
+            if any(path.exists() and not (path.is_file() or path.is_dir()) for path in folder.rglob("*")):
+                raise OSError("a device is no asset")
             kinds = _kinds_in(folder)
             return cls({name: _loader(kind)(folder / name) for name, kind in kinds.items()})
         except InputError:

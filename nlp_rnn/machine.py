@@ -39,6 +39,14 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def total_memory() -> int:
+    """The memory of the machine in bytes; 0 where that is unknown."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return 0
+
+
 def has_nvidia_driver() -> bool:
     """Whether the driver of an NVIDIA GPU is installed."""
     return Path("/proc/driver/nvidia").exists()

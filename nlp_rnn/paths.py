@@ -2,15 +2,83 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where what was compiled for this machine is kept: `NLP_RNN_CACHE`, or `~/.cache/nlp-rnn`."""
-    return Path(os.environ.get("NLP_RNN_CACHE") or Path.home() / ".cache" / "nlp-rnn")
+    """Where what was compiled for this machine is kept: `NLP_RNN_CACHE`, or `~/.cache/nlp-rnn`.
+
+    A folder that others may write to is not used, since code is loaded from it; nor one that cannot be written. A
+    private temporary folder serves instead, which is said once.
+    """
+    given = os.environ.get("NLP_RNN_CACHE", "")
+    return _usable(Path(given)) if given else _usable(_home() / ".cache" / "nlp-rnn")
+
+
+def use_writable_home() -> None:
+    """Lets libraries that keep files at home keep them in a private temporary folder where there is no home."""
+    if "HF_HOME" not in os.environ and "XDG_CACHE_HOME" not in os.environ and not _can_be_made(_home() / ".cache"):
+        os.environ["HF_HOME"] = str(_private() / "huggingface")
+        os.environ.setdefault("MPLCONFIGDIR", str(_private() / "matplotlib"))
+
+
+def is_private(path: Path) -> bool:
+    """Whether nobody but this user, or root, can write to a file or folder, or replace it."""
+    try:
+        status, folder = path.lstat(), path.parent.stat()
+    except OSError:
+        return False
+    is_own = status.st_uid == os.getuid() and not stat.S_ISLNK(status.st_mode)
+    keeps = bool(folder.st_mode & stat.S_ISVTX) or not _others_write(folder)
+    return is_own and not _others_write(status) and folder.st_uid in (0, os.getuid()) and keeps
+
+
+def _others_write(status: os.stat_result) -> bool:
+    """Whether others may write; the group of a user alone, which has the user's number, is no other."""
+    is_own_group = status.st_gid == os.getgid() == os.getuid()
+    return bool(status.st_mode & (0o002 if is_own_group else 0o022))
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # neither HOME nor an entry of this user
+        return Path(os.devnull) / "home"  # where nothing can be made
+
+
+@cache
+def _usable(folder: Path) -> Path:
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if is_private(folder) and os.access(folder, os.W_OK):
+            return folder
+    reason = "others may write to it" if folder.is_dir() and os.access(folder, os.W_OK) else "it cannot be written"
+    kept = _private()
+    print(f"What is compiled is kept in {kept} instead of {folder}: {reason}.", file=sys.stderr, flush=True)
+    return kept
+
+
+@cache
+def _private() -> Path:
+    """A temporary folder of this user alone, the same for each process; one for this process where that is taken."""
+    folder = Path(tempfile.gettempdir()) / f"nlp-rnn-{os.getuid()}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder if is_private(folder) else Path(tempfile.mkdtemp(prefix="nlp-rnn-"))
+
+
+def _can_be_made(folder: Path) -> bool:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK)
 
 
 @contextmanager
@@ -28,7 +96,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         yield target
         return
-    temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp{target.suffix}")
+    for left in target.parent.glob(f".nlp-rnn-*.tmp{target.suffix}"):
+        if not Path(f"/proc/{left.name.split('-')[2].split('.')[0]}").exists() and Path("/proc").is_dir():
+            left.unlink(missing_ok=True)  # of a process that was killed
+    temporary = target.with_name(f".nlp-rnn-{os.getpid()}.tmp{target.suffix}")
     try:
         yield temporary
         if target.exists():

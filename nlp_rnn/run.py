@@ -5,7 +5,12 @@ config.yaml  assets/<name>/  model.keras  checkpoints/  metrics.jsonl  report.js
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -21,6 +26,7 @@ from nlp_rnn.config.values import check_ranges, override, read_yaml, to_dict
 from nlp_rnn.data.batching import EpochSource
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
+from nlp_rnn.paths import replacing
 from nlp_rnn.registry import get_task
 from nlp_rnn.tasks.base import AnyTask, C, Features, Metrics, O, Outputs, P, Task
 from nlp_rnn.tasks.inputs import records_of
@@ -62,6 +68,7 @@ class Run(Generic[C, P, O]):
         self.task, self.config, self.assets, self.model = task, config, assets, model
         self.path = Path(path) if path is not None else None
         self.report = report or {}
+        self._process = os.getpid()
 
     def __repr__(self) -> str:
         return f"Run({self.task.name}, {self.path})"
@@ -184,6 +191,11 @@ class Run(Generic[C, P, O]):
         """
         import tensorflow as tf
 
+        if os.getpid() != self._process:
+            raise InputError(
+                "This process was forked from the one that loaded the run, whose threads TensorFlow needs: load the "
+                "run after forking, in each process, or start processes with the method spawn."
+            )
         batches = self._batches_of(records)
         traced = self._traced_for(function, batches)
         found: dict[str, dict[int, Any]] = {}
@@ -217,16 +229,29 @@ class Run(Generic[C, P, O]):
         self.model.save(temporary)
         temporary.replace(path / "model.keras")
         if self.report:
-            (path / "report.json").write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
+            with replacing(path / "report.json") as place:
+                place.write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
         self.path = path
 
     def save_settings(self, path: Path) -> None:
         """Writes `config.yaml` and `assets/`."""
         path.mkdir(parents=True, exist_ok=True)
         self.assets.save(path / "assets")
-        settings = {"task": self.task.name, "format": FORMAT, **to_dict(self.config)}
-        text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-        (path / "config.yaml").write_text(text, encoding="utf-8")
+        about = {"task": self.task.name, "format": FORMAT, "assets": Assets.fingerprint(path / "assets")}
+        text = yaml.safe_dump({**about, **to_dict(self.config)}, sort_keys=False, allow_unicode=True)
+        with replacing(path / "config.yaml") as place:
+            place.write_text(text, encoding="utf-8")
+
+    def __reduce__(self) -> Any:
+        """For pickle: what `save` writes, and where the run came from."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.assets.save(Path(folder) / "assets")
+            self.model.save(Path(folder) / "model.keras")
+            contents = io.BytesIO()
+            with zipfile.ZipFile(contents, "w") as archive:
+                for path in sorted(Path(folder).rglob("*")):
+                    archive.write(path, path.relative_to(folder))
+        return _unpickled, (self.task.name, self.config, contents.getvalue(), self.path, self.report)
 
     def export(self, path: str | Path) -> Path:
         """Writes a SavedModel that takes raw input."""
@@ -270,6 +295,12 @@ class Run(Generic[C, P, O]):
 AnyRun: TypeAlias = Run[Any, Any, Any]
 
 
+def _unpickled(task: str, config: Any, contents: bytes, path: Path | None, report: dict[str, Any]) -> AnyRun:
+    with tempfile.TemporaryDirectory() as folder:
+        zipfile.ZipFile(io.BytesIO(contents)).extractall(folder)
+        return Run(get_task(task), config, Assets.load(Path(folder) / "assets"), _model_in(Path(folder)), path, report)
+
+
 def read_settings(path: Path, task: str | None = None) -> tuple[AnyTask, Any]:
     """The task and the configuration of a run directory.
 
@@ -281,6 +312,7 @@ def read_settings(path: Path, task: str | None = None) -> tuple[AnyTask, Any]:
         raise InputError(f"{path} {reason}; give the directory that training wrote.")
     values = read_yaml(path / "config.yaml")
     name, form = values.pop("task", None), values.pop("format", FORMAT)
+    values.pop("assets", None)
     if not isinstance(form, int) or form > FORMAT:
         raise InputError(f"{path} was written by a newer version of nlp-rnn; upgrade with `pip install -U nlp-rnn`.")
     if task is not None and name != task:
@@ -316,6 +348,23 @@ def load(path: str | Path, task: str | None = None) -> AnyRun:
     found, config = read_settings(path, task)
     if not (path / "model.keras").is_file():
         raise InputError(f"{path} is not finished: continue it with `nlp-rnn train {found.name} --resume {path}`.")
+    model = _model_in(path)
+    report: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):  # predicting needs none
+        report = dict(json.loads((path / "report.json").read_text(encoding="utf-8")))
+    return Run(found, config, load_assets(path), model, path, report)
+
+
+def load_assets(path: Path) -> Assets:
+    """The assets of a run directory.
+
+    Raises:
+        InputError: they are not those that the run saved.
+    """
+    return Assets.load(path / "assets", read_yaml(path / "config.yaml").get("assets"))
+
+
+def _model_in(path: Path) -> Any:
     from nlp_rnn.startup import import_tensorflow
 
     import_tensorflow()
@@ -324,10 +373,7 @@ def load(path: str | Path, task: str | None = None) -> AnyRun:
     import nlp_rnn.models  # noqa: F401  registers the classes
 
     try:
-        model = keras.saving.load_model(path / "model.keras", compile=False)
-        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        report = {}
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path / 'model.keras'} cannot be loaded ({error}); copy the run again.") from None
-    return Run(found, config, Assets.load(path / "assets"), model, path, report)
+        return keras.saving.load_model(path / "model.keras", compile=False)
+    except Exception as error:  # whatever a damaged archive raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path / 'model.keras'} cannot be loaded ({reason}); copy the run again.") from error

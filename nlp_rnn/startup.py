@@ -18,7 +18,7 @@ from importlib.metadata import version
 from typing import Any
 
 from nlp_rnn.machine import has_nvidia_driver, instructions
-from nlp_rnn.paths import cache_folder
+from nlp_rnn.paths import cache_folder, use_writable_home
 
 
 def import_tensorflow() -> Any:
@@ -30,6 +30,7 @@ def import_tensorflow() -> Any:
     _keep_freed_memory()
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
+    use_writable_home()
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _held_back(), _uncollected():

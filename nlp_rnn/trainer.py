@@ -16,6 +16,7 @@ from nlp_rnn.config.recipes import load_recipe
 from nlp_rnn.config.values import check_ranges, override, read_yaml, settings_of
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
+from nlp_rnn.machine import total_memory
 from nlp_rnn.registry import get_task
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> An
     layers = [load_recipe(found.resources, task, recipe)] + ([read_yaml(config)] if config else [])
     for values in layers:
         values.pop("format", None)
+        values.pop("assets", None)  # of a run, whose config.yaml is given
         if values.pop("task", task) != task:
             raise InputError(f'{config} contains settings of another task than "{task}".')
         settings = override(settings, values)
@@ -113,7 +115,7 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
     import keras
 
     from nlp_rnn.report import write_report
-    from nlp_rnn.run import Run
+    from nlp_rnn.run import Run, load_assets
     from nlp_rnn.training import checkpoints
     from nlp_rnn.training.fit import fit
     from nlp_rnn.training.workers import own_folder
@@ -122,7 +124,7 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
     with own_folder(out, resuming) as out, _sole_owner(out):
         checkpoints.sweep(out)
         keras.utils.set_random_seed(config.train.seed)
-        assets = Assets.load(out / "assets") if resuming else task.assets(config, splits["train"])
+        assets = load_assets(out) if resuming else task.assets(config, splits["train"])
         batches = _batches(task, config, assets, splits)
         with strategy.scope() if strategy else nullcontext():
             model = _built(task, config, assets)
@@ -206,6 +208,14 @@ def _batches(task: AnyTask, config: Any, assets: Assets, splits: Mapping[str, Re
 
 
 def _built(task: AnyTask, config: Any, assets: Assets) -> Any:
+    memory = total_memory()
+    for setting, value in settings_of(config):
+        needed = 16 * value**2 if setting.name == "units" else 0  # the recurrent kernel of an LSTM
+        if memory and needed > memory:
+            raise InputError(
+                f"{setting.dotted} is {value:,}: its weights alone take {needed / 1e9:,.0f} GB, and this machine has "
+                f"{memory / 1e9:,.0f} GB."
+            )
     try:
         return task.build(config, assets)
     except InputError:

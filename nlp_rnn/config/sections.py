@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from nlp_rnn.config.values import Count, Fraction, Natural, NotNegative, Positive
+from nlp_rnn.config.values import Count, Fraction, Natural, NotNegative, Positive, Size
 from nlp_rnn.machine import fastest_precision
 
 
@@ -60,7 +60,7 @@ class TokenizerConfig:
 class EmbeddingConfig:
     """The vectors of the tokens."""
 
-    size: Count = 128
+    size: Size = 128
     """Dimensions; with `vectors`, they must be those of the file."""
     vectors: str = ""
     """A text file of pre-trained vectors: GloVe, word2vec or fastText (needs tokenizer.kind word)."""
@@ -82,9 +82,9 @@ class StackConfig:
     """Kind of recurrent cell."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation of the simple RNN."""
-    units: Count = 128
+    units: Size = 128
     """State size per direction."""
-    layers: Count = 1
+    layers: Size = 1
     """Depth."""
     bidirectional: tyro.conf.FlagConversionOff[bool] = True
     """Whether each layer reads in both directions."""
@@ -103,7 +103,7 @@ class HeadConfig:
 
     pooling: Literal["last", "mean", "max", "mean+max", "last+mean+max", "attention"] = "attention"
     """How a sequence becomes one vector."""
-    attention_units: Count = 64
+    attention_units: Size = 64
     """Size of the hidden layer of attention pooling."""
     dropout: Fraction = 0.0
     """Dropout before the output layer."""

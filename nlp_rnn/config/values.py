@@ -65,6 +65,8 @@ ANY_NUMBER = Range()
 """For a number that needs no bounds: every number of a configuration says its range."""
 
 Count = Annotated[int, AtLeast(1)]
+Size = Annotated[int, Range(1, 65_536)]
+"""Of vectors and layers, which take memory."""
 Natural = Annotated[int, AtLeast(0)]
 NotNegative = Annotated[float, AtLeast(0)]
 Positive = Annotated[float, Above(0)]
@@ -226,17 +228,34 @@ def refuse_settings(section: Any, where: str, task: str, *names: str) -> None:
             raise InputError(f"--{where}.{name} has no effect in {task}: leave it out.")
 
 
+_LARGEST = 1 << 20
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values alone; no aliases, with which a few lines could stand for more than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(problem=f"an alias (*{event.anchor})", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Reads a YAML file of nested mappings.
 
     Raises:
         InputError: the file is missing, is not YAML, or is not a mapping.
     """
+    place = Path(path)
+    if not place.is_file():
+        raise InputError(f"Config file {path} {'is no file' if place.exists() else 'does not exist'}.")
+    if place.stat().st_size > _LARGEST:
+        raise InputError(f"Config file {path} is larger than any settings are: is it the right file?")
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"Config file {path} does not exist.") from None
-    return parse_yaml(text, str(path))
+        return parse_yaml(place.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError:
+        raise InputError(f"Config file {path} is not UTF-8.") from None
 
 
 def parse_yaml(text: str, shown: str) -> dict[str, Any]:
@@ -246,7 +265,9 @@ def parse_yaml(text: str, shown: str) -> dict[str, Any]:
         InputError: it is not YAML, or not a mapping.
     """
     try:
-        values = yaml.safe_load(text) or {}
+        values = yaml.load(text, _Loader) or {}
+    except RecursionError:
+        raise InputError(f"{shown} is nested too deeply.") from None
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""

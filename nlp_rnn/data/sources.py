@@ -21,6 +21,7 @@ from nlp_rnn.data.fields import Fields
 from nlp_rnn.data.readers import rows_of
 from nlp_rnn.data.records import Record, Records
 from nlp_rnn.errors import InputError, did_you_mean
+from nlp_rnn.paths import use_writable_home
 
 FORMATS = ("csv", "tsv", "jsonl", "txt", "parquet", "conll")
 SPLITS = {
@@ -96,6 +97,7 @@ def has_split(sources: Iterable[str], split: str, starter: Path | None = None) -
 
 def _datasets() -> Any:
     """The library, imported where it is first needed (a second), its progress bars off."""
+    use_writable_home()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, in a notebook
         import datasets

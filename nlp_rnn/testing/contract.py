@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any, ClassVar
@@ -82,6 +84,19 @@ class TaskContract:
         assert subject.run([]) == []
         json.dumps(subject.predictions)
 
+    def test_prediction_needs_inputs_alone_and_drops_none(self, subject: Subject, tmp_path: Path) -> None:
+        """Whatever stands in other columns: no label, an odd one, one that the run does not know."""
+        run, others = subject.run, ("label", "target", "tags", "entities", "class")
+        odd = [None, "never seen", ["a", "list"], 7, "-", {"of": "objects"}]
+        values = [value for value in subject.inputs if not isinstance(value, str) or len(value) < 1000]
+        rows = [
+            {run.task.input.name: value, **{name: odd[i % len(odd)] for name in others if name != run.task.input.name}}
+            for i, value in enumerate(values)
+        ]
+        (tmp_path / "inputs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        found = list(run.predict(run.read(tmp_path / "inputs.jsonl", "predict")))
+        assert_close([dataclasses.asdict(one) for one in found], [dataclasses.asdict(run(value)) for value in values])
+
     def test_a_fresh_process_predicts_the_same(self, subject: Subject, elsewhere: dict[str, Any]) -> None:
         assert_close(elsewhere[subject.task]["predictions"], json.loads(json.dumps(subject.predictions)))
 
@@ -105,6 +120,39 @@ class TaskContract:
                 np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3, err_msg=name)
             elif expected.dtype.kind == "O":
                 assert found.tolist() == [_text(item) for item in expected.tolist()], name
+
+    def test_a_pickled_run_is_the_same(self, subject: Subject) -> None:
+        again = pickle.loads(pickle.dumps(subject.run))
+        assert_close(dataclasses.asdict(again(subject.inputs[0])), subject.predictions[0])
+
+    @pytest.mark.filterwarnings("ignore:.*fork.*")
+    def test_a_forked_process_says_that_it_cannot_predict(self, subject: Subject) -> None:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:  # no test framework in here
+            try:
+                subject.run(subject.inputs[0])
+            except InputError as error:
+                os.write(writing, str(error).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        os.waitpid(child, 0)
+        with os.fdopen(reading) as pipe:
+            assert "load the run after forking" in pipe.read()
+
+    def test_other_assets_are_refused(self, subject: Subject, tmp_path: Path) -> None:
+        import nlp_rnn
+
+        files = sorted(path for path in (subject.path / "assets").rglob("*") if path.is_file())
+        for number, path in enumerate(files):
+            damaged = shutil.copytree(subject.path, tmp_path / str(number))
+            place = damaged / path.relative_to(subject.path)
+            content = bytearray(place.read_bytes())
+            content[len(content) // 2] ^= 1
+            place.write_bytes(bytes(content))
+            with pytest.raises(InputError, match="changed since the run was saved"):
+                nlp_rnn.load(damaged)
 
     def test_a_saved_copy_is_the_same_and_is_not_written_over(self, subject: Subject, tmp_path: Path) -> None:
         import nlp_rnn
@@ -196,7 +244,7 @@ class TaskContract:
             nlp_rnn.load(subject.path, "another")
         broken = shutil.copytree(subject.path, tmp_path / "broken")
         (broken / "assets" / "assets.json").write_text("{")
-        with pytest.raises(InputError, match="is incomplete"):
+        with pytest.raises(InputError, match="changed since the run was saved"):
             nlp_rnn.load(broken)
         (broken / "model.keras").unlink()
         with pytest.raises(InputError, match="not finished: continue it"):

@@ -72,6 +72,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         if description["kind"] == "byte":
             return ByteTokenizer(normalizer)
         vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        if not isinstance(vocabulary, list) or len(set(vocabulary)) != len(vocabulary):
+            raise ValueError("the vocabulary is no list of different entries")
         if description["kind"] == "word":
             counts = {name: description[name] for name in ("frequent", "extra") if name in description}
             split = description["split"]
@@ -79,5 +81,5 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
                 split = f"{split}-1"
             return WordTokenizer(vocabulary, normalizer, split, **counts)
         return CharacterTokenizer(vocabulary, normalizer)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{folder} holds no complete tokenizer ({error}); train again or copy it anew.") from None

@@ -207,7 +207,7 @@ class History(keras.callbacks.Callback):
 def _readable_rows(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with contextlib.suppress(OSError, ValueError):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
             rows.append(json.loads(line))
     return rows
 

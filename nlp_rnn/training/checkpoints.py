@@ -42,7 +42,7 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
 def load_arrays(path: Path, checksum: str) -> dict[str, np.ndarray] | None:
     """Reads arrays back; None where the file is missing or not what was written."""
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if path.is_file() else b""
     except OSError:
         return None
     if _digest(content) != checksum:
@@ -99,6 +99,8 @@ def sweep(folder: Path) -> None:
 def _state_of(path: Path) -> State | None:
     """The state of a checkpoint; None where it is not what was written."""
     try:
+        if not (path / "state.json").is_file():
+            return None
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         if "digest" in state and state.pop("digest") != _digest_of(state):
             return None

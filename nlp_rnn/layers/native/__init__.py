@@ -25,7 +25,7 @@ from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 from tensorflow.python.saved_model import save_context
 
 from nlp_rnn.machine import cores, instructions
-from nlp_rnn.paths import cache_folder
+from nlp_rnn.paths import cache_folder, is_private
 
 SOURCES = Path(__file__).parent
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-shared", "-fPIC", "-pthread"]
@@ -74,10 +74,13 @@ def _built_library() -> Library:
     try:
         path = _compiled(compiler)
         operations = tf.load_op_library(str(path))
-    except (OSError, subprocess.SubprocessError, tf.errors.OpError) as error:
+        set_threads = ctypes.CDLL(str(path)).nlp_rnn_set_threads
+        for name in ("nlp_rnn_recurrent_forward", "nlp_rnn_recurrent_backward", "nlp_rnn_chain"):
+            getattr(operations, name)
+    except (OSError, AttributeError, subprocess.SubprocessError, tf.errors.OpError) as error:
         output = getattr(error, "stderr", "") or str(error)
         return Library(None, f"compiling or loading them failed: {output.strip().splitlines()[-1] if output else ''}")
-    ctypes.CDLL(str(path)).nlp_rnn_set_threads(tf.config.threading.get_intra_op_parallelism_threads() or cores())
+    set_threads(tf.config.threading.get_intra_op_parallelism_threads() or cores())
     return Library(operations)
 
 
@@ -87,22 +90,31 @@ def _compiler() -> str | None:
 
 
 def _compiled(compiler: str) -> Path:
-    """The library's path, after compiling it if need be: one per source, TensorFlow, compiler and processor."""
+    """The library's path, after compiling it if need be: one per source, TensorFlow, compiler and processor.
+
+    The digest of its contents is part of its name: what is not what was compiled here, or what others may write, is
+    compiled anew.
+    """
     flags = [*FLAGS, "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"]
     sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".cc", ".h"))
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
     key = hashlib.sha256()
     for part in [tf.__version__, version, instructions(), *flags, *(path.read_text() for path in sources)]:
         key.update(part.encode())
-    folder = cache_folder()
-    path = folder / f"recurrent-{key.hexdigest()[:16]}.so"
-    if path.exists():
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, name = cache_folder(), f"recurrent-{key.hexdigest()[:16]}"
+    for path in folder.glob(f"{name}-*.so"):
+        if is_private(path) and path.stem == f"{name}-{_digest(path)}":
+            return path
     print("Compiling the kernels for this machine, once …", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        built = Path(scratch) / path.name
+        built = Path(scratch) / "built.so"
         command = [compiler, *flags, *tf.sysconfig.get_compile_flags(), str(SOURCES / "ops.cc"), "-o", str(built)]
         subprocess.run([*command, *tf.sysconfig.get_link_flags()], capture_output=True, text=True, check=True)
+        built.chmod(0o700)
+        path = folder / f"{name}-{_digest(built)}.so"
         os.replace(built, path)  # whole, also when several processes compile
     return path
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]

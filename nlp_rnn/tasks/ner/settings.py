@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from nlp_rnn.config.sections import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
-from nlp_rnn.config.values import ANY_NUMBER, Count, Fraction, Natural
+from nlp_rnn.config.values import ANY_NUMBER, Count, Fraction, Natural, Size
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class NerEmbedding(EmbeddingConfig):
     """Probability that a word seen once is read as unknown while training, so that the unknown word is learned."""
     characters: Literal["none", "cnn", "lstm"] = "cnn"
     """How the characters of a word are read."""
-    character_size: Count = 30
+    character_size: Size = 30
     """Dimensions of a character's vector."""
-    character_units: Count = 30
+    character_units: Size = 30
     """Features of a word that come from its characters."""
-    max_characters: Count = 24
+    max_characters: Size = 24
     """Longer words keep their beginning and their end, half each."""
     case_size: Natural = 8
     """Dimensions of the letter-case vector (lower, Title, UPPER, …); 0 for none."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from nlp_rnn.config.sections import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
-from nlp_rnn.config.values import AtLeast, Count, Formerly, Fraction, Natural, NotNegative
+from nlp_rnn.config.values import AtLeast, Count, Formerly, Fraction, Natural, NotNegative, Size
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class PairTokenizer(TokenizerConfig):
 class DecoderConfig:
     """The decoder: recurrent layers that attend to the encoder's states."""
 
-    units: Count = 256
+    units: Size = 256
     """State size, and size of the input of the output layer."""
-    layers: Count = 1
+    layers: Size = 1
     """Depth."""
     attention: Literal["none", "additive", "concat", "dot", "general", "multi_head"] = "additive"
     """Score function of the attention."""
-    attention_units: Count = 256
+    attention_units: Size = 256
     """Size of the hidden layer of the score, or of all heads."""
-    heads: Count = 4
+    heads: Size = 4
     """Heads of "multi_head"."""
     input_feeding: tyro.conf.FlagConversionOff[bool] = False
     """Feed the attention output into the next step (slower: steps run one by one)."""
