@@ -130,7 +130,7 @@ class Run(Generic[C, P, O]):
         predictions = self.task.decode(outputs, records, self.assets, options)
         return predictions, self.task.evaluate(records, predictions, outputs, self.assets)
 
-    def read(self, data: str | Sequence[str], split: str = "test", **columns: Any) -> Records:
+    def read(self, data: str | Path | Sequence[str], split: str = "test", **columns: Any) -> Records:
         """Reads records for this run from a data source; of one with several splits, `split`."""
         sources = [data] if isinstance(data, (str, Path)) else list(data)
         place = "test" if split == "predict" else split
@@ -348,11 +348,11 @@ def load(path: str | Path, task: str | None = None) -> AnyRun:
     found, config = read_settings(path, task)
     if not (path / "model.keras").is_file():
         raise InputError(f"{path} is not finished: continue it with `nlp-rnn train {found.name} --resume {path}`.")
-    model = _model_in(path)
+    assets, model = load_assets(path), _model_in(path)
     report: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):  # predicting needs none
         report = dict(json.loads((path / "report.json").read_text(encoding="utf-8")))
-    return Run(found, config, load_assets(path), model, path, report)
+    return Run(found, config, assets, model, path, report)
 
 
 def load_assets(path: Path) -> Assets:

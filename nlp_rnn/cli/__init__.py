@@ -206,5 +206,5 @@ def _fail(message: str, code: int, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
-    print(visible(f"{'' if code == 130 else 'error: '}{message}"), file=sys.stderr)
+    print(visible(f"{'' if code in (130, 143) else 'error: '}{message}"), file=sys.stderr)
     return code

@@ -6,6 +6,10 @@ import gzip
 import io
 import json
 import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -258,7 +262,9 @@ def test_a_run_that_never_began_may_be_written_over(reviews, tmp_path):
     shutil.copytree(reviews.path / "assets", out / "assets")
     shutil.copy(reviews.path / "config.yaml", out)
     assert _new_folder(out, "starter") == out
-    (out / "checkpoints").mkdir()
+    (out / "checkpoints" / ".step-000000000.tmp").mkdir(parents=True)
+    assert _new_folder(out, "starter") == out
+    (out / "checkpoints" / "step-000000000").mkdir()
     with pytest.raises(InputError, match="holds an unfinished run: continue it"):
         _new_folder(out, "starter")
 
@@ -291,4 +297,80 @@ def test_inputs_that_would_be_ignored_are_refused(reviews, fails, tmp_path):
 
 def test_resume_takes_no_other_settings(fails, tmp_path):
     message = fails("train", "sentiment", "--resume", tmp_path, "--train.epochs", 7)
-    assert "--resume takes no other settings" in message
+    assert "a resumed run keeps the settings that it began with" in message
+
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghij"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (BOMB, "line 2 is not valid YAML: an alias (*a)"),
+        ("[" * 100_000, "is nested too deeply."),
+        ("train: {epochs: 3}  # \xff", "is not UTF-8."),
+        ("# " + "x" * (1 << 20), "is larger than any settings are"),
+        ("stack: {units: 1000000000000}", "stack.units is 1000000000000; it must be"),
+        (
+            "embedding: {size: 1000000000000}",
+            "embedding.size is 1000000000000; it must be",
+        ),
+    ],
+)
+def test_settings_that_no_machine_could_hold(fails, tmp_path, content, message):
+    (tmp_path / "settings.yaml").write_bytes(content.encode("latin1"))
+    arguments = ("--config", tmp_path / "settings.yaml", "--out", tmp_path / "run")
+    assert message in fails("train", "sentiment", *arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_larger_than_the_memory_is_refused(training_fails, monkeypatch):
+    monkeypatch.setattr("nlp_rnn.trainer.total_memory", lambda: 1 << 30)
+    message = training_fails(GOOD, "--stack.units", 20_000)
+    assert "stack.units is 20,000: its weights alone take 6 GB, and this machine has 1 GB." in message
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "assets/labels.json", "assets/tokenizer/vocabulary.json"])
+def test_devices_in_a_run_are_not_read(fails, reviews, tmp_path, name):
+    run = shutil.copytree(reviews.path, tmp_path / "run")
+    (run / name).unlink()
+    (run / name).symlink_to("/dev/zero")
+    message = fails("predict", run, "fine")
+    assert "it has no config.yaml" in message or "changed since the run was saved" in message
+
+
+def test_a_damaged_report_does_not_keep_a_run_from_predicting(command, reviews, tmp_path):
+    run = shutil.copytree(reviews.path, tmp_path / "run")
+    (run / "report.json").write_text('{"metrics": ')
+    assert command("predict", run, "a fine film")[0] == 0
+
+
+def test_a_damaged_model_is_named(fails, reviews, tmp_path):
+    run = shutil.copytree(reviews.path, tmp_path / "run")
+    content = bytearray((run / "model.keras").read_bytes())
+    content[len(content) // 2] ^= 1
+    (run / "model.keras").write_bytes(bytes(content))
+    message = fails("predict", run, "fine")
+    assert "model.keras cannot be loaded" in message
+    assert "copy the run again" in message
+
+
+def test_an_export_onto_a_full_disk(fails, reviews, at_hand, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    at_hand(reviews)
+
+    def full(served, folder, **_):
+        Path(folder).mkdir()
+        raise tf.errors.ResourceExhaustedError(None, None, f"{folder}/variables; No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    message = fails("export", reviews.path, "--out", tmp_path / "export" / "e")
+    assert "No space is left on the disk" in message
+    assert list((tmp_path / "export").iterdir()) == []
+
+
+def test_terminated_as_it_starts_it_says_so(tmp_path):
+    code = "import os, signal, nlp_rnn.cli as cli; cli._dispatch = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+    done = subprocess.run([sys.executable, "-c", code + "cli.main()"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (143, "Terminated.\n")

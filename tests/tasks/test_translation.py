@@ -249,7 +249,7 @@ def test_bad_input(files, command, tmp_path):
             ["--decoder.attention", "multi_head", "--decoder.attention_units", 30],
             "must be a multiple of heads, 4; it is 30",
         ),
-        (["--decoder.units", 0], "decoder.units is 0; it must be at least 1."),
+        (["--decoder.units", 0], "decoder.units is 0; it must be at least 1 and at most 65536."),
         (["--stack.dropout", 2], "stack.dropout is 2.0; it must be at least 0 and below 1."),
         (["--train.learning_rate", -1], "train.learning_rate is -1.0; it must be above 0."),
         (["--train.clip_norm", "nan"], "train.clip_norm is nan; it must be at least 0."),

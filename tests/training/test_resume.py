@@ -197,7 +197,8 @@ DAMAGE = {
     "keys missing": lambda state: state.write_text('{"epoch": 1, "batch": 2}'),
     "no fingerprints": lambda state: rewrite(state, fingerprints={}),
     "other numbers": lambda state: state.write_text(state.read_text().replace('"batch": ', '"batch": 1')),
-    "too many batches": lambda state: rewrite(state, batch=1_000_000),
+    "fewer than no batches": lambda state: rewrite(state, batch=-1),
+    "a file elsewhere": lambda state: rewrite(state, best_files=["../../secret.npz"]),
     "no number": lambda state: rewrite(state, epoch="1"),
     "half of its arrays": lambda state: cut(state.parent / "arrays.npz"),
     "no arrays": lambda state: (state.parent / "arrays.npz").unlink(),
@@ -205,9 +206,17 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_checkpoint_is_passed_over(uninterrupted, killed, said, damage):
+def test_damage_is_noticed(killed, damage):
     newest = max(killed.glob("checkpoints/step-*"))
     damage(newest / "state.json")
+    (path, state, _), (_, before, _) = checkpoints.stored(killed / "checkpoints")
+    assert (path, state) == (newest, None)
+    assert before is not None
+
+
+def test_a_damaged_checkpoint_is_passed_over(uninterrupted, killed, said):
+    newest = max(killed.glob("checkpoints/step-*"))
+    rewrite(newest / "state.json", batch=1_000_000)
     (killed / "checkpoints" / ".step-000000099.tmp").mkdir()
     (killed / ".model.tmp.keras").touch()
     resume(killed)
