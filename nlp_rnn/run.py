@@ -296,6 +296,9 @@ AnyRun: TypeAlias = Run[Any, Any, Any]
 
 
 def _unpickled(task: str, config: Any, contents: bytes, path: Path | None, report: dict[str, Any]) -> AnyRun:
+    from nlp_rnn.startup import import_tensorflow
+
+    import_tensorflow()
     with tempfile.TemporaryDirectory() as folder:
         zipfile.ZipFile(io.BytesIO(contents)).extractall(folder)
         return Run(get_task(task), config, Assets.load(Path(folder) / "assets"), _model_in(Path(folder)), path, report)
@@ -348,6 +351,9 @@ def load(path: str | Path, task: str | None = None) -> AnyRun:
     found, config = read_settings(path, task)
     if not (path / "model.keras").is_file():
         raise InputError(f"{path} is not finished: continue it with `nlp-rnn train {found.name} --resume {path}`.")
+    from nlp_rnn.startup import import_tensorflow
+
+    import_tensorflow()  # before tokenizers do, since it keeps TensorFlow quiet
     assets, model = load_assets(path), _model_in(path)
     report: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):  # predicting needs none
@@ -365,9 +371,6 @@ def load_assets(path: Path) -> Assets:
 
 
 def _model_in(path: Path) -> Any:
-    from nlp_rnn.startup import import_tensorflow
-
-    import_tensorflow()
     import keras
 
     import nlp_rnn.models  # noqa: F401  registers the classes

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -252,3 +254,11 @@ print("tensorflow" in sys.modules, "datasets" in sys.modules, "numpy" in sys.mod
 def test_booleans_are_written_as_in_yaml_too():
     typed = ["--stack.residual", "true", "--train.deterministic", "False", "--recipe", "true", "true"]
     assert spell_booleans(typed) == ["--stack.residual", "True", *typed[2:]]
+
+
+def test_a_run_loads_without_the_chatter_of_tensorflow(reviews, tmp_path):
+    code = "import sys, pickle, nlp_rnn; pickle.dump(nlp_rnn.load(sys.argv[1]), open(sys.argv[2], 'wb'))"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    command = [sys.executable, "-c", code, str(reviews.path), str(tmp_path / "run.pickle")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

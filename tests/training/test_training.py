@@ -169,6 +169,7 @@ def test_exported_graph_avoids_cudnn(reviews):
     np.testing.assert_allclose(copy(tokens), reviews.model(tokens), atol=1e-6)
 
 
+@pytest.mark.slow  # a process of its own that trains twice
 def test_several_devices_end_with_the_weights_of_one(tmp_path, python):
     """In a process of its own: a processor is split into devices before TensorFlow starts."""
     code = """
