@@ -19,13 +19,14 @@ def cache_folder() -> Path:
     A folder that others may write to is not used, since code is loaded from it; nor one that cannot be written. A
     private temporary folder serves instead, which is said once.
     """
-    given = os.environ.get("NLP_RNN_CACHE", "")
-    return _usable(Path(given)) if given else _usable(_home() / ".cache" / "nlp-rnn")
+    given, home = os.environ.get("NLP_RNN_CACHE", ""), _home()
+    return _usable(Path(given) if given else home / ".cache" / "nlp-rnn" if home else None)
 
 
 def use_writable_home() -> None:
     """Lets libraries that keep files at home keep them in a private temporary folder where there is no home."""
-    if "HF_HOME" not in os.environ and "XDG_CACHE_HOME" not in os.environ and not _can_be_made(_home() / ".cache"):
+    home, is_told = _home(), not {"HF_HOME", "XDG_CACHE_HOME"}.isdisjoint(os.environ)
+    if not is_told and not (home and _can_be_made(home / ".cache")):
         os.environ["HF_HOME"] = str(_private() / "huggingface")
         os.environ.setdefault("MPLCONFIGDIR", str(_private() / "matplotlib"))
 
@@ -47,22 +48,25 @@ def _others_write(status: os.stat_result) -> bool:
     return bool(status.st_mode & (0o002 if is_own_group else 0o022))
 
 
-def _home() -> Path:
+def _home() -> Path | None:
     try:
         return Path.home()
     except RuntimeError:  # neither HOME nor an entry of this user
-        return Path(os.devnull) / "home"  # where nothing can be made
+        return None
 
 
 @cache
-def _usable(folder: Path) -> Path:
-    with contextlib.suppress(OSError):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if is_private(folder) and os.access(folder, os.W_OK):
-            return folder
-    reason = "others may write to it" if folder.is_dir() and os.access(folder, os.W_OK) else "it cannot be written"
+def _usable(folder: Path | None) -> Path:
+    reason = "there is no home folder"
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if is_private(folder) and os.access(folder, os.W_OK):
+                return folder
+        can_write = folder.is_dir() and os.access(folder, os.W_OK)
+        reason = f"others may write to {folder}" if can_write else f"{folder} cannot be written"
     kept = _private()
-    print(f"What is compiled is kept in {kept} instead of {folder}: {reason}.", file=sys.stderr, flush=True)
+    print(f"What is compiled is kept in {kept}: {reason}.", file=sys.stderr, flush=True)
     return kept
 
 

@@ -45,13 +45,14 @@ def run(task: str | None, arguments: list[str]) -> int:
     if options.json:
         print(json.dumps({"path": str(path), "signatures": names}))
         return 0
+    from nlp_rnn.display.console import visible
     from nlp_rnn.export.savedmodel import libraries_of
     from nlp_rnn.tasks.inputs import serving_call
 
     needed = ["tensorflow", *libraries_of(found.assets)]
-    print(f"{path}: a SavedModel with the signatures {', '.join(names)}.")
+    print(visible(f"{path}: a SavedModel with the signatures {', '.join(names)}."))
     print(f"Load it where {' and '.join(name.replace('_', '-') for name in needed)} can be imported:")
     print(f"  import {', '.join(['tensorflow as tf', *needed[1:]])}")
-    print(f'  serve = tf.saved_model.load("{path}").signatures["serving_default"]')
+    print(visible(f'  serve = tf.saved_model.load("{path}").signatures["serving_default"]'))
     print(f"  {serving_call(found.task.input)}")
     return 0

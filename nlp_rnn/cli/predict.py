@@ -64,6 +64,7 @@ class PredictOptions:
 def run(task: str | None, arguments: list[str], verb: str = "predict", description: str = "") -> int:
     """Predicts for arguments, a file, standard input, or at a prompt."""
     from nlp_rnn.cli import program, settings_of_run
+    from nlp_rnn.display.console import visible
     from nlp_rnn.run import load
 
     prog = program(task, verb)
@@ -82,7 +83,7 @@ def run(task: str | None, arguments: list[str], verb: str = "predict", descripti
         return _prompt(found, options, settings)
     count = _write_all(found, options, settings)
     if options.output:
-        print(f"{count:,} predictions written to {options.output}", file=sys.stderr)
+        print(visible(f"{count:,} predictions written to {options.output}"), file=sys.stderr)
     return 0
 
 

@@ -84,7 +84,7 @@ def test_a_folder_that_others_may_write_is_not_used(cache, capfd):
     assert path.parent.stat().st_mode & 0o777 == 0o700
     paths.cache_folder()
     said = [line for line in capfd.readouterr().err.splitlines() if "kept in" in line]
-    assert said == [f"What is compiled is kept in {path.parent} instead of {cache}: others may write to it."]
+    assert said == [f"What is compiled is kept in {path.parent}: others may write to {cache}."]
 
 
 def test_many_processes_may_compile_at_once(cache):
