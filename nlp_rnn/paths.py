@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from nlp_rnn.errors import InputError
+
 
 def cache_folder() -> Path:
     """Where what was compiled for this machine is kept: `NLP_RNN_CACHE`, or `~/.cache/nlp-rnn`.
@@ -83,6 +85,32 @@ def _can_be_made(folder: Path) -> bool:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK)
+
+
+def check_place(path: str | Path, option: str) -> None:
+    """A file must be possible in a place, before any work is done for it.
+
+    Args:
+        path: the file.
+        option: which option names it, for messages.
+
+    Raises:
+        InputError: it is not.
+    """
+    target = Path(path)
+    try:
+        is_there, folder = target.exists(), target.parent
+        if str(path).endswith("/") or target.is_dir():
+            raise InputError(f"{option} {path} is a folder; give the name of a file.")
+        if not folder.is_dir():
+            raise InputError(f"{option} {path}: there is no folder {folder}; make it, or choose another.")
+        if not os.access(target if is_there and not target.is_file() else folder, os.W_OK):
+            raise InputError(f"{option} {path} cannot be written; choose another place.")
+        target.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # such as a name that is too long
+        raise InputError(f"{option} {str(path)[:80]}…: {error.strerror}; choose another name.") from None
 
 
 @contextmanager

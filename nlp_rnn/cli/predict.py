@@ -25,7 +25,7 @@ from nlp_rnn.config.options import (
 )
 from nlp_rnn.config.values import check_ranges, former_names
 from nlp_rnn.errors import InputError
-from nlp_rnn.paths import replacing
+from nlp_rnn.paths import check_place, replacing
 
 if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
@@ -92,6 +92,8 @@ def _refuse_contradictions(task: AnyTask, options: PredictOptions) -> None:
 
     if options.output and not task.predicts_lines and Path(options.output).suffix not in TABLES:
         raise InputError(f"The name of --output {options.output} must end in .jsonl, .csv or .tsv.")
+    if options.output:
+        check_place(options.output, "--output")
     if options.inputs and options.input:
         raise InputError("Give either arguments or --input, not both.")
     if options.column and not options.input:
@@ -107,7 +109,7 @@ def _refuse_contradictions(task: AnyTask, options: PredictOptions) -> None:
     if len(options.inputs) != 1:
         raise InputError(f"--plot draws exactly one {task.input.noun}: give one as an argument.")
     if options.plot != "-":
-        figure_path(options.plot, "--plot")
+        check_place(figure_path(options.plot, "--plot"), "--plot")
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -135,7 +135,7 @@ def test_rows_without_label_are_dropped_and_counted(tmp_path):
 
 
 def test_empty_texts_are_counted_and_predicted(command, reviews, at_hand, tmp_path):
-    assert "2 empty texts" in noted(records_of(tmp_path / "data.csv", GOOD + ",pos\n   ,neg\n"))
+    assert "empty texts: 2" in noted(records_of(tmp_path / "data.csv", GOOD + ",pos\n   ,neg\n"))
     at_hand(reviews)
     texts = tmp_path / "texts.txt"
     texts.write_text("fine\n\n   \nbad\n")

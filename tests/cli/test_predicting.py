@@ -122,3 +122,20 @@ def test_a_read_only_run_predicts(reviews, command, tmp_path):
     assert code == 0, error
     for path in [run, *run.rglob("*")]:
         path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere/out.csv", "there is no folder nowhere; make it, or choose another"),
+        ("folder.csv", "is a folder; give the name of a file"),
+        ("out.jsonl/", "is a folder; give the name of a file"),
+        ("x" * 300 + ".csv", "File name too long; choose another name"),
+    ],
+)
+def test_places_that_cannot_be_are_noticed_at_once(predict, tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.csv").mkdir()
+    monkeypatch.setattr("nlp_rnn.cli.predict._write_all", None)
+    code, _, error = predict("fine", "--output", name)
+    assert (code, message in " ".join(error.split())) == (2, True), error

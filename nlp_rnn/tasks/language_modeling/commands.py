@@ -12,6 +12,7 @@ import tyro
 
 from nlp_rnn.config.values import AtLeast, check_ranges
 from nlp_rnn.errors import InputError
+from nlp_rnn.paths import check_place
 from nlp_rnn.tasks.base import Command
 from nlp_rnn.tasks.language_modeling.generating import generate
 from nlp_rnn.tasks.language_modeling.surprises import Surprise, surprise, windows
@@ -130,6 +131,8 @@ def _reach(run: AnyRun, options: GradientsOptions) -> Iterator[Reach]:
 
     check_ranges(options)
     out = figure_path(options.out, "--out") if options.out else None
+    if out is not None:
+        check_place(out, "--out")
     runs = [run, *(load(path, run.task.name) for path in options.runs)]
     names = [f"{one.config.stack.cell} {one.path}" for one in runs]
     reach = {n: gradient_reach(r.model, windows(r, options.steps)) for n, r in zip(names, runs, strict=True)}

@@ -28,7 +28,7 @@ def read(config: Config, split: str) -> Records | None:
     if records is None:
         return None
     empty = sum(1 for text in records.column("text") if not text.strip())
-    return records.noting(f"{empty:,} empty texts" if empty else "")
+    return records.noting(f"empty texts: {empty:,}" if empty else "")
 
 
 def assets(config: Config, records: Records) -> Assets:
