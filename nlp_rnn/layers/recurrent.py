@@ -41,6 +41,7 @@ class _Recurrent:
 
     def inner_loop(self, sequences: Tensor, initial_state: Nest, mask: Tensor, training: bool = False) -> Nest:
         kernel, _ = kernel_of(self)
+        sequences = tf.cast(sequences, self.compute_dtype)  # type: ignore[attr-defined]  # Keras casts floats alone
         if kernel == "cudnn" and mask is None:
             try:
                 return self._on_cudnn(sequences, initial_state, training)

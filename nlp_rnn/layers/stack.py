@@ -105,6 +105,7 @@ class RecurrentStack(SequenceLayer):
     def call(
         self, sequence: Tensor, mask: Tensor | None = None, initial_state: Nest = None, training: bool = False
     ) -> tuple[Tensor, list[list[Tensor]]]:
+        sequence = ops.cast(sequence, self.compute_dtype)
         lengths = None if mask is None else ops.sum(ops.cast(mask, "int32"), axis=1)
         if initial_state is None:
             initial_state = [self._zeros(index, ops.shape(sequence)[0]) for index in range(self.layers)]

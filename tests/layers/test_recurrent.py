@@ -9,6 +9,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nlp_rnn import layers
 from nlp_rnn.layers import GRU, LSTM, RecurrentStack, SimpleRNN, kernel_of
 from tests.layers import reference
 
@@ -212,3 +213,33 @@ def test_stack_dropout_is_one_mask_per_sequence():
     assert (dropped.all(axis=1) == dropped.any(axis=1)).all()
     assert 0.2 < dropped.mean() < 0.8
     assert (dropped[0] != dropped[1]).any()
+
+
+@pytest.mark.parametrize(("dtype", "both_ways"), [("int32", False), ("uint8", True), ("bool", False)])
+@pytest.mark.parametrize("name", ["SimpleRNN", "GRU", "LSTM"])
+def test_integers_and_booleans_are_numbers_as_in_keras(dtype, name, both_ways):
+    values = np.random.default_rng(0).integers(0, 2, (4, 6, 3)).astype(dtype)
+
+    def model(module):
+        keras.utils.set_random_seed(0)
+        layer = getattr(module, name)(5)
+        inputs = keras.Input((6, 3), dtype=dtype)
+        outputs = (keras.layers.Bidirectional(layer) if both_ways else layer)(inputs)
+        made = keras.Model(inputs, keras.layers.Dense(1)(outputs))
+        made.compile("sgd", "mse")
+        return made
+
+    ours, stock = model(layers), model(keras.layers)
+    ours.set_weights(stock.get_weights())
+    np.testing.assert_allclose(ours.predict(values, verbose=0), stock.predict(values, verbose=0), atol=1e-5)
+    for made in (ours, stock):
+        made.fit(values, np.ones((4, 1)), verbose=0, shuffle=False)
+    for a, b in zip(ours.get_weights(), stock.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_stack_takes_integers():
+    stack = RecurrentStack("gru", 2, layers=2, residual=True)
+    values = np.ones((2, 3, 4), "int32")
+    expected = stack(values.astype("float32"))[0]
+    np.testing.assert_array_equal(stack(values)[0], expected)
