@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from nlp_rnn.display.console import visible
+
 _SHADES = " ░▒▓█"
 
 
@@ -62,8 +64,9 @@ def plot_attention(source: Sequence[str], target: Sequence[str], weights: Sequen
     axes = figure.subplots()
     if source and target:  # else there is nothing to draw
         axes.imshow(weights, cmap="Greys", vmin=0.0, vmax=1.0, aspect="auto")
-    axes.set_xticks(range(len(source)), source, rotation=60, ha="left", rotation_mode="anchor", parse_math=False)
-    axes.set_yticks(range(len(target)), target, parse_math=False)
+    below, beside = [visible(token) for token in source], [visible(token) for token in target]
+    axes.set_xticks(range(len(source)), below, rotation=60, ha="left", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(range(len(target)), beside, parse_math=False)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nlp_rnn.display.console import visible
 from nlp_rnn.display.figures import save_figure
 
 
@@ -48,10 +49,10 @@ def plot_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str]) ->
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    ticks = range(len(labels))
+    ticks, names = range(len(labels)), [visible(label) for label in labels]
     axes.set(xticks=ticks, yticks=ticks, xlabel="predicted", ylabel="true")
-    axes.set_xticklabels(labels, rotation=45 if len(labels) > 4 else 0, parse_math=False)
-    axes.set_yticklabels(labels, parse_math=False)
+    axes.set_xticklabels(names, rotation=45 if len(labels) > 4 else 0, parse_math=False)
+    axes.set_yticklabels(names, parse_math=False)
     if len(labels) <= 20:
         for row in ticks:
             for column in ticks:

@@ -31,14 +31,6 @@ def figure_path(name: str, option: str) -> Path:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a figure in the format that the suffix of the path says; control characters in it are shown as symbols."""
-    from matplotlib.text import Text
-
-    from nlp_rnn.display.console import visible
-
-    for text in figure.findobj(Text):
-        assert isinstance(text, Text)
-        if (shown := visible(text.get_text())) != text.get_text():
-            text.set_text(shown)
+    """Writes a figure in the format that the suffix of the path says."""
     with replacing(path) as place:
         figure.savefig(place, dpi=150)

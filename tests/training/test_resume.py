@@ -209,7 +209,7 @@ DAMAGE = {
 def test_damage_is_noticed(killed, damage):
     newest = max(killed.glob("checkpoints/step-*"))
     damage(newest / "state.json")
-    (path, state, _), (_, before, _) = checkpoints.stored(killed / "checkpoints")
+    (path, state, _), (_, before, _), *_ = checkpoints.stored(killed / "checkpoints")  # a third where one was just kept
     assert (path, state) == (newest, None)
     assert before is not None
 
