@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from nlp_rnn.errors import InputError
+
+_DAY = 24 * 60 * 60
 
 
 def cache_folder() -> Path:
@@ -129,9 +133,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield target
         return
     for left in target.parent.glob(f".nlp-rnn-*.tmp{target.suffix}"):
-        if not Path(f"/proc/{left.name.split('-')[2].split('.')[0]}").exists() and Path("/proc").is_dir():
-            left.unlink(missing_ok=True)  # of a process that was killed
-    temporary = target.with_name(f".nlp-rnn-{os.getpid()}.tmp{target.suffix}")
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _DAY:  # of a process that was killed, on whichever machine
+                left.unlink()
+    temporary = target.with_name(f".nlp-rnn-{secrets.token_hex(8)}.tmp{target.suffix}")
     try:
         yield temporary
         if target.exists():

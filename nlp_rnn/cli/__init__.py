@@ -62,17 +62,20 @@ def run_command(task: str | None, arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    except OSError as error:
-        if error.errno == errno.ENOSPC or "Not enough disk space" in str(error):
-            place = f" ({error.filename})" if error.filename else ""
-            return _fail(f"No space is left on the disk{place}: free some, or choose another place.", 2, debug)
-        return _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + ".", 1, debug)
     except (Diverged, WorkerLost) as error:
         return _fail(str(error), 1, debug)
     except Exception as error:
-        if "No space left on device" in str(error):
-            return _fail("No space is left on the disk: free some, or choose another place.", 2, debug)
+        place = getattr(error, "filename", None) or ""
+        if getattr(error, "errno", None) == errno.ENOSPC or any(words in str(error) for words in _FULL_DISK):
+            where = f" ({place})" if place else ""
+            return _fail(f"No space is left on the disk{where}: free some, or choose another place.", 2, debug)
+        if isinstance(error, OSError):
+            return _fail(f"{error.strerror or error}: {place}".rstrip(": ") + ".", 1, debug)
         return _fail(f"{type(error).__name__}: {error} (add --debug for the traceback).", 1, debug)
+
+
+# What HDF5 and TensorFlow say, whose errors have no number.
+_FULL_DISK = ("Not enough disk space", "No space left on device")
 
 
 class _Terminated(KeyboardInterrupt):

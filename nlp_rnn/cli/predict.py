@@ -154,9 +154,11 @@ def _predictions(found: AnyRun, options: PredictOptions, settings: Any) -> Itera
         columns: dict[str, Any] = {"format": options.format}
         if options.column:
             columns[found.task.input.name] = options.column
+        from nlp_rnn.display.console import visible
+
         records = found.read(options.input, "predict", **columns)
         for note in records.notes:
-            print(note, file=sys.stderr)
+            print(visible(note), file=sys.stderr)
         yield from found.predict(records, settings)
     elif options.format not in ("auto", "txt"):
         yield from found.predict(found.read("-", "predict", format=options.format), settings)

@@ -353,20 +353,27 @@ def _by_name(value: Any, feature: Any) -> Any:
 
 
 def _complete(rows: Any, fields: Fields, shown: str) -> Records:
-    """Leaves out the rows that lack what is required, counting them; renames labels; counts inputs that are empty."""
+    """Leaves out the rows that lack what is required, counting them, and renames labels; to predict, it counts the
+    inputs that are empty instead."""
     dropped: dict[str, int] = {}
     for name in fields.required:
-        values = rows[name][:]
-        kept = [i for i, value in enumerate(values) if value is not None and not (name == fields.label and value == "")]
-        if values and not kept:
+        missing = (None, "") if name == fields.label else (None,)
+        kept = [i for i, value in enumerate(Records(rows).column(name)) if value not in missing]
+        if len(rows) and not kept:
             complaint = f'{shown}: no row has a {name} in the column "{fields.columns[name]}".'
             raise NoLabelsError(complaint) if name == fields.label else InputError(complaint)
-        if len(kept) < len(values):
-            dropped[f"no {name}"] = len(values) - len(kept)
+        if len(kept) < len(rows):
+            dropped[f"no {name}"] = len(rows) - len(kept)
             rows = rows.select(kept)
     if fields.label is not None and fields.names:
         rows = rows.map(partial(_rename, label=fields.label, names=dict(fields.names)))
-    return Records(rows, dropped)
+    inputs = Records(rows).columns(*fields.inputs) if fields.predicts else ()
+    empty = sum(not any(map(_holds_something, values)) for values in inputs)
+    return Records(rows, dropped, [f"empty inputs: {empty:,}"] if empty else ())
+
+
+def _holds_something(value: Any) -> bool:
+    return bool(value.strip() if isinstance(value, str) else value)
 
 
 def _rename(row: Record, label: str, names: dict[str, str]) -> Record:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -57,13 +55,9 @@ def export_saved_model(
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
         _write(temporary, Served(model, assets), assets, signatures(model))
-    except tf.errors.OpError as error:
-        if "No space left" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
-    finally:
-        if not (temporary / "assets.extra" / "signatures.json").exists():
-            shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(path, ignore_errors=True)
     temporary.rename(path)
     return path

@@ -26,9 +26,9 @@ def translation_report(hypotheses: Sequence[str], references: Sequence[str]) -> 
     "bleu" is sacreBLEU's with its defaults (Post 2018, arXiv:1804.08771); "bleu_tokenized_lowercase" folds case first,
     as most papers on Multi30k do, both with the tokenizer that fits the script of the references: "13a", but "zh" for
     Chinese, and for Japanese "ja-mecab" where MeCab is installed, else "char", as for Thai, Lao, Khmer and Burmese;
-    "bleu_words_10_19" and the like are the latter for references of so many words, where
-    there are 20 of them or more; "chrf" is chrF2 (Popović 2015). All are in percent. chrF comes first, and so decides
-    which epoch is best: BLEU is 0 where texts have fewer than four words.
+    "bleu_words_10_19" and the like are the latter for references of so many words, where there are 20 of them or more;
+    "chrf" is chrF2 (Popović 2015). All are in percent. chrF comes first, and so decides which epoch is best: BLEU is 0
+    where texts have fewer than four words.
 
     Args:
         hypotheses: the translations.
@@ -64,7 +64,9 @@ def translation_report(hypotheses: Sequence[str], references: Sequence[str]) -> 
 
 def _tokenizer_for(references: Sequence[str]) -> str:
     """Which of sacreBLEU's tokenizers parts texts of this script into words."""
-    kinds = Counter(_script(character) for text in references for character in text if character.isalpha())
+    kinds: Counter[str] = Counter()
+    for character, count in Counter("".join(references)).items():
+        kinds[_script(character)] += count * character.isalpha()
     unspaced = kinds["han"] + kinds["kana"] + kinds["other"]
     if unspaced < 0.3 * kinds.total() or not unspaced:
         return "13a"

@@ -106,11 +106,11 @@ def _state_of(path: Path) -> State | None:
             return None
         # States of version 0.1.0 have no digest.
         numbers = [state["epoch"], state["batch"], state["validation"]["waited"]]
-        kept = [
-            (found["value"], found["epoch"], found["file"], found["checksum"]) for found in state["validation"]["kept"]
-        ]
-        names = [state["arrays"], *state["best_files"], *(name for _, _, *both in kept for name in both)]
-        is_sound = all(type(number) is int and number >= 0 for number in [*numbers, *(epoch for _, epoch, *_ in kept)])
+        names = [state["arrays"], *state["best_files"]]
+        for found in state["validation"]["kept"]:
+            numbers.append(found["epoch"])
+            names += [found["file"], found["checksum"]]
+        is_sound = all(type(number) is int and number >= 0 for number in numbers)
         is_sound &= all(isinstance(name, str) and "/" not in name for name in names)
         return state if is_sound and {"training data", "vocabulary"} <= set(state["fingerprints"]) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

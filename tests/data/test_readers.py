@@ -88,6 +88,7 @@ def test_missing_is_missing(tmp_path):
     assert records.dropped == {"no text": 3, "no label": 2}
     found = sentiment(tmp_path / "data.jsonl", "predict")
     assert [row["text"] for row in found] == ["a", "", "b", "", "", "5", "c"]
+    assert found.notes == ("empty inputs: 3",)
 
 
 def test_parquet_bytes_are_no_text(tmp_path):

@@ -25,8 +25,8 @@ def read(config: Config, split: str) -> Records | None:
     columns = {"text": config.data.text, "label": config.data.label}
     fields = Fields(columns, names=config.data.labels, label="label")
     records = read_split(config.data, split, fields, config.train.seed, starter_folder(RESOURCES))
-    if records is None:
-        return None
+    if records is None or split == "predict":
+        return records
     empty = sum(1 for text in records.column("text") if not text.strip())
     return records.noting(f"empty texts: {empty:,}" if empty else "")
 
