@@ -30,6 +30,24 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("thorough" if thorough else "quick")
 
 
+# Files of a few long tests, each of which runs in one worker: begun last, one worker would wait for the other.
+_LONGEST = (
+    "test_notebooks.py",
+    "test_contract.py",
+    "test_resume.py",
+    "test_training.py",
+    "test_translation.py",
+    "test_ner.py",
+    "test_readme.py",
+    "test_fresh_process.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first."""
+    items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def caches(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Arrow files go to a folder of their own, so that tests see no other run's."""
