@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,19 +22,19 @@ import numpy as np
 import yaml
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.config.values import check_ranges, override, read_yaml, to_dict
+from nlp_rnn.config.values import check_ranges, override, to_dict
 from nlp_rnn.data.batching import EpochSource
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
 from nlp_rnn.paths import replacing
 from nlp_rnn.registry import get_task
-from nlp_rnn.tasks.base import AnyTask, C, Features, Metrics, O, Outputs, P, Task
+from nlp_rnn.saved import FORMAT, load_assets, model_in, read_records, read_settings
+from nlp_rnn.tasks.base import C, Features, Metrics, O, Outputs, P, Task
 from nlp_rnn.tasks.inputs import records_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-FORMAT = 1
 _CHUNK = 4000
 
 
@@ -101,14 +101,30 @@ class Run(Generic[C, P, O]):
     def __call__(self, inputs: Any, **changes: Any) -> Any:
         """Predicts for one input, or for a list of inputs; `changes` are those of `options`."""
         options = self.options(**changes)
-        if self.task.input.is_one(inputs):
+        from nlp_rnn.data.memory import is_table
+
+        if isinstance(inputs, Mapping) or (not is_table(inputs) and self.task.input.is_one(inputs)):
             return next(self.predict([inputs], options))
         return list(self.predict(inputs, options))
 
     def predict(self, inputs: Iterable[Any] | Records, options: O | None = None) -> Iterator[P]:
-        """Predictions for inputs or records, in order, a chunk in memory at a time."""
-        records = inputs if isinstance(inputs, Records) else records_of(self.task.input, inputs)
-        options = self.options() if options is None else options
+        """Predictions for inputs, for rows in memory or for records, in order, a chunk in memory at a time.
+
+        Raises:
+            InputError: the inputs are one text rather than several, or one of them is none.
+        """
+        from nlp_rnn.data.memory import is_table
+
+        if isinstance(inputs, (str, bytes)):
+            raise InputError(
+                f"predict takes several inputs: give a list, or call the run for one {self.task.input.noun}."
+            )
+        if not isinstance(inputs, Records):
+            inputs = inputs if hasattr(inputs, "__len__") else list(inputs)
+            inputs = self.read(inputs, "predict") if is_table(inputs) else records_of(self.task.input, inputs)
+        return self._predictions(inputs, self.options() if options is None else options)
+
+    def _predictions(self, records: Records, options: O) -> Iterator[P]:
         for chunk in records.chunks(_CHUNK):
             yield from self.task.decode(self.infer(chunk, options), chunk, self.assets, options)
 
@@ -116,7 +132,7 @@ class Run(Generic[C, P, O]):
         """The task's metrics on a data source or on records.
 
         Args:
-            data: whatever `data.train` takes, or `Records`.
+            data: whatever `data.train` takes, rows in memory, or `Records`.
             options: those of `options`, where they are not those of the configuration.
             **columns: settings of `data`, such as `text="review"`.
         """
@@ -130,25 +146,21 @@ class Run(Generic[C, P, O]):
         predictions = self.task.decode(outputs, records, self.assets, options)
         return predictions, self.task.evaluate(records, predictions, outputs, self.assets)
 
-    def read(self, data: str | Path | Sequence[str], split: str = "test", **columns: Any) -> Records:
-        """Reads records for this run from a data source; of one with several splits, `split`."""
-        sources = [data] if isinstance(data, (str, Path)) else list(data)
-        place = "test" if split == "predict" else split
-        settings = {place: [str(source) for source in sources], **columns}
-        records = self.task.read(override(self.config, {"data": settings}), split)
-        if records is None:
-            raise InputError(f'{", ".join(map(str, sources))} has no "{split}" split.')
-        return records
+    def read(self, data: Any, split: str = "test", **columns: Any) -> Records:
+        """Reads records for this run from a source or from rows in memory; of one with several splits, `split`."""
+        return read_records(self.task, self.config, data, split, **columns)
 
-    def batches(self, data: str | dict[str, Any], seed: int | None = 0) -> tf.data.Dataset:
+    def batches(self, data: Any, seed: int | None = 0) -> tf.data.Dataset:
         """Batches for `model.fit`: one epoch per pass, in an order that `seed` gives.
 
         Args:
-            data: a data source, or settings of `data` such as `{"train": "mine.csv", "text": "review"}`.
+            data: a data source, rows in memory, or settings of `data` such as
+                `{"train": "mine.csv", "text": "review"}`.
             seed: of the order.
         """
-        settings = data if isinstance(data, dict) else {"train": [str(data)]}
-        settings = {"validation_fraction": 0.0, "test_fraction": 0.0, **settings}
+        from nlp_rnn.data.memory import data_settings
+
+        settings = {"validation_fraction": 0.0, "test_fraction": 0.0, **data_settings(data)}
         config = override(self.config, {"data": settings})
         records = self.task.read(config, "train")
         assert records is not None
@@ -299,38 +311,11 @@ def _unpickled(task: str, config: Any, contents: bytes, path: Path | None, repor
     from nlp_rnn.startup import import_tensorflow
 
     import_tensorflow()
+    found = get_task(task)
     with tempfile.TemporaryDirectory() as folder:
         zipfile.ZipFile(io.BytesIO(contents)).extractall(folder)
-        return Run(get_task(task), config, Assets.load(Path(folder) / "assets"), _model_in(Path(folder)), path, report)
-
-
-def read_settings(path: Path, task: str | None = None) -> tuple[AnyTask, Any]:
-    """The task and the configuration of a run directory.
-
-    Raises:
-        InputError: it is none, is from a newer version, or is of another task than `task`.
-    """
-    if not (path / "config.yaml").is_file():
-        reason = "holds no run (it has no config.yaml)" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {reason}; give the directory that training wrote.")
-    values = read_yaml(path / "config.yaml")
-    name, form = values.pop("task", None), values.pop("format", FORMAT)
-    values.pop("assets", None)
-    if not isinstance(form, int) or form > FORMAT:
-        raise InputError(f"{path} was written by a newer version of nlp-rnn; upgrade with `pip install -U nlp-rnn`.")
-    if task is not None and name != task:
-        raise InputError(f'{path} is a run of the task "{name}", not "{task}"; use that task\'s commands.')
-    found = get_task(str(name))
-    return found, override(found.Config(), values)
-
-
-def task_of(path: str, task: str | None = None) -> AnyTask:
-    """The task of a run directory.
-
-    Raises:
-        InputError: as `read_settings`.
-    """
-    return read_settings(Path(path), task)[0]
+        assets = Assets.load(Path(folder) / "assets")
+        return Run(found, config, assets, model_in(Path(folder), found, assets), path, report)
 
 
 def load(path: str | Path, task: str | None = None) -> AnyRun:
@@ -354,29 +339,9 @@ def load(path: str | Path, task: str | None = None) -> AnyRun:
     from nlp_rnn.startup import import_tensorflow
 
     import_tensorflow()  # before tokenizers do, since it keeps TensorFlow quiet
-    assets, model = load_assets(path), _model_in(path)
+    assets = load_assets(path)
+    model = model_in(path, found, assets)
     report: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):  # predicting needs none
         report = dict(json.loads((path / "report.json").read_text(encoding="utf-8")))
     return Run(found, config, assets, model, path, report)
-
-
-def load_assets(path: Path) -> Assets:
-    """The assets of a run directory.
-
-    Raises:
-        InputError: they are not those that the run saved.
-    """
-    return Assets.load(path / "assets", read_yaml(path / "config.yaml").get("assets"))
-
-
-def _model_in(path: Path) -> Any:
-    import keras
-
-    import nlp_rnn.models  # noqa: F401  registers the classes
-
-    try:
-        return keras.saving.load_model(path / "model.keras", compile=False)
-    except Exception as error:  # whatever a damaged archive raises
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path / 'model.keras'} cannot be loaded ({reason}); copy the run again.") from error

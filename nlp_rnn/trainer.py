@@ -44,7 +44,8 @@ def train(
         recipe: name of the settings to begin with.
         out: the run directory; by default `runs/<recipe>`, then `-2`, `-3`.
         config: a YAML file of settings that go before the recipe's.
-        **sections: settings that go before both, such as `train={"epochs": 3}`.
+        **sections: settings that go before both, such as `train={"epochs": 3}`; `data` may be data in memory too, or
+            hold them: a list of dicts, a data set of `datasets`, a frame of pandas or polars.
 
     Returns:
         The finished run.
@@ -57,6 +58,10 @@ def train(
         run = nlp_rnn.train("sentiment", recipe="starter", train={"epochs": 2})
         run.metrics["accuracy"]
     """
+    if "data" in sections:
+        from nlp_rnn.data.memory import data_settings
+
+        sections["data"] = data_settings(sections["data"])
     settings = override(settings_for(task, recipe, config), sections)
     return train_with(task, settings, out, recipe)
 
@@ -84,13 +89,15 @@ def resume(path: str | Path, task: str | None = None, data: Mapping[str, Any] | 
         InputError: there is nothing to continue, or the data or the settings have changed.
     """
     path = Path(path)
-    from nlp_rnn.run import read_settings
+    from nlp_rnn.saved import read_settings
 
     found, settings = read_settings(path, task)
     if (path / "report.json").exists():
         raise InputError(f"{path} is finished; train again with another --out, or fine-tune it in a notebook.")
     if data:
-        settings = override(settings, {"data": dict(data)})
+        from nlp_rnn.data.memory import data_settings
+
+        settings = override(settings, {"data": data_settings(data)})
     return _train_in(path, found, settings, path.name, resuming=True)
 
 
@@ -115,7 +122,8 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
     import keras
 
     from nlp_rnn.report import write_report
-    from nlp_rnn.run import Run, load_assets
+    from nlp_rnn.run import Run
+    from nlp_rnn.saved import load_assets
     from nlp_rnn.training import checkpoints
     from nlp_rnn.training.fit import fit
     from nlp_rnn.training.workers import own_folder

@@ -148,7 +148,7 @@ def program(task: str | None, verb: str) -> str:
 def settings_of_run(task: str | None, arguments: list[str], prog: str) -> tuple[AnyTask, Any]:
     """The task and the configuration of the run, which comes first; for help a task with its defaults."""
     from nlp_rnn.registry import get_task, task_names
-    from nlp_rnn.run import read_settings
+    from nlp_rnn.saved import read_settings
 
     if wants_help(arguments):
         owner = get_task(task or task_names()[0])
@@ -165,7 +165,7 @@ def _task_names() -> list[str]:
 def _run_own(task: str | None, verb: str, rest: list[str]) -> int:
     """A verb of one task, or another name of `predict`."""
     from nlp_rnn.registry import get_task
-    from nlp_rnn.run import task_of
+    from nlp_rnn.saved import task_of
 
     if wants_help(rest):
         owners = _commands(task)[verb]

@@ -22,7 +22,8 @@ class CommandOptions:
 def run(task: str | None, verb: str, arguments: list[str]) -> int:
     """Loads the run, which comes first, and prints what the task's command finds."""
     from nlp_rnn.cli import program
-    from nlp_rnn.run import load, task_of
+    from nlp_rnn.run import load
+    from nlp_rnn.saved import task_of
 
     prog = program(task, verb)
     if wants_help(arguments):

@@ -51,6 +51,8 @@ class PredictOptions:
     """Other columns of --input to write beside each prediction, such as an id."""
     format: Literal["auto", "csv", "tsv", "jsonl", "txt", "parquet", "conll"] = "auto"
     """Format of --input or of standard input; "auto" goes by the suffix, and reads standard input as lines."""
+    delimiter: str = ""
+    """What parts the columns of --input, such as ; or tab; by default it is found out."""
     output: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Where to write: .jsonl, .csv or .tsv; translations also go to any other file, as lines."""
     plot: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
@@ -151,7 +153,7 @@ def _predictions(found: AnyRun, options: PredictOptions, settings: Any) -> Itera
     if options.inputs:
         yield from found.predict(options.inputs, settings)
     elif options.input:
-        columns: dict[str, Any] = {"format": options.format}
+        columns: dict[str, Any] = {"format": options.format, "delimiter": options.delimiter}
         if options.column:
             columns[found.task.input.name] = options.column
         from nlp_rnn.display.console import visible
@@ -161,9 +163,11 @@ def _predictions(found: AnyRun, options: PredictOptions, settings: Any) -> Itera
             print(visible(note), file=sys.stderr)
         yield from found.predict(records, settings)
     elif options.format not in ("auto", "txt"):
-        yield from found.predict(found.read("-", "predict", format=options.format), settings)
+        yield from found.predict(
+            found.read("-", "predict", format=options.format, delimiter=options.delimiter), settings
+        )
     else:
-        from nlp_rnn.data.readers import decoded
+        from nlp_rnn.data.lines import decoded
 
         lines = (line.rstrip("\r\n") for line in decoded(sys.stdin.buffer, "Standard input"))
         for chunk in iter(lambda: list(itertools.islice(lines, 1000)), []):
@@ -172,9 +176,11 @@ def _predictions(found: AnyRun, options: PredictOptions, settings: Any) -> Itera
 
 def _with_kept(predictions: Iterator[Any], options: PredictOptions) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Each prediction with the values to keep of its input."""
+    from nlp_rnn.data.readers import Form
     from nlp_rnn.data.sources import read_columns
 
-    return zip(predictions, read_columns(str(options.input), options.format, options.keep), strict=True)
+    form = Form(options.format, options.delimiter)
+    return zip(predictions, read_columns(str(options.input), form, options.keep), strict=True)
 
 
 def beside(kept: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

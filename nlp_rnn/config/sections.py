@@ -26,6 +26,8 @@ class DataConfig:
     """Test data, evaluated once after training."""
     format: Literal["auto", "csv", "tsv", "jsonl", "txt", "parquet", "conll"] = "auto"
     """Format of local files; "auto" goes by the suffix (.gz is unpacked)."""
+    delimiter: str = ""
+    """What parts the columns of csv and tsv files, such as ; or tab; by default it is found out."""
     validation_fraction: Fraction = 0.1
     """Part of the training data held out for validation where there is no validation data."""
     test_fraction: Fraction = 0.0

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from nlp_rnn.data.exports import as_annotated
 from nlp_rnn.data.fields import Fields
 from nlp_rnn.data.records import Record, Records
 from nlp_rnn.errors import InputError, did_you_mean
@@ -35,6 +36,7 @@ def annotated_fields(columns: Mapping[str, str], conll: tuple[int, int]) -> Fiel
         check=_check_annotated,
         labels_of=_labels_of,
         conll=conll,
+        adapt=partial(as_annotated, columns=dict(columns)),
     )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nlp_rnn.data.records import Record
 from nlp_rnn.errors import InputError
 
 _LONGEST_LINE = 10_000
+_HALF = re.compile("[\ud800-\udfff]")
+HALVES = "texts with half a character, which is U+FFFD now"
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Fields:
     """Which columns a task reads, and what it calls them.
 
     Args:
-        columns: field of the record → column of the source.
+        columns: field of the record → column of the source; of several, parted by |, the first that is there.
         optional: fields that need not be there, such as the tokens of a source that has texts. A row in which one of
             the others is null is of no use: it is left out and counted.
         names: values of the label column → label names.
@@ -38,6 +42,8 @@ class Fields:
             and `lines_of` makes rows of its lines.
         parallel: whether two files of lines are the first and the second field of each record.
         option: which option names the column of a field, for messages.
+        adapt: (row of a source) → the row in the columns that are read, and why it is to be left out, "" to keep it; a
+            function of a module.
         predicts: whether no more than the inputs is read; see `for_prediction`.
     """
 
@@ -53,6 +59,7 @@ class Fields:
     running: str | None = None
     parallel: bool = False
     option: str = "--data.{} (to predict, --column)"
+    adapt: Callable[[Record], tuple[Record, str]] | None = None
     predicts: bool = False
 
     @property
@@ -73,8 +80,33 @@ class Fields:
             kinds=kinds,
             conll=(self.conll[0], self.conll[0]),
             parallel=self.parallel or self.running is not None,  # what has no known suffix holds lines
+            adapt=self.adapt,
             predicts=True,
         )
+
+    @property
+    def names_wanted(self) -> list[str]:
+        """All names that columns may have."""
+        return [name for column in self.columns.values() for name in {column: 0, **dict.fromkeys(alternatives(column))}]
+
+    def within(self, there: Iterable[str]) -> Fields:
+        """The same with one column for each field: of several names the first that is there."""
+        there = {*there}
+        return replace(self, columns={name: chosen(column, there) for name, column in self.columns.items()})
+
+    def adapted(self, row: Record) -> tuple[Record, str]:
+        """A row as `adapt` has it; to predict, none is left out."""
+        if self.adapt is None:
+            return row, ""
+        row, reason = self.adapt(row)
+        return row, "" if self.predicts else reason
+
+    def stored_features(self) -> Any:
+        """The types of what `record` returns, as `datasets` stores them."""
+        import datasets
+
+        text = datasets.Value("string")
+        return datasets.Features({**self.features(), "noted": datasets.List(text), "dropped": text})
 
     def features(self) -> Any:
         """The types of a record's fields, as `datasets` stores them."""
@@ -89,23 +121,33 @@ class Fields:
             found["continues"] = datasets.Value("bool")
         return datasets.Features({**found, "line": place})
 
-    def record(self, row: Mapping[str, Any], columns: Mapping[str, str], line: int, where: str) -> Record:
-        """A row of a source → a record.
+    def record(
+        self,
+        row: Mapping[str, Any],
+        columns: Mapping[str, str],
+        line: int,
+        where: str,
+        noted: Iterable[str] = (),
+        dropped: str = "",
+    ) -> Record:
+        """A row of a source → a record, with what was "noted" of it and why it is to be "dropped", if it is.
 
         Raises:
             InputError: a value is not of its kind, or the check fails.
         """
-        record: Record = {"line": line}
+        record: Record = {"line": line, "noted": list(noted), "dropped": dropped or None}
         for name in self.columns:
             value = row.get(columns[name]) if name in columns else None
-            kind = "label" if name == self.label else self.kinds.get(name, "text")
+            whole = without_halves(value)
+            record["noted"] += [HALVES] if whole is not value else []
+            value, kind = whole, "label" if name == self.label else self.kinds.get(name, "text")
             record[name] = _KINDS[kind](value, f'{where}: "{columns.get(name, name)}"')
         if self.predicts and self.inputs and all(record[name] is None for name in self.inputs):
             name = self.inputs[0]
             if self.kinds.get(name, "text") != "text":
                 raise InputError(f'{where}: "{columns.get(name, name)}" is missing.')
             record[name] = ""
-        if self.check is not None:
+        if self.check is not None and not dropped:
             self.check(record, where)
         return record
 
@@ -122,8 +164,39 @@ class Fields:
                 limit = start + _LONGEST_LINE
                 end = line.rfind(" ", start + _LONGEST_LINE // 2, limit) + 1 or limit
                 yield {**record, self.running: line[start:end], "continues": True}
-                start = end
+                start, record = end, {**record, "noted": []}
             yield {**record, self.running: line[start:], "continues": False}
+            record = {**record, "noted": []}
+
+
+def alternatives(column: str) -> list[str]:
+    """The names that a column may have.
+
+    >>> alternatives("ner_tags|tags")
+    ['ner_tags', 'tags']
+    """
+    return column.split("|") if column.strip("|") else [column]
+
+
+def chosen(column: str, there: Collection[str]) -> str:
+    """The name of a column in a source that has those of `there`: itself, or the first of its alternatives."""
+    names = alternatives(column)
+    return next((name for name in (column, *names) if name in there), names[0])
+
+
+def without_halves(value: Any) -> Any:
+    """A value whose texts have U+FFFD where half of a character stood (a lone surrogate); another as it is."""
+    if isinstance(value, str):
+        return _HALF.sub("\ufffd", value) if _HALF.search(value) else value
+    if isinstance(value, dict):
+        changed = {without_halves(key): without_halves(item) for key, item in value.items()}
+        return (
+            changed if any(new is not old for new, old in zip(changed.values(), value.values(), strict=True)) else value
+        )
+    if isinstance(value, (list, tuple)):
+        items = [without_halves(item) for item in value]
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    return value
 
 
 def _is_missing(value: Any) -> bool:
@@ -176,6 +249,9 @@ def _as_spans(value: Any, where: str) -> list[Record] | None:
     if _is_missing(value):
         return None
     spans = []
+    if isinstance(value, str):  # in a cell of a table
+        with contextlib.suppress(ValueError):
+            value = json.loads(value or "[]")
     for item in value if isinstance(value, (list, tuple)) else [value]:
         item = dict(zip(("start", "end", "label"), item, strict=False)) if isinstance(item, (list, tuple)) else item
         span = {name: item.get(name) for name in ("start", "end", "label")} if isinstance(item, dict) else {}

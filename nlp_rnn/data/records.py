@@ -5,11 +5,25 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 _CHUNK = 2000
 Record: TypeAlias = dict[str, Any]
 """A row of a corpus: the values of its fields by name."""
+
+
+class Row(NamedTuple):
+    """A row of a file.
+
+    Args:
+        line: that it begins in, counted from 1.
+        values: of its columns by name.
+        noted: what was left out or changed as it was read, each time that it was.
+    """
+
+    line: int
+    values: Record
+    noted: tuple[str, ...] = ()
 
 
 class Records(Sequence[Record]):

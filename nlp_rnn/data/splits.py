@@ -13,8 +13,10 @@ import numpy as np
 
 from nlp_rnn.config.sections import DataConfig
 from nlp_rnn.data.fields import Fields
+from nlp_rnn.data.readers import Form
 from nlp_rnn.data.records import Records
-from nlp_rnn.data.sources import NoLabelsError, has_split, read_sources
+from nlp_rnn.data.sources import has_split, read_sources
+from nlp_rnn.data.tables import NoLabelsError
 
 
 def read_split(
@@ -37,15 +39,16 @@ def read_split(
     """
     if split == "predict":
         split, fields = "test", fields.for_prediction()
+    form = Form(data.format, data.delimiter)
     given = getattr(data, split) if split != "train" else ()
     if given:
-        return read_sources(given, split, data.format, fields, starter)
+        return read_sources(given, split, form, fields, starter)
     if split != "train" and has_split(data.train, split, starter):
         try:
-            return read_sources(data.train, split, data.format, fields, starter)
+            return read_sources(data.train, split, form, fields, starter)
         except NoLabelsError:  # the hidden test part of a shared task
             return None
-    train = read_sources(data.train, "train", data.format, fields, starter)
+    train = read_sources(data.train, "train", form, fields, starter)
     fractions = {}
     for name, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction)):
         if not getattr(data, name) and fraction > 0 and not has_split(data.train, name, starter):

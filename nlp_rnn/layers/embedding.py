@@ -69,6 +69,11 @@ class TokenEmbedding(Configured, keras.layers.Embedding):
             options: dict[str, Any] = {"trainable": False, "dtype": self.dtype_policy, "name": "fixed"}
             self.fixed_part = keras.layers.Embedding(fixed, output_dim, **options)
 
+    @property
+    def vocabulary_size(self) -> int:
+        """How many vectors there are, the fixed ones among them."""
+        return self.input_dim + self.fixed
+
     def build(self, inputs_shape: Shape | None = None) -> None:
         super().build(inputs_shape)
         if self.fixed_part is not None:
@@ -100,7 +105,7 @@ class TokenEmbedding(Configured, keras.layers.Embedding):
         return super().compute_output_spec(inputs)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "input_dim": self.input_dim + self.fixed}
+        return {**super().get_config(), "input_dim": self.vocabulary_size}
 
 
 def unit_variance(size: int) -> keras.initializers.Initializer:

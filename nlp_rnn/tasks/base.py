@@ -115,6 +115,7 @@ class Task(Generic[C, P, O]):
             results has them as `ranked`.
         evaluate: (records, predictions, outputs, assets) → metrics.
         signatures: (config, model, assets) → `tf.function`s of the SavedModel by name.
+        fits: (model, assets) → whether a model that was loaded belongs to the assets.
         unit: what the steps of its sequences are called: "tokens", "frames", "steps".
         resources: the package that holds its `recipes/` and its `starter/` corpus; empty for none.
         infer: (model, features of a batch, options) → outputs of that batch.
@@ -143,6 +144,7 @@ class Task(Generic[C, P, O]):
     decode: Callable[[Outputs, Records, Assets, O], Sequence[Any]]
     evaluate: Callable[[Records, Sequence[P], Outputs, Assets], Metrics]
     signatures: Callable[[C, keras.Model, Assets], Signatures]
+    fits: Callable[[Any, Assets], bool] | None = None
     unit: str = "tokens"
     resources: str = ""
     infer: Callable[[Any, Features, O], Outputs] = infer_logits

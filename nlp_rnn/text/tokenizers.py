@@ -69,6 +69,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         normalizer = Normalizer(description["normalization"], description["lowercase"])
         if description["kind"] == "subword":
             return SubwordTokenizer((folder / "model.spm").read_bytes(), normalizer)
+        if description["kind"] not in ("byte", "word", "character"):
+            raise ValueError(f"there is no kind {description['kind']!r} of tokenizer")
         if description["kind"] == "byte":
             return ByteTokenizer(normalizer)
         vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
@@ -81,5 +83,5 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
                 split = f"{split}-1"
             return WordTokenizer(vocabulary, normalizer, split, **counts)
         return CharacterTokenizer(vocabulary, normalizer)
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{folder} holds no complete tokenizer ({error}); train again or copy it anew.") from None

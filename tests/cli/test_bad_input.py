@@ -84,8 +84,8 @@ def test_folder_without_data(fails, tmp_path):
 
 
 def test_unknown_format(training_fails):
-    message = training_fails(GOOD, name="data.xyz")
-    assert "say which with --data.format (csv, tsv, jsonl, txt, parquet, conll)" in message
+    message = training_fails("one\ntwo\n", name="data.xyz")
+    assert "say which with --data.format (to predict, --format): csv, tsv, jsonl, txt, parquet, conll." in message
 
 
 def test_wrong_column(training_fails):
@@ -170,7 +170,7 @@ def test_malformed_rows(training_fails):
 def test_damaged_gzip(training_fails):
     whole = gzip.compress(GOOD.encode() * 50)
     assert "is not a complete gzip file" in training_fails(whole[: len(whole) // 2], name="data.csv.gz")
-    assert "is not a complete gzip file" in training_fails(b"not gzip", name="data.csv.gz")
+    assert "data.csv.gz, line 1: byte 1 is not UTF-8" in training_fails(b"\x8b" + whole[2:], name="data.csv.gz")
 
 
 def test_not_parquet(training_fails):

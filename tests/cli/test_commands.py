@@ -116,12 +116,12 @@ def test_predict_from_standard_input(reviews, command, at_hand, monkeypatch):
 
 def test_predict_from_a_table_on_standard_input(reviews, command, at_hand, monkeypatch):
     at_hand(reviews)
-    from nlp_rnn.data import sources
+    from nlp_rnn.data import files
 
     monkeypatch.setattr(sys, "stdin", Stdin(b"text,other\nLoved it.,1\n"))
-    sources._spool.cache_clear()
+    files._spooled.cache_clear()
     code, out, err = command("predict", reviews.path, "--format", "csv", "--json")
-    sources._spool.cache_clear()
+    files._spooled.cache_clear()
     assert code == 0, err
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["Loved it."]
 

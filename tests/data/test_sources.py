@@ -10,7 +10,7 @@ import os
 import pytest
 
 from nlp_rnn.config.values import override
-from nlp_rnn.data import sources
+from nlp_rnn.data import files
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.sentiment import TASK as SENTIMENT
@@ -136,9 +136,9 @@ def test_several_files_are_one_corpus(tmp_path):
 @pytest.fixture
 def fresh_input():
     """Standard input is kept once it was read: tests of it begin and end without any."""
-    sources._spool.cache_clear()
+    files._spooled.cache_clear()
     yield
-    sources._spool.cache_clear()
+    files._spooled.cache_clear()
 
 
 def test_standard_input(monkeypatch, fresh_input):

@@ -5,7 +5,7 @@ from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.language_modeling.commands import COMMANDS, SYNONYMS
 from nlp_rnn.tasks.language_modeling.data import RESOURCES, assets, batches, read
 from nlp_rnn.tasks.language_modeling.generating import complete, generate
-from nlp_rnn.tasks.language_modeling.model import build, loss
+from nlp_rnn.tasks.language_modeling.model import build, fits, loss
 from nlp_rnn.tasks.language_modeling.predictions import Score, decode, evaluate, show
 from nlp_rnn.tasks.language_modeling.serving import signatures
 from nlp_rnn.tasks.language_modeling.settings import Config
@@ -25,6 +25,7 @@ TASK: Task[Config, Score, NoOptions] = Task(
     batches=batches,
     build=build,
     loss=loss,
+    fits=fits,
     decode=decode,
     evaluate=evaluate,
     show=show,

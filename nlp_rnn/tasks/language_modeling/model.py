@@ -37,5 +37,10 @@ def build(config: Config, assets: Assets) -> LanguageModel:
     return model
 
 
+def fits(model: LanguageModel, assets: Assets) -> bool:
+    """Whether a model has the vocabulary of the assets."""
+    return model.embedding.vocabulary_size == assets.tokenizer.size and hasattr(model, "carried")
+
+
 def loss(config: Config) -> None:
     """None: the model takes the mean -log p of the next token, in nats."""

@@ -3,7 +3,7 @@
 from nlp_rnn.tasks.base import Metric, NoOptions, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.ner.data import RESOURCES, assets, batches, count, read
-from nlp_rnn.tasks.ner.model import build, loss
+from nlp_rnn.tasks.ner.model import build, fits, loss
 from nlp_rnn.tasks.ner.predictions import Document, Entity, decode, errors, evaluate, show
 from nlp_rnn.tasks.ner.serving import signatures
 from nlp_rnn.tasks.ner.settings import Config
@@ -23,6 +23,7 @@ TASK: Task[Config, Document, NoOptions] = Task(
     batches=batches,
     build=build,
     loss=loss,
+    fits=fits,
     decode=decode,
     evaluate=evaluate,
     show=show,

@@ -36,6 +36,14 @@ def build(config: Config, assets: Assets) -> Tagger:
     return model
 
 
+def fits(model: Tagger, assets: Assets) -> bool:
+    """Whether a model has the tags and the vocabulary of the assets."""
+    from nlp_rnn.text.schemes import tag_names
+
+    sizes = len(tag_names(assets.labels)), assets.tokenizer.size
+    return (model.head.tags, model.embedding.tokens.vocabulary_size) == sizes
+
+
 def loss(config: Config) -> keras.losses.Loss:
     """Negative log-likelihood of a sentence's tags."""
     from nlp_rnn.layers import CRFLoss, TokenCrossEntropy

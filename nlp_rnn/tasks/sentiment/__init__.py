@@ -4,7 +4,7 @@ from nlp_rnn.tasks.base import Metric, NoOptions, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.sentiment.commands import COMMANDS, Explanation, explain
 from nlp_rnn.tasks.sentiment.data import RESOURCES, assets, batches, read
-from nlp_rnn.tasks.sentiment.model import build, loss
+from nlp_rnn.tasks.sentiment.model import build, fits, loss
 from nlp_rnn.tasks.sentiment.predictions import Sentiment, decode, errors, evaluate, show
 from nlp_rnn.tasks.sentiment.serving import signatures
 from nlp_rnn.tasks.sentiment.settings import Config
@@ -23,6 +23,7 @@ TASK: Task[Config, Sentiment, NoOptions] = Task(
     batches=batches,
     build=build,
     loss=loss,
+    fits=fits,
     decode=decode,
     evaluate=evaluate,
     show=show,

@@ -32,6 +32,11 @@ def build(config: Config, assets: Assets) -> SequenceClassifier:
     return model
 
 
+def fits(model: SequenceClassifier, assets: Assets) -> bool:
+    """Whether a model has the classes and the vocabulary of the assets."""
+    return (model.head.classes, model.embedding.vocabulary_size) == (len(assets.labels), assets.tokenizer.size)
+
+
 def loss(config: Config) -> keras.losses.Loss:
     """Cross-entropy, with label smoothing."""
     import keras

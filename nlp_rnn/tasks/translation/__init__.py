@@ -4,7 +4,7 @@ from nlp_rnn.tasks.base import Metric, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.translation.commands import COMMANDS, ScoredTranslation, candidates, picture, score
 from nlp_rnn.tasks.translation.data import RESOURCES, assets, batches, read
-from nlp_rnn.tasks.translation.model import build, infer, loss, options
+from nlp_rnn.tasks.translation.model import build, fits, infer, loss, options
 from nlp_rnn.tasks.translation.predictions import Candidate, Candidates, Translation, decode, evaluate, show
 from nlp_rnn.tasks.translation.serving import signatures
 from nlp_rnn.tasks.translation.settings import Config, SearchOptions
@@ -33,6 +33,7 @@ TASK: Task[Config, Translation, SearchOptions] = Task(
     batches=batches,
     build=build,
     loss=loss,
+    fits=fits,
     infer=infer,
     Options=SearchOptions,
     options=options,

@@ -41,6 +41,12 @@ def build(config: Config, assets: Assets) -> Translator:
     return model
 
 
+def fits(model: Translator, assets: Assets) -> bool:
+    """Whether a model has the vocabularies of the assets."""
+    source = model.source_embedding or model.embedding
+    return (source.vocabulary_size, model.embedding.vocabulary_size) == (assets.source.size, assets.target.size)
+
+
 def loss(config: Config) -> None:
     """None: the model takes the mean -log p of the next token, with label smoothing."""
 

@@ -1,0 +1,114 @@
+"""Bytes of a file or stream → lines of text: what is packed, in which encoding, and how lines end."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from nlp_rnn.errors import InputError
+
+_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
+# UTF-32's little-endian mark begins with UTF-16's.
+_MARKS = {
+    b"\xff\xfe\0\0": "utf-32",
+    b"\0\0\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+_UNMARKED = {rb"[^\0]\0[^\0]\0": "utf-16-le", rb"\0[^\0]\0[^\0]": "utf-16-be"}
+
+
+def lines_of(path: str, shown: str) -> Iterator[str]:
+    """The lines of a file, with their ends; gzip is looked through.
+
+    Args:
+        path: the file.
+        shown: its name for messages.
+
+    Raises:
+        InputError: it is not a text, with the line.
+    """
+    with open(path, "rb") as stream:
+        yield from decoded(stream, shown)
+
+
+def decoded(stream: BinaryIO, shown: str) -> Iterator[str]:
+    """Lines of a stream of UTF-8, of UTF-16 or of UTF-32, with their ends; those of a file that knows CR alone (of old
+    Macs) too. The stream may be packed by gzip.
+
+    Raises:
+        InputError: with the line that is no text.
+    """
+    number, encoding = 0, "utf-8"
+    try:
+        buffered = _unpacked(_peekable(stream), shown)
+        encoding = _encoding_of(buffered)
+        for number, line in enumerate(_with_cr(_as_utf8(buffered, encoding)), 1):
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8":
+            raise InputError(
+                f"{shown} is not {encoding.upper()} throughout: what follows line {number} is damaged."
+            ) from None
+        raise InputError(
+            f"{shown}, line {number}: byte {error.start + 1} is not UTF-8; convert the file, "
+            f"for example with `iconv -f latin1 -t utf-8`."
+        ) from None
+    except (gzip.BadGzipFile, EOFError, OSError) as error:
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+            raise
+        raise InputError(f"{shown} is not a complete gzip file ({error}); fetch it again.") from None
+
+
+def without_ends(lines: Iterator[str]) -> Iterator[str]:
+    """Lines without the characters that end them."""
+    return (line.rstrip("\r\n") for line in lines)
+
+
+def _peekable(stream: Any) -> Any:
+    return stream if hasattr(stream, "peek") else io.BufferedReader(stream)
+
+
+def _unpacked(stream: Any, shown: str) -> Any:
+    head = stream.peek(4)
+    if head.startswith(_ZIP):
+        raise InputError(f"{shown} is a ZIP archive or a spreadsheet: unpack it, or save the sheet as CSV.")
+    return gzip.open(stream, "rb") if head.startswith(_GZIP) else stream
+
+
+def _encoding_of(stream: Any) -> str:
+    """By the byte order mark; without one, text of which every other byte is 0 is UTF-16."""
+    head = stream.peek(4)[:4]
+    for mark, encoding in _MARKS.items():
+        if head.startswith(mark):
+            return encoding
+    return next((encoding for pattern, encoding in _UNMARKED.items() if re.match(pattern, head, re.DOTALL)), "utf-8")
+
+
+def _as_utf8(stream: Any, encoding: str) -> Iterator[bytes]:
+    if encoding == "utf-8":
+        yield from stream
+        return
+    text = io.TextIOWrapper(stream, encoding, newline="\n")
+    try:
+        for line in text:
+            yield line.encode("utf-8", "surrogatepass")
+    finally:
+        text.detach()
+
+
+def _with_cr(stream: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines that end with LF; where the first one is the whole of the file and has CRs in it, those that end so."""
+    lines = iter(stream)
+    first = next(lines, b"")
+    second = next(lines, None)
+    if second is None and b"\r" in first.rstrip(b"\r\n"):
+        yield from first.splitlines(keepends=True)
+        return
+    yield first
+    if second is not None:
+        yield second
+        yield from lines

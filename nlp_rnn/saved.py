@@ -1,0 +1,102 @@
+"""What a run directory holds → task and settings, assets, model, and records read with its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nlp_rnn.assets import Assets
+from nlp_rnn.config.values import override, read_yaml
+from nlp_rnn.data.records import Records
+from nlp_rnn.errors import InputError
+from nlp_rnn.registry import get_task
+from nlp_rnn.tasks.base import AnyTask
+
+FORMAT = 1
+
+
+def read_settings(path: Path, task: str | None = None) -> tuple[AnyTask, Any]:
+    """The task and the configuration of a run directory.
+
+    Raises:
+        InputError: it is none, is from a newer version, or is of another task than `task`.
+    """
+    if not (path / "config.yaml").is_file():
+        reason = "holds no run (it has no config.yaml)" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {reason}; give the directory that training wrote.")
+    values = read_yaml(path / "config.yaml")
+    name, form = values.pop("task", None), values.pop("format", FORMAT)
+    values.pop("assets", None)
+    if not isinstance(form, int) or form > FORMAT:
+        raise InputError(f"{path} was written by a newer version of nlp-rnn; upgrade with `pip install -U nlp-rnn`.")
+    if not isinstance(name, str):
+        raise InputError(f"{path / 'config.yaml'} does not say which task it is of; copy the run again.")
+    if task is not None and name != task:
+        raise InputError(f'{path} is a run of the task "{name}", not "{task}"; use that task\'s commands.')
+    found = get_task(name)
+    return found, override(found.Config(), values)
+
+
+def task_of(path: str, task: str | None = None) -> AnyTask:
+    """The task of a run directory.
+
+    Raises:
+        InputError: as `read_settings`.
+    """
+    return read_settings(Path(path), task)[0]
+
+
+def load_assets(path: Path) -> Assets:
+    """The assets of a run directory.
+
+    Raises:
+        InputError: they are not those that the run saved.
+    """
+    return Assets.load(path / "assets", read_yaml(path / "config.yaml").get("assets"))
+
+
+def model_in(path: Path, task: AnyTask, assets: Assets) -> Any:
+    """The model of a run directory.
+
+    Raises:
+        InputError: it is damaged, or is not that of the task and the assets.
+    """
+    import keras
+
+    import nlp_rnn.models  # noqa: F401  registers the classes
+
+    try:
+        model = keras.saving.load_model(path / "model.keras", compile=False)
+    except Exception as error:  # whatever a damaged archive raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path / 'model.keras'} cannot be loaded ({reason}); copy the run again.") from error
+    try:
+        fits = task.fits is None or task.fits(model, assets)
+    except AttributeError:  # of another task, or of your own
+        fits = not type(model).__module__.startswith("nlp_rnn.")
+    if not fits:
+        raise InputError(f"{path / 'model.keras'} does not belong to {path / 'assets'}: copy the run again.")
+    return model
+
+
+def read_records(task: AnyTask, config: Any, data: Any, split: str, **columns: Any) -> Records:
+    """Records of a task from a source or from rows in memory.
+
+    Args:
+        task: whose records they are.
+        config: its settings; those of `data` say how the source is read, as far as `columns` does not.
+        data: what `data.train` takes, or rows in memory.
+        split: of a source with several; "predict" for records without labels.
+        **columns: settings of `data`.
+
+    Raises:
+        InputError: the source cannot be read, or has no such split.
+    """
+    from nlp_rnn.data.memory import sources_of
+
+    sources = sources_of(data)
+    place = "test" if split == "predict" else split
+    records = task.read(override(config, {"data": {"delimiter": "", place: sources, **columns}}), split)
+    if records is None:
+        raise InputError(f'{", ".join(sources)} has no "{split}" split.')
+    return records
