@@ -94,7 +94,7 @@ class _Sentences:
 
     def _hashtags_in(self, block: Block) -> Block:
         """Tokens among the lines of a block all of which begin with #."""
-        return [line for line in block if not (line[1][0] == "#" and len(line[1]) > 1) or any(map(_is_tag, line[1]))]
+        return [line for line in block if not _looks_like_a_comment(line[1])]
 
     def _is_comment(self, line: tuple[int, list[str]]) -> bool:
         _, columns = line
@@ -104,7 +104,7 @@ class _Sentences:
             return True
         if self.reads_tags and -self.width <= self.tag < self.width:
             return self.width > 1 and not _is_tag(columns[self.tag])
-        return columns[0] == "#" and self.width > 1 and not any(map(_is_tag, columns))
+        return _looks_like_a_comment(columns)
 
     def _check(self, number: int, columns: list[str]) -> None:
         where, width = f"{self.shown}, line {number}", self.width
@@ -118,6 +118,11 @@ class _Sentences:
                 f"{where}: {width} column{'s' * (width != 1)}; --data.token_column {self.token} or --data.tag_column "
                 f"{self.tag} is out of range."
             )
+
+
+def _looks_like_a_comment(columns: list[str]) -> bool:
+    begins = columns[0].startswith("# ") or (columns[0] == "#" and len(columns) > 1)
+    return begins and not any(map(_is_tag, columns))
 
 
 def _is_tag(text: str) -> bool:

@@ -40,20 +40,23 @@ def delimiter_of(path: str, kind: str, shown: str, wanted: Collection[str]) -> s
     return max(scores, key=lambda delimiter: scores[delimiter])
 
 
-def delimited_rows(path: str, shown: str, delimiter: str) -> Iterator[Row]:
-    """The rows of a table with the line that each begins in; the header is the first line that is not blank.
+def delimited_rows(path: str, shown: str, delimiter: str, wanted: Collection[str]) -> Iterator[Row]:
+    """The rows of a table with the line that each begins in; the header is the first line that is not blank. Where it
+    has none of the wanted columns, there is one row with the names that it has.
 
     Raises:
         InputError: with file and line.
     """
     dialect: dict[str, Any] = {"delimiter": delimiter, "strict": True}
-    if delimiter == "\t" and not _is_quoted(lines_of(path, shown)):
+    if delimiter == "\t" and not _is_quoted(_without_separator(lines_of(path, shown))):
         dialect = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     rows = _rows(_without_separator(lines_of(path, shown)), shown, **dialect)
     _, header = next(((start, row) for start, row in rows if any(row)), (0, []))
     if twice := [name for name in header if name and header.count(name) > 1]:
         places = " and ".join(str(i) for i, name in enumerate(header, 1) if name == twice[0])
         raise InputError(f'{shown}: the header has "{twice[0]}" in columns {places}; rename all but one.')
+    if {*wanted}.isdisjoint(header):
+        rows = ((start, header) for start, _ in itertools.islice(rows, 1))
     for start, row in rows:
         if len(row) != len(header):
             raise InputError(

@@ -151,9 +151,10 @@ class _Text:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.place)
             except json.JSONDecodeError as error:
+                read = error.pos - self.place
                 if self._more():
                     continue
-                self.take(error.pos - self.place)
+                self.take(read)
                 raise self.error(error.msg) from None
             except RecursionError as error:
                 raise self.error(str(error)) from None

@@ -87,7 +87,7 @@ def rows_of(
     """
     if kind in ("csv", "tsv"):
         delimiter = delimiter or delimiter_of(path, kind, shown, wanted)
-        yield from delimited_rows(path, shown, delimiter)
+        yield from delimited_rows(path, shown, delimiter, wanted)
         return
     lines = lines_of(path, shown)
     if kind == "jsonl":
