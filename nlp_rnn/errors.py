@@ -33,7 +33,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("sentimnet", ["sentiment", "ner"])
     ' Did you mean "sentiment"?'
     """
-    known = sorted(known)
+    known = sorted({*known} - {word})
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
         return f' Did you mean "{close[0]}"?'

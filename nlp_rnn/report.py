@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import json
 import platform
-import re
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from nlp_rnn.display.console import visible
+from nlp_rnn.card import model_card, scalars, shown
 from nlp_rnn.display.curves import save_confusion, save_curves
 from nlp_rnn.machine import peak_memory
+from nlp_rnn.saved import weights_digest
 from nlp_rnn.training import checkpoints
 from nlp_rnn.training.devices import describe_device, describe_kernels
 
@@ -71,6 +69,7 @@ def write_report(
         "kernels": describe_kernels(run.model),
         "versions": _versions(),
         "command": " ".join(sys.argv),
+        "weights": weights_digest(run.model),
     }
     _write_plots(run, fitted)
     checkpoints.write_bytes(run.path / "card.md", model_card(run).encode())
@@ -96,41 +95,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def model_card(run: AnyRun) -> str:
-    """What the model is, what it was trained on, how well it does, in Markdown."""
-    report = run.report
-    lines = [
-        f"# {run.task.name}: {_escaped(Path(run.path or '').name)}",
-        "",
-        f"Trained by nlp-rnn {report['versions']['nlp-rnn']} with the recipe {_escaped(report['recipe'])} on "
-        f"{report['records']['train']:,} records (fingerprint `{report['fingerprint']}`) in "
-        f"{report['training_seconds'] / 60:.1f} minutes on {report['device']}; "
-        f"{report['parameters']:,} parameters, best epoch {report['best_epoch']} of {report['epochs']}.",
-        "",
-        "| | " + " | ".join(report["metrics"]) + " |",
-        "|---|" + "---|" * len(report["metrics"]),
-    ]
-    for name in _scalars(run.metrics):
-        values = " | ".join(_shown(results.get(name)) for results in report["metrics"].values())
-        lines.append(f"| {_escaped(name)} | {values} |")
-    if "labels" in run.assets:
-        lines += ["", f"Labels: {', '.join(map(_escaped, run.assets.labels))}."]
-    lines += [
-        "",
-        "The model has learned only from these records: expect worse results on other kinds of data, and expect it to "
-        "repeat their biases."
-        + (" Probabilities are calibrated on the validation records." if hasattr(run.model, "calibrate") else ""),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _escaped(text: str) -> str:
-    """A text that Markdown, and HTML in it, shows as it is, in one line."""
-    shown = html.escape(visible(" ".join(text.split())), quote=False)
-    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", shown)
-
-
 def result_table(results: dict[str, dict[str, Any]]) -> Table:
     """The metrics of each split side by side, then those of each label."""
     table = Table(title="Results", title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
@@ -138,11 +102,11 @@ def result_table(results: dict[str, dict[str, Any]]) -> Table:
     for name in results:
         table.add_column(name, justify="right")
     first = next(iter(results.values()))
-    for key in _scalars(first):
-        table.add_row(key, *(_shown(values.get(key)) for values in results.values()))
+    for key in scalars(first):
+        table.add_row(key, *(shown(values.get(key)) for values in results.values()))
     for key in (k for k, v in first.items() if isinstance(v, dict)):
         for label in first[key]:
-            table.add_row(f"{key} · {label}", *(_shown(values[key].get(label)) for values in results.values()))
+            table.add_row(f"{key} · {label}", *(shown(values[key].get(label)) for values in results.values()))
     return table
 
 
@@ -161,13 +125,3 @@ def flat(metrics: dict[str, Any]) -> dict[str, Any]:
         elif not isinstance(value, list):
             found[name] = value
     return found
-
-
-def _scalars(metrics: dict[str, Any]) -> list[str]:
-    return [key for key, value in metrics.items() if isinstance(value, (int, float))]
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

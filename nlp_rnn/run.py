@@ -22,13 +22,14 @@ import numpy as np
 import yaml
 
 from nlp_rnn.assets import Assets
+from nlp_rnn.card import model_card
 from nlp_rnn.config.values import check_ranges, override, to_dict
 from nlp_rnn.data.batching import EpochSource
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
 from nlp_rnn.paths import replacing
 from nlp_rnn.registry import get_task
-from nlp_rnn.saved import FORMAT, load_assets, model_in, read_records, read_settings
+from nlp_rnn.saved import FORMAT, load_assets, model_in, read_records, read_settings, weights_digest
 from nlp_rnn.tasks.base import C, Features, Metrics, O, Outputs, P, Task
 from nlp_rnn.tasks.inputs import records_of
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _CHUNK = 4000
+_FEWEST_HALVED = 20
 
 
 class Run(Generic[C, P, O]):
@@ -173,11 +175,30 @@ class Run(Generic[C, P, O]):
         train = self.config.train  # type: ignore[attr-defined]
         compile_model(self.model, self.task.loss(self.config), train, learning_rate=learning_rate)
 
-    def calibrate(self, records: Records) -> None:
-        """Fits what makes the model's confidences honest, where it has such a thing, to labelled records."""
-        if hasattr(self.model, "calibrate"):
-            logits = self.infer(records)["logits"]
-            self.model.calibrate(logits, self._batches_of(records).targets)  # type: ignore[attr-defined]
+    def calibrate(self, records: Records) -> Metrics | None:
+        """Fits what makes the model's confidences honest, where it has such a thing, to labelled records.
+
+        Returns:
+            The metrics of the records with each half calibrated on the other, since confidences look better than they
+            are where they were fitted; None where there is nothing to fit, or there are fewer than 20.
+        """
+        if not hasattr(self.model, "calibrate"):
+            return None
+        targets = self._batches_of(records).targets  # type: ignore[attr-defined]
+        outputs = self.infer(records)
+        metrics = None
+        if len(records) >= _FEWEST_HALVED:
+            is_first = np.random.default_rng(0).permutation(len(records)) < len(records) // 2
+            honest = np.array(outputs["logits"])
+            for fitted in (is_first, ~is_first):
+                self.model.calibrate(outputs["logits"][fitted], targets[fitted])
+                outputs = self.infer(records)
+                honest[~fitted] = outputs["logits"][~fitted]
+            outputs_of_halves = {**outputs, "logits": honest}
+            predictions = self.task.decode(outputs_of_halves, records, self.assets, self.options())
+            metrics = self.task.evaluate(records, predictions, outputs_of_halves, self.assets)
+        self.model.calibrate(outputs["logits"], targets)
+        return metrics
 
     def infer(self, records: Records, options: O | None = None) -> Outputs:
         """Outputs of the model for each record, in order.
@@ -226,8 +247,13 @@ class Run(Generic[C, P, O]):
             return None
         return records.select(sorted({int(i) for i in np.linspace(0, len(records) - 1, count)}))
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, metrics: Mapping[str, Metrics] | None = None) -> None:
         """Writes the run so that `nlp_rnn.load` finds it.
+
+        Args:
+            path: its directory.
+            metrics: those of the model as it is now, by split, such as `{"test": run.evaluate("test.csv")}`. Where the
+                weights are not those that the report measured, what it says counts as measured before.
 
         Raises:
             InputError: another run is there.
@@ -240,10 +266,22 @@ class Run(Generic[C, P, O]):
         temporary = path / ".model.tmp.keras"
         self.model.save(temporary)
         temporary.replace(path / "model.keras")
+        self.path = path
         if self.report:
+            self._bring_up_to_date(metrics)
+            with replacing(path / "card.md") as place:
+                place.write_text(model_card(self), encoding="utf-8")
             with replacing(path / "report.json") as place:
                 place.write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
-        self.path = path
+
+    def _bring_up_to_date(self, metrics: Mapping[str, Metrics] | None) -> None:
+        """Tells metrics of other weights from those of the model as it is."""
+        digest = weights_digest(self.model)
+        if digest != self.report.get("weights", digest):
+            before = self.report.get("metrics_before", self.report["metrics"])
+            self.report = {**self.report, "metrics": {}, "metrics_before": before, "weights": digest}
+        if metrics is not None:
+            self.report = {**self.report, "metrics": dict(metrics)}
 
     def save_settings(self, path: Path) -> None:
         """Writes `config.yaml` and `assets/`."""
@@ -344,4 +382,6 @@ def load(path: str | Path, task: str | None = None) -> AnyRun:
     report: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):  # predicting needs none
         report = dict(json.loads((path / "report.json").read_text(encoding="utf-8")))
+    if report:  # of version 0.1.0 it does not say of which weights it is
+        report.setdefault("weights", weights_digest(model))
     return Run(found, config, assets, model, path, report)

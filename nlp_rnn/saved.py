@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.config.values import override, read_yaml
@@ -100,3 +103,11 @@ def read_records(task: AnyTask, config: Any, data: Any, split: str, **columns: A
     if records is None:
         raise InputError(f'{", ".join(sources)} has no "{split}" split.')
     return records
+
+
+def weights_digest(model: Any) -> str:
+    """A digest of what a model has learned."""
+    digest = hashlib.blake2b(digest_size=8)
+    for variable in model.weights:
+        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return digest.hexdigest()

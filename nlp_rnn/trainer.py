@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +26,13 @@ if TYPE_CHECKING:
     from nlp_rnn.data.batching import EpochSource
     from nlp_rnn.data.records import Records
     from nlp_rnn.run import AnyRun
-    from nlp_rnn.tasks.base import AnyTask
+    from nlp_rnn.tasks.base import AnyTask, Metrics
     from nlp_rnn.training.fit import Plan
 
 
 _QUICK_RECORDS = 300
+_FEW_VALIDATION = 100
+_FEW_RECORDS = 10
 
 
 def train(
@@ -62,7 +67,7 @@ def train(
         from nlp_rnn.data.memory import data_settings
 
         sections["data"] = data_settings(sections["data"])
-    settings = override(settings_for(task, recipe, config), sections)
+    settings = override(settings_for(task, recipe, config), at_own_pace(sections))
     return train_with(task, settings, out, recipe)
 
 
@@ -105,20 +110,32 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> An
     """The task's settings: defaults, then the recipe, then the file."""
     found = get_task(task)
     settings = found.Config()
-    layers = [load_recipe(found.resources, task, recipe)] + ([read_yaml(config)] if config else [])
-    for values in layers:
+    layers = {"recipe": load_recipe(found.resources, task, recipe)} | ({"file": read_yaml(config)} if config else {})
+    for layer, values in layers.items():
         values.pop("format", None)
         values.pop("assets", None)  # of a run, whose config.yaml is given
         if values.pop("task", task) != task:
             raise InputError(f'{config} contains settings of another task than "{task}".')
-        settings = override(settings, values)
+        settings = override(settings, values if layer == "recipe" else at_own_pace(values))
     return settings
+
+
+def at_own_pace(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that override a recipe's: where they say how many epochs, its steps do not count."""
+    train = sections.get("train")
+    if not isinstance(train, Mapping) or "epochs" not in train or "steps" in train:
+        return dict(sections)
+    return {**sections, "train": {**train, "steps": 0}}
 
 
 def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool) -> AnyRun:
     """The whole of training: data, assets, batches, model, fit, measure, report."""
     started = time.perf_counter()
-    config, strategy = _prepare_machine(_with_absolute_paths(config))
+    config = _with_absolute_paths(config)
+    # Mistakes in names are seen before TensorFlow is imported, where it may be imported by then.
+    splits = None if _decides_how_tensorflow_starts(config) else _read_splits(task, config)
+    config, strategy = _prepare_machine(config)
+    splits = splits or _read_splits(task, config)
     import keras
 
     from nlp_rnn.report import write_report
@@ -128,12 +145,11 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
     from nlp_rnn.training.fit import fit
     from nlp_rnn.training.workers import own_folder
 
-    splits = _read_splits(task, config)
     with own_folder(out, resuming) as out, _sole_owner(out):
         checkpoints.sweep(out)
         keras.utils.set_random_seed(config.train.seed)
         assets = load_assets(out) if resuming else task.assets(config, splits["train"])
-        batches = _batches(task, config, assets, splits)
+        config, batches = _batches(task, config, assets, splits)
         with strategy.scope() if strategy else nullcontext():
             model = _built(task, config, assets)
         run = Run(task, config, assets, model, out)
@@ -142,12 +158,30 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
         _describe(model, batches["train"], strategy)
         plan = _plan(run, splits, batches["train"])
         fitted = fit(model, plan, resuming)
-        run.calibrate(splits["validation"])
-        results = {name: run.evaluate(records) for name, records in splits.items() if name != "train"}
+        results = _measured(run, splits)
         run.save(out)
         seconds = time.perf_counter() - started
         write_report(run, splits, batches["train"], fitted, results, plan.fingerprints, recipe, seconds)
     return run
+
+
+def _measured(run: AnyRun, splits: Mapping[str, Records]) -> dict[str, Metrics]:
+    """The metrics of each split but the training data; calibrates the model, and warns of one that has learned
+    nothing."""
+    honest = run.calibrate(splits["validation"])
+    predictions, metrics = run.predict_and_measure(splits["validation"])
+    results = {"validation": honest or metrics}
+    outcome = run.task.outcome
+    said = {outcome(prediction) for prediction in predictions} if outcome else set()
+    if len(said) == 1 and len(predictions) >= _FEW_RECORDS:
+        answer = next(iter(said)) or "nothing"
+        console.warn(
+            f"The model says the same of all {len(predictions):,} validation records ({answer}): it has not learned "
+            f"the task. Train longer (--train.epochs), on more data, or with another --train.learning_rate."
+        )
+    for name in ("test",) if "test" in splits else ():
+        results[name] = run.evaluate(splits[name])
+    return results
 
 
 # Settings that name files or folders.
@@ -169,6 +203,10 @@ def _absolute(place: str) -> str:
     return os.path.abspath(place) if is_file else place
 
 
+def _decides_how_tensorflow_starts(config: Any) -> bool:
+    return config.train.jit == "on" or "," in config.train.devices or "TF_CONFIG" in os.environ
+
+
 def _prepare_machine(config: Any) -> tuple[Any, Any]:
     """Starts TensorFlow: → the configuration with the precision that it means here, and the strategy of its devices."""
     from nlp_rnn.startup import import_tensorflow, keep_what_xla_compiles
@@ -182,7 +220,7 @@ def _prepare_machine(config: Any) -> tuple[Any, Any]:
     config = override(config, {"train": {"precision": config.train.dtype_policy}})
     if _is_quick():
         console.warn("NLP_RNN_QUICK is set: one epoch over few records.")
-        config = override(config, {"train": {"epochs": 1}})
+        config = override(config, {"train": {"epochs": 1, "steps": 0, "passes": 1}})
     return config, strategy_for(config.train)
 
 
@@ -199,20 +237,35 @@ def _is_quick() -> bool:
     return os.environ.get("NLP_RNN_QUICK", "0") not in ("", "0")
 
 
-def _batches(task: AnyTask, config: Any, assets: Assets, splits: Mapping[str, Records]) -> dict[str, EpochSource]:
-    """The batches of each split; says what the data are."""
-    from nlp_rnn.data.summary import data_table
+def _batches(
+    task: AnyTask, config: Any, assets: Assets, splits: Mapping[str, Records]
+) -> tuple[Any, dict[str, EpochSource]]:
+    """The batches of each split, and the configuration with what follows from the data; says what the data are."""
+    from nlp_rnn.data.repeated import Repeated
+    from nlp_rnn.data.summary import data_table, vocabulary_notes
+    from nlp_rnn.training.pace import pace_note, paced
 
     if "validation" not in splits:
-        raise InputError("There is no validation data: give some, or --data.validation_fraction above 0.")
-    if len(splits["validation"]) < 100:
+        remedy = "hold some out with --data.validation_fraction above 0"
+        if config.data.validation_fraction > 0:
+            remedy = f"{len(splits['train']):,} training records are too few to hold some out of"
+        raise InputError(f"There is no validation data: give some with --data.validation; {remedy}.")
+    if len(splits["validation"]) < _FEW_VALIDATION:
         count = len(splits["validation"])
         console.warn(f"Only {count} validation records choose the best epoch: results will be noisy.")
-    for note in assets.notes:
-        console.print(note)
+    config, note = task.settle(config, assets, splits["train"])
+    vocabularies = vocabulary_notes(assets, getattr(config, "tokenizer", None))
+    for line in filter(None, [*assets.notes, *vocabularies, note]):
+        console.print(line)
     batches = {name: task.batches(config, assets, records, config.train.seed) for name, records in splits.items()}
     console.print(data_table(splits, batches, task.unit, task.count))
-    return batches
+    steps = batches["train"].steps_per_epoch
+    train = paced(config.train, steps)
+    if pace := pace_note(config.train, train, steps):
+        console.print(pace)
+    if train.passes > 1:
+        batches["train"] = Repeated(batches["train"], train.passes)
+    return replace(config, train=train), batches
 
 
 def _built(task: AnyTask, config: Any, assets: Assets) -> Any:
@@ -293,7 +346,9 @@ def _new_folder(out: Path | None, recipe: str) -> Path:
 
 @contextmanager
 def _sole_owner(out: Path) -> Iterator[None]:
-    """Holds the run directory's lock; the system releases it even if this process is killed."""
+    """Holds the run directory's lock; the system releases it even if this process is killed. A new directory in which
+    nothing was trained, because something was refused, is removed."""
+    made = [path for path in (out, *out.parents) if not path.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / ".lock").open("w")
@@ -306,4 +361,12 @@ def _sole_owner(out: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"Another process is training in {out}: wait for it, or choose another --out.") from None
-        yield
+        try:
+            yield
+        except InputError:
+            if made and not any((out / "checkpoints").glob("step-*")):
+                shutil.rmtree(out, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    for path in made[1:]:
+                        path.rmdir()
+            raise

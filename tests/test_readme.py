@@ -7,6 +7,8 @@ import importlib
 import pkgutil
 import re
 import sys
+import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -18,6 +20,15 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encod
 MODULES = [m.name for m in pkgutil.walk_packages(nlp_rnn.__path__, "nlp_rnn.") if "__main__" not in m.name]
 
 
+@contextmanager
+def no_warnings():
+    """What users run prints no warnings."""
+    with warnings.catch_warnings():
+        for kind in (UserWarning, RuntimeWarning, FutureWarning):
+            warnings.simplefilter("error", kind)
+        yield
+
+
 def test_notebook_block(tmp_path, monkeypatch):
     monkeypatch.setenv("NLP_RNN_QUICK", "1")
     monkeypatch.chdir(tmp_path)
@@ -25,7 +36,8 @@ def test_notebook_block(tmp_path, monkeypatch):
     (tmp_path / "test.csv").write_text("review,verdict\nLoved it.,positive\nIt broke.,negative\n")
     (block,) = (block for block in BLOCKS if "nlp_rnn.train(" in block)
     names: dict[str, object] = {}
-    exec(block, names)
+    with no_warnings():
+        exec(block, names)
     run = names["run"]
     assert isinstance(run, nlp_rnn.Run)
     assert 0 <= run.metrics["accuracy"] <= 1
@@ -41,7 +53,7 @@ def test_block_of_a_task_of_your_own(tmp_path, monkeypatch):
     train = ["train", "--data", "languages.csv", "--train.epochs", "8", "--tokenizer.kind", "word", "--out", "runs/x"]
     for arguments in (train, ["evaluate", "runs/x", "--data", "languages.csv"], ["export", "runs/x"]):
         monkeypatch.setattr(sys, "argv", ["language_id.py", *arguments])
-        with pytest.raises(SystemExit) as exit:
+        with pytest.raises(SystemExit) as exit, no_warnings():
             exec(block, {})
         assert exit.value.code == 0
     assert nlp_rnn.load("runs/x")("die Katze 3").label == "de"

@@ -146,14 +146,33 @@ def program(task: str | None, verb: str) -> str:
 
 
 def settings_of_run(task: str | None, arguments: list[str], prog: str) -> tuple[AnyTask, Any]:
-    """The task and the configuration of the run, which comes first; for help a task with its defaults."""
-    from nlp_rnn.registry import get_task, task_names
+    """The task and the configuration of the run, which comes first; for help without a run the task with its defaults,
+    or a task that has nothing of its own where none is named."""
+    from nlp_rnn.registry import get_task
     from nlp_rnn.saved import read_settings
 
-    if wants_help(arguments):
-        owner = get_task(task or task_names()[0])
-        return owner, owner.Config()
-    return read_settings(Path(run_path(arguments, prog)), task)
+    if not wants_help(arguments) or _begins_with_a_run(arguments):
+        return read_settings(Path(run_path(arguments, prog)), task)
+    if task is not None:
+        return get_task(task), get_task(task).Config()
+    return _any_task()
+
+
+def _begins_with_a_run(arguments: list[str]) -> bool:
+    return bool(arguments) and (Path(arguments[0]) / "config.yaml").is_file()
+
+
+def _any_task() -> tuple[Any, Any]:
+    """What all tasks have."""
+    from dataclasses import field, make_dataclass
+    from types import SimpleNamespace
+
+    from nlp_rnn.config.sections import DataConfig
+    from nlp_rnn.tasks.base import NoOptions, no_options
+
+    config = make_dataclass("Config", [("data", DataConfig, field(default_factory=DataConfig))], frozen=True)
+    print("With a RUN or a TASK before --help, the options of that task are shown too.\n")
+    return SimpleNamespace(Options=NoOptions, options=no_options), config()
 
 
 def _task_names() -> list[str]:
@@ -167,16 +186,20 @@ def _run_own(task: str | None, verb: str, rest: list[str]) -> int:
     from nlp_rnn.registry import get_task
     from nlp_rnn.saved import task_of
 
-    if wants_help(rest):
-        owners = _commands(task)[verb]
-        owner = get_task(owners[0])
-    else:
+    owners = _commands(task)[verb]
+    if not wants_help(rest) or _begins_with_a_run(rest):
         owner = task_of(run_path(rest, program(task, verb)), task)
+    elif len(owners) > 1:
+        print(f"{verb} is a verb of {' and '.join(owners)}. To see its options:\n")
+        print("\n".join(f"  nlp-rnn {verb} {owner} --help" for owner in owners))
+        return 0
+    else:
+        owner = get_task(owners[0])
     if verb in (owner.synonyms or {}):
         from nlp_rnn.cli import predict
 
         return predict.run(task, rest, verb, (owner.synonyms or {})[verb])
-    return importlib.import_module("nlp_rnn.cli.commands").run(owner.name if task else None, verb, rest)
+    return importlib.import_module("nlp_rnn.cli.commands").run(owner, verb, rest, program(task, verb))
 
 
 def _commands(task: str | None) -> dict[str, list[str]]:

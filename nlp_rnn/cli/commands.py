@@ -6,7 +6,7 @@ from dataclasses import dataclass, make_dataclass
 from typing import Any
 
 from nlp_rnn.cli.output import print_result
-from nlp_rnn.config.options import RunPath, own_options, parse, run_path, wants_help
+from nlp_rnn.config.options import RunPath, own_options, parse
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import AnyTask, Command
 
@@ -19,30 +19,16 @@ class CommandOptions:
     """The run directory."""
 
 
-def run(task: str | None, verb: str, arguments: list[str]) -> int:
+def run(task: AnyTask, verb: str, arguments: list[str], prog: str) -> int:
     """Loads the run, which comes first, and prints what the task's command finds."""
-    from nlp_rnn.cli import program
     from nlp_rnn.run import load
-    from nlp_rnn.saved import task_of
 
-    prog = program(task, verb)
-    if wants_help(arguments):
-        command = _command(_owner(task, verb), verb)
-    else:
-        command = _command(task_of(run_path(arguments, prog), task), verb)
+    command = _command(task, verb)
     options = _parsed(command, arguments, prog)
-    found = load(options.run, task)
+    found = load(options.run, task.name)
     for result in command.results(found, own_options(command.Options, options)):
         print_result(result, options.json)
     return 0
-
-
-def _owner(task: str | None, verb: str) -> AnyTask:
-    """The task that has the verb, for its help."""
-    from nlp_rnn.registry import get_task, task_names
-
-    tasks = [get_task(name) for name in ([task] if task is not None else task_names())]
-    return next(task for task in tasks if any(command.name == verb for command in task.commands))
 
 
 def _command(task: AnyTask, verb: str) -> Command[Any]:

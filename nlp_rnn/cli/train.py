@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from nlp_rnn.config.options import parse, peek, rename, rename_settings
-from nlp_rnn.config.values import former_names, settings_of
+from nlp_rnn.config.values import former_names, override, settings_of
 from nlp_rnn.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ def run(task: str, arguments: list[str]) -> int:
     )
     options: Any = parse(kind, arguments, program(task, "train"), f"Trains a model for the task {task}.")
     moved = _moved_data(options, settings) if options.resume else None
+    given = {argument.partition("=")[0] for argument in arguments}
+    if "--train.epochs" in given and "--train.steps" not in given:
+        options = replace(options, settings=override(options.settings, {"train": {"steps": 0}}))
     from nlp_rnn.training.devices import is_chief
 
     try:

@@ -116,7 +116,12 @@ class TrainConfig:
     """How the model is fitted."""
 
     epochs: Count = 10
-    """Passes over the training data, at most."""
+    """Passes over the training data, at most; see `steps` and `passes`."""
+    steps: Natural = 0
+    """Steps that a recipe's epochs come to with its own data. With others, where `epochs` is not given, epochs and
+    passes make about as many; 0 takes the epochs as they are."""
+    passes: Count = 1
+    """Passes over the training data that make one epoch."""
     batch_size: Count = 32
     """Sequences in a batch."""
     buckets: Count = 8

@@ -54,7 +54,8 @@ def standard_records(records: Records, scheme: str, labels: Mapping[str, str], a
     """
     notes = list(records.notes)
     if annotated:
-        notes += [note for note in (_scheme_note(records, scheme), _trim_note(records)) if note]
+        found = (_scheme_note(records, scheme), _trim_note(records), _blank_note(records))
+        notes += [note for note in found if note]
     columns = {name: name for name in ("text", "tokens", "entities")}
     rows = records.rows.map(
         partial(_standard_row, labels=dict(labels)),
@@ -159,6 +160,13 @@ def _trim_note(records: Records) -> str:
     given = [(text, entity) for text, tokens, entities in rows if tokens is None for entity in entities or []]
     count = sum(trimmed(text, entity) != entity for text, entity in given)
     return f"entities with blanks at their edges, which were cut off: {count:,}" if count else ""
+
+
+def _blank_note(records: Records) -> str:
+    """Says how many tokens have nothing in them that can be seen; they are read as unknown words."""
+    rows = records.columns("tokens")
+    count = sum(all(map(_is_blank, token)) for (tokens,) in rows for token in tokens or ())
+    return f"empty tokens: {count:,}" if count else ""
 
 
 def _check_annotated(record: Record, where: str) -> None:

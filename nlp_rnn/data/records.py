@@ -63,6 +63,11 @@ class Records(Sequence[Record]):
         for start in range(0, len(column), _CHUNK):
             yield from column[start : start + _CHUNK][name]
 
+    def spread(self, name: str, count: int) -> list[str]:
+        """At most so many texts of a field, from all over the records; what is missing is empty."""
+        step = max(-(-len(self) // count), 1)
+        return [value or "" for value in self.select(range(0, len(self), step)).column(name)]
+
     def columns(self, *names: str) -> Iterator[tuple[Any, ...]]:
         """The values of several fields together; those that the records lack are None."""
         first = self[0] if len(self) else {}

@@ -85,7 +85,8 @@ def _cut(train: Records, fractions: Mapping[str, float], fields: Fields, seed: i
     parts = {"train": train.select(sorted(kept))}
     for name, part in taken.items():
         if part:
-            note = f"held out from the training data ({fractions[name]:.0%}, stratified by label, seed {seed})"
+            how = "of every label alike, " if fields.label else ""
+            note = f"held out from the training data ({fractions[name]:.0%}, {how}seed {seed})"
             parts[name] = Records(train.select(sorted(part)).rows, notes=[note])
     return parts
 

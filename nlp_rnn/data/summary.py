@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from nlp_rnn.data.batching import EpochSource
 from nlp_rnn.data.records import Records
+
+_UNITS = {"subword": "subwords", "word": "words", "character": "characters", "byte": "bytes"}
 
 
 def data_table(
@@ -38,6 +41,26 @@ def data_table(
         sizes = f"{middle:.0f}, {high:.0f}, {lengths.max(initial=0)}"
         table.add_row(name, f"{len(records):,}", _labels(count(records)), sizes, _noted(records, batches[name]))
     return table
+
+
+def vocabulary_notes(assets: Mapping[str, Any], settings: Any) -> list[str]:
+    """How large the vocabularies are, and where one is smaller than the settings of the tokenizer ask for.
+
+    Args:
+        assets: by name; those that are tokenizers count.
+        settings: a `TokenizerConfig`, or None for a task without.
+    """
+    found: dict[int, tuple[str, Any]] = {}
+    for name, asset in assets.items():
+        if settings is not None and getattr(asset, "asset_kind", "") == "tokenizer" and asset.kind == settings.kind:
+            found.setdefault(id(asset), (name, asset))
+    notes = []
+    for name, tokenizer in found.values():
+        which = f" of {name}" if len(found) > 1 else ""
+        is_less = tokenizer.kind == "subword" and tokenizer.size < settings.size
+        why = f"; no more can be made of so little text ({settings.size:,} were asked for)" if is_less else ""
+        notes.append(f"Vocabulary{which}: {tokenizer.size:,} {_UNITS[tokenizer.kind]}{why}.")
+    return notes
 
 
 def _labels(counts: Counter[str]) -> str:

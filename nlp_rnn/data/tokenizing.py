@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,6 +11,25 @@ from nlp_rnn.text.ragged import truncate
 from nlp_rnn.text.tokenizer import Tokenizer, in_chunks
 
 _CHUNK = 2000
+
+
+def fitting_length(
+    tokenizer: Tokenizer, texts: Sequence[str], quantile: float, low: int, high: int
+) -> tuple[int, float]:
+    """How many tokens texts are to be cut to: what a part of them has at most.
+
+    Args:
+        tokenizer: any of `nlp_rnn.text`.
+        texts: some.
+        quantile: the part of them that is not to be cut, up to 1.
+        low, high: the least and the most.
+
+    Returns:
+        The length, and the part of the texts that is longer.
+    """
+    lengths = np.concatenate([tokenizer.encode(part).row_lengths().numpy() for part in in_chunks(texts, _CHUNK)])
+    length = min(max(int(np.quantile(lengths, quantile, method="higher")), low), high)
+    return length, float((lengths > length).mean())
 
 
 def token_rows(

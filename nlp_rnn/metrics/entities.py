@@ -47,6 +47,9 @@ def entity_report(
         texts: what spans are spans of.
         labels: all labels there are.
         known: the entities of the training data.
+
+    Returns:
+        By name; None for entities of which there are none.
     """
     counts = _Counts()
     for gold, spans, confidence, text in zip(expected, predicted, confidences, texts, strict=True):
@@ -60,9 +63,9 @@ def entity_report(
         "precision": precision,
         "recall": recall,
         "ece": confidence_error(np.array(counts.sure), np.array(counts.correct)),
-        "f1_seen": seen[2],
-        "f1_unseen": unseen[2],
-        "recall_unseen": unseen[1],
+        "f1_seen": seen[2] if counts.apart[True][2] else None,
+        "f1_unseen": unseen[2] if counts.apart[False][2] else None,
+        "recall_unseen": unseen[1] if counts.apart[False][2] else None,
         "entities": wanted.total(),
         "unseen": counts.apart[False][2],
         "records": len(texts),

@@ -6,9 +6,11 @@ TensorFlow and Keras are imported inside the functions, so that `--help` need no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+
+from nlp_rnn.errors import InputError
 
 if TYPE_CHECKING:
     import keras
@@ -41,10 +43,13 @@ class Metric:
     Args:
         name: as `evaluate` has it.
         lower_is_better: whether less of it is better.
+        tie: another metric, of which less is better: it decides between equal ones. Without it the loss of training
+            does.
     """
 
     name: str
     lower_is_better: bool = False
+    tie: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,22 @@ class Command(Generic[O]):
     results: Callable[[AnyRun, O], Iterable[Shown]]
 
 
+def refuse_other_models(run: AnyRun, fits: bool, verb: str, needs: str) -> None:
+    """A function of one kind of model must get a run of that kind.
+
+    Args:
+        run: what it got.
+        fits: whether its model is of that kind.
+        verb: the function, for the message.
+        needs: what it needs, for the message.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not fits:
+        raise InputError(f"{verb} needs {needs}; this run is of the task {run.task.name}.")
+
+
 def labels_of(records: Records) -> Counter[str]:
     """How often each label occurs, where the records have a "label"."""
     has_labels = len(records) and "label" in records[0]
@@ -88,6 +109,11 @@ def labels_of(records: Records) -> Counter[str]:
 def infer_logits(model: Any, features: Features, options: Any) -> Outputs:
     """What a model has as `infer(features)`, or else its logits."""
     return model.infer(features) if hasattr(model, "infer") else {"logits": model(features, training=False)}
+
+
+def settled(config: Any, assets: Assets, records: Records) -> tuple[Any, str]:
+    """For a task whose settings do not depend on the data."""
+    return config, ""
 
 
 def no_options(config: Any) -> Any:
@@ -115,6 +141,9 @@ class Task(Generic[C, P, O]):
             results has them as `ranked`.
         evaluate: (records, predictions, outputs, assets) → metrics.
         signatures: (config, model, assets) → `tf.function`s of the SavedModel by name.
+        settle: (config, assets, training records) → the config with what follows from the data where it is not given,
+            and a sentence that says so.
+        outcome: prediction → what it says, so that a model that says the same of all records is noticed.
         fits: (model, assets) → whether a model that was loaded belongs to the assets.
         unit: what the steps of its sequences are called: "tokens", "frames", "steps".
         resources: the package that holds its `recipes/` and its `starter/` corpus; empty for none.
@@ -144,6 +173,8 @@ class Task(Generic[C, P, O]):
     decode: Callable[[Outputs, Records, Assets, O], Sequence[Any]]
     evaluate: Callable[[Records, Sequence[P], Outputs, Assets], Metrics]
     signatures: Callable[[C, keras.Model, Assets], Signatures]
+    settle: Callable[[C, Assets, Records], tuple[C, str]] = settled
+    outcome: Callable[[P], Hashable] | None = None
     fits: Callable[[Any, Assets], bool] | None = None
     unit: str = "tokens"
     resources: str = ""

@@ -302,6 +302,7 @@ def _most_common(
     counts: Counter[bytes] = Counter()
     for batch in in_chunks(texts, 1000):
         counts.update(split(as_tensor(batch)).numpy().tolist())
+    del counts[b""]  # a token of nothing is unknown
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [(word.decode("utf-8"), count) for word, count in ranked[: max(size, 0)] if count >= min_count]
 

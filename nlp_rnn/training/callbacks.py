@@ -67,6 +67,8 @@ class Validation(keras.callbacks.Callback):
         folder: where the best weights are kept.
         patience: epochs without a better result before training stops; 0 for never.
         lower_is_better: whether less of the first metric is better.
+        tie: the metric, less of which is better, that decides between equal ones; without it the loss of training does,
+            but does not count as a better result.
         epochs: how many of the best are kept, for the mean of their weights.
     """
 
@@ -77,8 +79,10 @@ class Validation(keras.callbacks.Callback):
         patience: int,
         lower_is_better: bool = False,
         epochs: int = 1,
+        tie: str = "",
     ) -> None:
         super().__init__()
+        self.tie = tie
         self.measure, self.folder, self.patience, self.sign = measure, folder, patience, -1 if lower_is_better else 1
         self.epochs = epochs
         self.kept: list[dict[str, Any]] = []  # the best first: "value", "epoch", "file", "checksum"
@@ -94,15 +98,17 @@ class Validation(keras.callbacks.Callback):
         if logs is not None:
             logs.update({f"val_{k}": v for k, v in metrics.items() if isinstance(v, (int, float))})
         value = self.sign * next(iter(metrics.values()))
-        before = [found["value"] for found in self.kept]
-        place = sum(value <= other for other in before)
+        tie: float = metrics[self.tie] if self.tie in metrics else (logs or {}).get("loss", 0.0)
+        before = [(found["value"], -found.get("tie", math.inf)) for found in self.kept]
+        place = sum((value, -tie) <= other for other in before)
+        is_better = place == 0 and not (self.kept and value == self.kept[0]["value"] and not self.tie)
         if place < self.epochs:
             self.folder.mkdir(parents=True, exist_ok=True)
             name = f"best-{epoch:05d}.npz"
             checksum = checkpoints.save_arrays(self.folder / name, variable_arrays("model", self.model.variables))
-            self.kept.insert(place, {"value": value, "epoch": epoch, "file": name, "checksum": checksum})
+            self.kept.insert(place, {"value": value, "tie": tie, "epoch": epoch, "file": name, "checksum": checksum})
             del self.kept[self.epochs :]
-        self.waited = 0 if place == 0 else self.waited + 1
+        self.waited = 0 if is_better else self.waited + 1
         if self.exhausted:
             self.model.stop_training = True
 

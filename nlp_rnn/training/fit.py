@@ -88,7 +88,10 @@ def fit(model: keras.Model, plan: Plan, resume: bool = False) -> Fitted:
         model.optimizer.build(model.trainable_variables)
         _build_metrics(model, batches)
     position, folder = Position(), plan.out / "checkpoints"
-    validation = Validation(plan.measure, folder, train.patience, plan.metric.lower_is_better, train.average_epochs)
+    metric = plan.metric
+    validation = Validation(
+        plan.measure, folder, train.patience, metric.lower_is_better, train.average_epochs, metric.tie
+    )
     history = History(plan.out, batches.elements_per_epoch, plan.unit)
     progress = ProgressDisplay(position, train.epochs, steps, batches.elements_per_epoch / steps, plan.unit)
     checkpointer = Checkpointer(folder, position, validation, history, plan.fingerprints, plan.settings, steps, train)

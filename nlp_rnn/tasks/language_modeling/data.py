@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nlp_rnn.assets import Assets
 from nlp_rnn.config.values import refuse_settings
 from nlp_rnn.errors import InputError
+from nlp_rnn.tasks.base import refuse_other_models
 from nlp_rnn.tasks.language_modeling.settings import Config
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from nlp_rnn.data.batching import EpochSource
     from nlp_rnn.data.records import Records
+    from nlp_rnn.run import AnyRun
 
 RESOURCES = "nlp_rnn.tasks.language_modeling"
 
@@ -36,6 +38,15 @@ def read(config: Config, split: str) -> Records | None:
     lines = records.columns("text", "continues")
     follows = [{"text": text or "", "continues": bool(goes_on), "follows": True} for text, goes_on in lines]
     return Records(follows, records.dropped, records.notes)
+
+
+def refuse_others(run: AnyRun, verb: str) -> None:
+    """What a language model alone can do must get the run of one.
+
+    Raises:
+        InputError: it does not.
+    """
+    refuse_other_models(run, hasattr(run.model, "carried"), verb, "a language model")
 
 
 def assets(config: Config, records: Records) -> Assets:

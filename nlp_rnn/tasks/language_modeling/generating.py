@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.errors import InputError
+from nlp_rnn.tasks.language_modeling.data import refuse_others
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,6 +97,7 @@ def _begin(
     from nlp_rnn.decoding.sampling import Sampling
     from nlp_rnn.decoding.streaming import TextStream, prompt_tokens
 
+    refuse_others(run, "generate")
     if length < 1:
         raise InputError(f"The length is {length}; it must be at least 1.")
     settings, tokenizer, newline = Sampling(**sampling), run.assets.tokenizer, run.config.newline

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.errors import InputError
-from nlp_rnn.tasks.language_modeling.data import encoded
+from nlp_rnn.tasks.language_modeling.data import encoded, refuse_others
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +58,7 @@ def surprise(run: AnyRun, text: str) -> Surprise:
     """
     from nlp_rnn.data.records import Records
 
+    refuse_others(run, "surprise")
     lines, newline = text.split("\n"), run.config.newline
     nats = run.infer(Records([{"text": line, "follows": True} for line in lines]))["nats"]
     _, starts, ends = run.assets.tokenizer.encode_with_offsets([line + "\n" for line in lines] if newline else lines)
@@ -88,6 +89,7 @@ def windows(run: AnyRun, steps: int, count: int = 256, seed: int = 0) -> np.ndar
     """
     import numpy as np
 
+    refuse_others(run, "windows")
     records = run.task.read(run.config, "validation")
     ids = np.zeros(0, np.int32) if records is None else encoded(run.config, run.assets, records)[0]
     if len(ids) <= steps:

@@ -23,6 +23,7 @@ TASK: Task[Config, Document, NoOptions] = Task(
     batches=batches,
     build=build,
     loss=loss,
+    outcome=lambda document: tuple(document.spans),
     fits=fits,
     decode=decode,
     evaluate=evaluate,

@@ -3,7 +3,7 @@
 from nlp_rnn.tasks.base import Metric, NoOptions, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.sentiment.commands import COMMANDS, Explanation, explain
-from nlp_rnn.tasks.sentiment.data import RESOURCES, assets, batches, read
+from nlp_rnn.tasks.sentiment.data import RESOURCES, assets, batches, read, settle
 from nlp_rnn.tasks.sentiment.model import build, fits, loss
 from nlp_rnn.tasks.sentiment.predictions import Sentiment, decode, errors, evaluate, show
 from nlp_rnn.tasks.sentiment.serving import signatures
@@ -16,13 +16,15 @@ TASK: Task[Config, Sentiment, NoOptions] = Task(
     Config=Config,
     Prediction=Sentiment,
     input=TextInput("text", "A joyless slog."),
-    metric=Metric("accuracy"),
+    metric=Metric("accuracy", tie="cross_entropy"),
     resources=RESOURCES,
     read=read,
     assets=assets,
     batches=batches,
     build=build,
     loss=loss,
+    settle=settle,
+    outcome=lambda prediction: prediction.label,
     fits=fits,
     decode=decode,
     evaluate=evaluate,

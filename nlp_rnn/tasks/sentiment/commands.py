@@ -10,7 +10,7 @@ import tyro
 
 from nlp_rnn.config.options import texts_or_lines
 from nlp_rnn.errors import InputError
-from nlp_rnn.tasks.base import Command
+from nlp_rnn.tasks.base import Command, refuse_other_models
 from nlp_rnn.tasks.sentiment.predictions import Sentiment, decode, show
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def explain(run: AnyRun, texts: Sequence[str]) -> list[Explanation]:
     Raises:
         InputError: the run does not pool by attention.
     """
-    pooling = run.config.head.pooling
+    pooling = getattr(getattr(run.config, "head", None), "pooling", None)
+    refuse_other_models(run, pooling is not None, "explain", "a model that pools its sequence by attention")
     if pooling != "attention":
         raise InputError(f"This run pools by {pooling}; to see weights, train with --head.pooling attention.")
     from nlp_rnn.data.records import Records
@@ -69,10 +70,11 @@ def explain(run: AnyRun, texts: Sequence[str]) -> list[Explanation]:
 
     records = Records([{"text": text, "label": None} for text in texts])
     outputs = run.infer(records)
+    refuse_other_models(run, "weights" in outputs, "explain", "a task that infers the weights of tokens")
     predictions = decode(outputs, records, run.assets)
     data = run.config.data
     _, starts, ends = run.assets.tokenizer.encode_with_offsets(list(texts))
-    starts, ends = (truncate(part, data.max_tokens, data.kept_part).to_list() for part in (starts, ends))
+    starts, ends = (truncate(part, data.longest, data.kept_part).to_list() for part in (starts, ends))
     return [
         Explanation(prediction, list(zip(begin, end, map(float, weights), strict=False)))  # weights are padded
         for prediction, begin, end, weights in zip(predictions, starts, ends, outputs["weights"], strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nlp_rnn.assets import Asset, Assets, Labels
@@ -46,6 +47,17 @@ def assets(config: Config, records: Records) -> Assets:
     return Assets(named, [note], {"vectors": vectors})
 
 
+def settle(config: Config, assets: Assets, records: Records) -> tuple[Config, str]:
+    """Finds `data.max_tokens` where it is not given."""
+    from nlp_rnn.data.tokenizing import fitting_length
+
+    if config.data.max_tokens:
+        return config, ""
+    length, part = fitting_length(assets.tokenizer, records.spread("text", 10_000), 0.95, 128, config.data.longest)
+    note = f"{part:.1%} of the training texts are cut to {length} tokens (--data.max_tokens)." if part else ""
+    return replace(config, data=replace(config.data, max_tokens=length)), note
+
+
 def batches(config: Config, assets: Assets, records: Records, seed: int | None) -> Batches:
     """Batches of `{"tokens"}`, one-hot targets and weights."""
     import numpy as np
@@ -59,7 +71,7 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
     if train.class_weights == "balanced" and seed is not None:
         counts = np.maximum(targets.sum(0), 1)
         weights = targets @ (len(targets) / len(counts) / counts)
-    rows, cut = token_rows(assets.tokenizer, records.column("text"), data.max_tokens, data.kept_part)
+    rows, cut = token_rows(assets.tokenizer, records.column("text"), data.longest, data.kept_part)
     # Prediction keeps no gradients: larger batches are faster.
     size = train.batch_size if seed is not None else max(train.batch_size, 128)
     return Batches({"tokens": rows}, targets, size, weights, seed, train.buckets, cut)

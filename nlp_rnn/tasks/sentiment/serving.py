@@ -34,7 +34,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
     def from_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        ids = truncate(assets.tokenizer.encode_graph(text), config.data.max_tokens, config.data.kept_part)
+        ids = truncate(assets.tokenizer.encode_graph(text), config.data.longest, config.data.kept_part)
         return {"text": tf.identity(text), **classify(ids.to_tensor())}
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, name="tokens")], autograph=False)

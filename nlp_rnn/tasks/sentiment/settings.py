@@ -15,7 +15,7 @@ from nlp_rnn.config.sections import (
     TokenizerConfig,
     TrainConfig,
 )
-from nlp_rnn.config.values import Count, Formerly
+from nlp_rnn.config.values import Formerly, Natural
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,16 @@ class SentimentData(DataConfig):
     """Column of the label."""
     labels: Annotated[dict[str, str], tyro.conf.arg(metavar="VALUE NAME")] = field(default_factory=dict)
     """Names for the values of the label column, in the order of the classes: 0 negative 1 positive."""
-    max_tokens: Count = 512
-    """Longer texts are cut to this many tokens (and counted)."""
+    max_tokens: Natural = 0
+    """Longer texts are cut to this many tokens (and counted); 0 cuts the longest twentieth of the training texts,
+    none to fewer than 128, and all to 512."""
     kept_part: Annotated[Literal["start", "end", "both"], Formerly("keep")] = "start"
     """Which part of a text that is too long is kept; "both" keeps the first and the last half."""
+
+    @property
+    def longest(self) -> int:
+        """`max_tokens`, or what it is at most."""
+        return self.max_tokens or 512
 
 
 @dataclass(frozen=True)

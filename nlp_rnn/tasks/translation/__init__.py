@@ -3,7 +3,7 @@
 from nlp_rnn.tasks.base import Metric, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.translation.commands import COMMANDS, ScoredTranslation, candidates, picture, score
-from nlp_rnn.tasks.translation.data import RESOURCES, assets, batches, read
+from nlp_rnn.tasks.translation.data import RESOURCES, assets, batches, read, settle
 from nlp_rnn.tasks.translation.model import build, fits, infer, loss, options
 from nlp_rnn.tasks.translation.predictions import Candidate, Candidates, Translation, decode, evaluate, show
 from nlp_rnn.tasks.translation.serving import signatures
@@ -26,13 +26,15 @@ TASK: Task[Config, Translation, SearchOptions] = Task(
     Config=Config,
     Prediction=Translation,
     input=TextInput("source", "Two dogs play in the snow."),
-    metric=Metric("chrf"),
+    metric=Metric("chrf", tie="perplexity"),
     resources=RESOURCES,
     read=read,
     assets=assets,
     batches=batches,
     build=build,
     loss=loss,
+    settle=settle,
+    outcome=lambda prediction: prediction.translation,
     fits=fits,
     infer=infer,
     Options=SearchOptions,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.config.values import check_ranges
 from nlp_rnn.errors import InputError
-from nlp_rnn.tasks.base import Command
+from nlp_rnn.tasks.base import Command, refuse_other_models
 from nlp_rnn.tasks.inputs import records_of
 from nlp_rnn.tasks.translation.model import search
 from nlp_rnn.tasks.translation.predictions import Candidate, ranked
@@ -38,6 +38,7 @@ def candidates(run: AnyRun, texts: Sequence[str] | Records, count: int = 1, **ch
     """
     from nlp_rnn.data.records import Records
 
+    _refuse_others(run, "candidates")
     options = replace(run.options(**changes), n_best=count)
     check_ranges(options)
     settings = search(options)
@@ -45,6 +46,10 @@ def candidates(run: AnyRun, texts: Sequence[str] | Records, count: int = 1, **ch
     outputs = run.compute(records, lambda features: run.model.candidates(features, **settings))
     sources = [text or "" for text in records.column("source")]
     return [found.ranked for found in ranked(outputs, sources, run.assets, count)]
+
+
+def _refuse_others(run: AnyRun, verb: str) -> None:
+    refuse_other_models(run, hasattr(run.model, "candidates"), verb, "a translator")
 
 
 def picture(run: AnyRun, text: str, options: SearchOptions) -> Candidate:
@@ -95,6 +100,7 @@ def score(run: AnyRun, data: Any, **columns: Any) -> list[ScoredTranslation]:
     from nlp_rnn.data.records import Records
     from nlp_rnn.metrics.language import perplexity
 
+    _refuse_others(run, "score")
     records = data if isinstance(data, Records) else run.read(data, **columns)
 
     def forced(features: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nlp_rnn.assets import Assets
@@ -59,6 +60,22 @@ def tokenizers(assets: Assets) -> Mapping[str, Tokenizer]:
     return {name: assets[name] for name in SIDES}
 
 
+def settle(config: Config, assets: Assets, records: Records) -> tuple[Config, str]:
+    """Finds `data.max_tokens` where it is not given: one length for both sides."""
+    from nlp_rnn.data.tokenizing import fitting_length
+
+    if config.data.max_tokens:
+        return config, ""
+    found = {
+        name: fitting_length(assets[name], records.spread(name, 10_000), 0.99, 100, config.data.longest)
+        for name in SIDES
+    }
+    length = max(length for length, _ in found.values())
+    parts = [f"{part:.1%} of the {name}s" for name, (_, part) in found.items() if part]
+    note = f"{' and '.join(parts)} are cut to {length} tokens (--data.max_tokens)." if parts else ""
+    return replace(config, data=replace(config.data, max_tokens=length)), note
+
+
 def batches(config: Config, assets: Assets, records: Records, seed: int | None) -> Batches:
     """Batches of `{"source", "target"}`; the targets are the target's tokens and the end token."""
     import numpy as np
@@ -67,7 +84,7 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
     from nlp_rnn.data.tokenizing import token_rows
     from nlp_rnn.text.tokenizer import BEGIN, END
 
-    limit, train = config.data.max_tokens, config.train
+    limit, train = config.data.longest, config.train
     source, cut = token_rows(assets.source, records.column("source"), limit)
     if len(records) and records[0].get("target") is None:
         return Batches({"source": source}, np.zeros(len(records), np.int32), train.batch_size, buckets=train.buckets)

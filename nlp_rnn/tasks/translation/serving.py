@@ -27,7 +27,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     pieces = {name: tf.constant(tokenizer.pieces()) for name, tokenizer in both.items()}
 
     def features(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"source": truncate(both["source"].encode_graph(text), config.data.max_tokens).to_tensor()}
+        return {"source": truncate(both["source"].encode_graph(text), config.data.longest).to_tensor()}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="source")], autograph=False)
     def translate(text: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from nlp_rnn.config.sections import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
-from nlp_rnn.config.values import AtLeast, Count, Formerly, Fraction, Natural, NotNegative, Size
+from nlp_rnn.config.values import AtLeast, Formerly, Fraction, Natural, NotNegative, Size
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,19 @@ class TranslationData(DataConfig):
     """Column of its translation; for the starter corpus its language."""
     swap: tyro.conf.FlagConversionOff[bool] = False
     """Translate in the other direction."""
-    max_tokens: Count = 100
-    """Longer texts are cut to this many tokens (and counted)."""
+    max_tokens: Natural = 0
+    """Longer texts are cut to this many tokens (and counted); 0 cuts the longest hundredth of the training texts,
+    none to fewer than 100, and all to 250."""
     max_ratio: NotNegative = 4.0
     """In training, drop pairs in which one text has more than 20 characters and is more than this many times as long as
     the other; 0 keeps all."""
     duplicates: tyro.conf.FlagConversionOff[bool] = True
     """In training, keep pairs that occur more than once."""
+
+    @property
+    def longest(self) -> int:
+        """`max_tokens`, or what it is at most."""
+        return self.max_tokens or 250
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,76 @@
+"""The model card: what a model is, what it was trained on, how well it does."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlp_rnn.display.console import visible
+
+if TYPE_CHECKING:
+    from nlp_rnn.run import AnyRun
+
+_CALIBRATED = (
+    " Probabilities are calibrated on the validation records; what is measured of them there is measured with each "
+    "half calibrated on the other."
+)
+
+
+def model_card(run: AnyRun) -> str:
+    """What the model is, what it was trained on, how well it does, in Markdown."""
+    report = run.report
+    lines = [
+        f"# {run.task.name}: {_escaped(Path(run.path or '').name)}",
+        "",
+        f"Trained by nlp-rnn {report['versions']['nlp-rnn']} with the recipe {_escaped(report['recipe'])} on "
+        f"{report['records']['train']:,} records (fingerprint `{report['fingerprint']}`) in "
+        f"{report['training_seconds'] / 60:.1f} minutes on {report['device']}; "
+        f"{report['parameters']:,} parameters, best epoch {report['best_epoch']} of {report['epochs']}.",
+        "",
+    ]
+    if before := report.get("metrics_before"):
+        lines += ["Its weights have been changed since, outside of the training that this describes.", ""]
+        lines += _table({f"{name}, before that": values for name, values in before.items()})
+    lines += _table(report["metrics"])
+    if "labels" in run.assets:
+        lines += ["", f"Labels: {', '.join(map(_escaped, run.assets.labels))}."]
+    lines += [
+        "",
+        "The model has learned only from these records: expect worse results on other kinds of data, and expect it to "
+        "repeat their biases." + (_CALIBRATED if hasattr(run.model, "calibrate") else ""),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The metrics of each split side by side."""
+    if not results:
+        return []
+    first = results.get("test") or next(iter(results.values()))
+    rows = [
+        f"| {_escaped(name)} | {' | '.join(shown(values.get(name)) for values in results.values())} |"
+        for name in scalars(first)
+    ]
+    return ["| | " + " | ".join(results) + " |", "|---|" + "---|" * len(results), *rows, ""]
+
+
+def _escaped(text: str) -> str:
+    """A text that Markdown, and HTML in it, shows as it is, in one line."""
+    shown = html.escape(visible(" ".join(text.split())), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", shown)
+
+
+def scalars(metrics: Mapping[str, Any]) -> list[str]:
+    """The names of the metrics that are numbers, or for which there is none."""
+    return [key for key, value in metrics.items() if value is None or isinstance(value, (int, float))]
+
+
+def shown(value: Any) -> str:
+    """A metric as tables show it."""
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
