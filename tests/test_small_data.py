@@ -37,16 +37,11 @@ def sentences(random):
 def pairs(random):
     number, colour, noun = (random.choice(list(words)) for words in (NUMBERS, COLOURS, NOUNS))
     other, count = random.choice(list(NOUNS)), random.randint(2, 99)
-    return random.choice(
-        [
-            {"source": f"{number} {colour} {noun}", "target": f"{NUMBERS[number]} {COLOURS[colour]} {NOUNS[noun]}"},
-            {
-                "source": f"{count} {noun} and {number} {other}",
-                "target": f"{count} {NOUNS[noun]} und {NUMBERS[number]} {NOUNS[other]}",
-            },
-            {"source": f"the {noun} are {colour}", "target": f"die {NOUNS[noun]} sind {COLOURS[colour][:-1]}"},
-        ]
-    )
+    german = {**NUMBERS, **COLOURS, **NOUNS, str(count): str(count)}
+    form = random.choice(["{number} {colour} {noun}", "{count} {noun} and {number} {other}", "the {noun} are {colour}"])
+    source = form.format(number=number, colour=colour, noun=noun, other=other, count=count)
+    words = [german.get(word, {"and": "und", "the": "die", "are": "sind"}.get(word)) for word in source.split()]
+    return {"source": source, "target": " ".join(words)}
 
 
 def lines(random):

@@ -64,13 +64,41 @@ def export_saved_model(
 
 
 def _write(folder: Path, served: Served, assets: Assets, signatures: Mapping[str, Any]) -> None:
-    concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
+    concrete = {name: _also_of_nothing(function).get_concrete_function() for name, function in signatures.items()}
     tf.saved_model.save(served, str(folder), signatures=concrete)
     extra = folder / "assets.extra"
     extra.mkdir()
     for name, values in (("labels", assets.get("labels", ())), ("signatures", concrete)):
         content = json.dumps({name: list(values)}, ensure_ascii=False)
         (extra / f"{name}.json").write_text(content + "\n", encoding="utf-8")
+
+
+def _also_of_nothing(function: Any) -> Any:
+    """A signature that takes batches without rows too: it is then called with one row, of which nothing is returned."""
+    specs = tf.nest.flatten(function.get_concrete_function().structured_input_signature)
+    have_rows = [spec.shape.rank and spec.shape[0] is None for spec in specs]
+    if not any(have_rows):
+        return function
+
+    @tf.function(input_signature=specs, autograph=False)
+    def call(*values: tf.Tensor) -> dict[str, tf.Tensor]:
+        count = tf.shape(values[have_rows.index(True)])[0]
+        given = []
+        for value, spec, has_rows in zip(values, specs, have_rows, strict=True):
+            if has_rows:
+                value = tf.cond(count == 0, lambda v=value: _one_row(v), lambda v=value: tf.identity(v))
+                value.set_shape(spec.shape)
+            given.append(value)
+        results = function(*given)
+        return {n: v[:count] if v.shape.rank and v.shape[0] is None else v for n, v in results.items()}
+
+    return call
+
+
+def _one_row(value: tf.Tensor) -> tf.Tensor:
+    """A row of some value, at least one step long."""
+    shape = tf.concat([[1], tf.maximum(tf.shape(value)[1:], 1)], 0)
+    return tf.fill(shape, tf.constant("" if value.dtype == tf.string else 1, value.dtype))
 
 
 def portable_copy(model: keras.Model) -> keras.Model:

@@ -9,6 +9,7 @@ from nlp_rnn.layers.pooling import SequencePooling
 from nlp_rnn.layers.recurrent import GRU, LSTM, SimpleRNN
 from nlp_rnn.layers.softmax import AdaptiveSoftmaxHead, SoftmaxHead
 from nlp_rnn.layers.stack import RecurrentStack
+from nlp_rnn.layers.tagging import CRFDecoder, SpanF1, TokenAccuracy
 
 __all__ = [
     "CRF",
@@ -19,6 +20,7 @@ __all__ = [
     "Attention",
     "AttentionDecoder",
     "Bridge",
+    "CRFDecoder",
     "CRFLoss",
     "CharacterEmbedding",
     "FrameProjection",
@@ -26,6 +28,8 @@ __all__ = [
     "SequencePooling",
     "SimpleRNN",
     "SoftmaxHead",
+    "SpanF1",
+    "TokenAccuracy",
     "TokenCrossEntropy",
     "TokenEmbedding",
     "kernel_of",

@@ -118,6 +118,7 @@ class TaskContract:
         run = subject.run
         signatures = run.task.signatures(run.config, run.model, run.assets)
         assert elsewhere[subject.task]["signatures"] == sorted(signatures)
+        assert set(elsewhere[subject.task]["rows of none"].values()) == {0}
         given = {n: tf.constant(v) for n, v in run.task.input.serving_arguments(subject.inputs).items()}
         for name, value in signatures["serving_default"](*given.values()).items():
             found, expected = np.array(elsewhere[subject.task]["served"][name]), value.numpy()

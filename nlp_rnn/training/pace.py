@@ -7,14 +7,14 @@ from dataclasses import replace
 from nlp_rnn.config.sections import TrainConfig
 
 _ALIKE = (0.8, 1.25)
-_FEWEST_EPOCHS = 2
+_FEWEST_EPOCHS, _MOST_PASSES = 2, 10
 
 
 def paced(train: TrainConfig, steps_per_pass: int) -> TrainConfig:
     """With as many epochs, of as many passes over the data each, as make about `train.steps` steps.
 
-    Smaller data is passed over several times in an epoch, so that schedules, patience and the number of validations
-    stay those of the recipe; larger data has fewer epochs, but two at least.
+    Smaller data is passed over several times in an epoch, so that there are about as many validations as the recipe
+    has, at least one in ten passes; larger data has fewer epochs, but two at least.
 
     Args:
         train: the settings; without `steps` they stay as they are.
@@ -24,14 +24,14 @@ def paced(train: TrainConfig, steps_per_pass: int) -> TrainConfig:
 
     >>> found = paced(TrainConfig(epochs=12, steps=4800), steps_per_pass=34)
     >>> found.passes, found.epochs
-    (11, 13)
+    (10, 14)
     """
     if not train.steps:
         return train
     ratio = train.steps / (train.epochs * steps_per_pass)
     if _ALIKE[0] <= ratio <= _ALIKE[1]:
         return replace(train, steps=0)
-    passes = max(int(ratio), 1)
+    passes = min(max(int(ratio), 1), _MOST_PASSES)
     epochs = max(round(train.steps / (passes * steps_per_pass)), min(train.epochs, _FEWEST_EPOCHS))
     return replace(train, steps=0, passes=passes, epochs=epochs)
 
