@@ -23,6 +23,7 @@ from nlp_rnn.errors import InputError
 if TYPE_CHECKING:
     from nlp_rnn.data.records import Records
     from nlp_rnn.run import AnyRun
+    from nlp_rnn.tasks.base import AnyTask
 
 
 @dataclass(frozen=True)
@@ -55,21 +56,24 @@ def run(task: str | None, arguments: list[str]) -> int:
     options: Any = parse(kind, arguments, prog, "Measures a run on labelled data, given as --data.")
     settings = own_options(owner.Options, options)
     check_ranges(settings)
+    places = options.data
+    if places.test != config.data.test and places.delimiter == config.data.delimiter:  # of other files
+        places = replace(places, delimiter="")
+    records, source = _records(owner, replace(config, data=places))  # mistakes in names are seen at once
     found = load(options.run, task)
-    found.config = replace(found.config, data=options.data)
-    records, source = _records(found)
+    found.config = replace(found.config, data=places)
     print(visible(f"Evaluating on {len(records):,} records: {source}"), file=sys.stderr)
     for fact in [*(f"{count:,} dropped: {reason}" for reason, count in records.dropped.items()), *records.notes]:
         print(visible(fact), file=sys.stderr)
     return _print(found, records, settings, options)
 
 
-def _records(found: AnyRun) -> tuple[Records, str]:
+def _records(task: AnyTask, config: Any) -> tuple[Records, str]:
     """What to measure on, and what it is called."""
     for split in ("test", "validation"):
-        records = found.task.read(found.config, split)
+        records = task.read(config, split)
         if records is not None:
-            data = found.config.data
+            data = config.data
             return records, ", ".join(data.test) or f"the run's own {split} data, {', '.join(data.train)}"
     raise InputError("There is no data to evaluate on: give --data.")
 

@@ -28,6 +28,7 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.paths import check_place, replacing
 
 if TYPE_CHECKING:
+    from nlp_rnn.data.records import Records
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.base import AnyTask
 
@@ -78,12 +79,13 @@ def run(task: str | None, arguments: list[str], verb: str = "predict", descripti
     settings = own_options(owner.Options, options)
     check_ranges(settings)
     _refuse_contradictions(owner, options)
+    records = _records(owner, config, options)  # mistakes in names are seen at once
     found = load(options.run, task)
     if options.plot is not None:
         _draw(found, options, settings)
     if not options.inputs and not options.input and sys.stdin.isatty():
         return _prompt(found, options, settings)
-    count = _write_all(found, options, settings)
+    count = _write_all(found, options, _predictions(found, records, options, settings))
     if options.output:
         print(visible(f"{count:,} predictions written to {options.output}"), file=sys.stderr)
     return 0
@@ -133,9 +135,8 @@ def _draw(found: AnyRun, options: PredictOptions, settings: Any) -> None:
         save_figure(picture.plot(), options.plot)
 
 
-def _write_all(found: AnyRun, options: PredictOptions, settings: Any) -> int:
+def _write_all(found: AnyRun, options: PredictOptions, predictions: Iterator[Any]) -> int:
     write, count = _writer(found, options), 0
-    predictions = _predictions(found, options, settings)
     rows = ((prediction, {}) for prediction in predictions) if not options.keep else _with_kept(predictions, options)
     with ExitStack() as stack:
         sink: TextIO = sys.stdout
@@ -149,23 +150,29 @@ def _write_all(found: AnyRun, options: PredictOptions, settings: Any) -> int:
     return count
 
 
-def _predictions(found: AnyRun, options: PredictOptions, settings: Any) -> Iterator[Any]:
+def _records(task: AnyTask, config: Any, options: PredictOptions) -> Records | None:
+    """The records of --input, or of standard input where that has columns; says what was noted of them."""
+    from nlp_rnn.display.console import visible
+    from nlp_rnn.saved import read_records
+
+    from_columns = options.format not in ("auto", "txt") and not options.inputs
+    source = options.input or ("-" if from_columns and not sys.stdin.isatty() else None)
+    if source is None:
+        return None
+    columns: dict[str, Any] = {"format": options.format, "delimiter": options.delimiter}
+    if options.column:
+        columns[task.input.name] = options.column
+    records = read_records(task, config, source, "predict", **columns)
+    for note in records.notes:
+        print(visible(note), file=sys.stderr)
+    return records
+
+
+def _predictions(found: AnyRun, records: Records | None, options: PredictOptions, settings: Any) -> Iterator[Any]:
     if options.inputs:
         yield from found.predict(options.inputs, settings)
-    elif options.input:
-        columns: dict[str, Any] = {"format": options.format, "delimiter": options.delimiter}
-        if options.column:
-            columns[found.task.input.name] = options.column
-        from nlp_rnn.display.console import visible
-
-        records = found.read(options.input, "predict", **columns)
-        for note in records.notes:
-            print(visible(note), file=sys.stderr)
+    elif records is not None:
         yield from found.predict(records, settings)
-    elif options.format not in ("auto", "txt"):
-        yield from found.predict(
-            found.read("-", "predict", format=options.format, delimiter=options.delimiter), settings
-        )
     else:
         from nlp_rnn.data.lines import decoded
 

@@ -34,6 +34,7 @@ class Lanes:
             windows of one length.
         lengths: tokens of each record, for results by record.
         measures: whether the targets are among the features as well, for a model that measures them.
+        apart: whether each record, of one lane, is read by itself.
 
     Example:
 
@@ -51,6 +52,7 @@ class Lanes:
         seed: int | None = None,
         lengths: np.ndarray | None = None,
         measures: bool = False,
+        apart: bool = False,
     ) -> None:
         self.lanes, self.window, self.seed, self.measures = lanes, window, seed, measures
         self.length = len(ids) // lanes
@@ -60,13 +62,19 @@ class Lanes:
         self.notes: tuple[str, ...] = ()
         self.targets = ids[:used].reshape(lanes, self.length)
         self.inputs = np.concatenate([[END], ids[: used - 1]]).astype(np.int32).reshape(lanes, self.length)
-        self.steps_per_epoch = max(-(-self.length // window), 1)
+        self._begins = np.zeros(1, np.int64)
+        if apart:
+            self._begins = np.unique(np.cumsum(self.lengths) - self.lengths)
+            self.inputs[0, self._begins[self._begins < used]] = END
+        inner = [np.arange(first, last, window) for first, last in itertools.pairwise([*self._begins, self.length])]
+        self._windows = np.array([*np.concatenate(inner), self.length]) if self.length else np.array([0, 0])
+        self.steps_per_epoch = len(self._windows) - 1
         self.elements_per_epoch = used
         self.padding = 0.0
 
     def bounds(self, epoch: int) -> np.ndarray:
         """Where the windows of an epoch begin, and where the last one ends: as many in every epoch."""
-        bounds = np.minimum(np.arange(self.steps_per_epoch + 1) * self.window, self.length)
+        bounds = self._windows
         if self.seed is None or self.window < 4:
             return bounds
         reach = self.window // 4
@@ -79,7 +87,7 @@ class Lanes:
         weights = np.ones((self.lanes, 1), np.float32)
         for number, (first, last) in enumerate(itertools.pairwise(bounds)):
             if number >= start:
-                reset = np.full((self.lanes, 1), number == 0, np.int32)
+                reset = np.full((self.lanes, 1), number == 0 or first in self._begins, np.int32)
                 features, targets = {"tokens": self.inputs[:, first:last], "reset": reset}, self.targets[:, first:last]
                 yield ({**features, "targets": targets} if self.measures else features), targets, weights
 

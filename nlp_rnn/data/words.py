@@ -19,7 +19,7 @@ from nlp_rnn.data.records import Record, Records
 from nlp_rnn.text.lookup import WordTokenizer
 from nlp_rnn.text.schemes import Span, tag_names, tags_of
 from nlp_rnn.text.sentences import WordFeatures, row_starts
-from nlp_rnn.text.tokenizer import as_tensor
+from nlp_rnn.text.tokenizer import CHARACTERS, as_tensor, in_chunks, pieces_of
 
 _CHUNK = 2000
 
@@ -182,24 +182,37 @@ def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 def _split(splitter: _Splitter, rows: list[tuple[Any, ...]], max_tokens: int) -> Iterator[tuple[np.ndarray, ...]]:
     """(words, starts, ends, which of them begin a row) of each record."""
-    texts = [text or "" for text, tokens, _ in rows if not tokens]
     given = [token for _, tokens, _ in rows if tokens for token in tokens]
-    *flat, counts, begins = (part.numpy() for part in splitter.split_texts(as_tensor(texts)))
-    bounds = np.concatenate([[0], np.cumsum(counts)])
+    texts = _split_texts(splitter, [text or "" for text, tokens, _ in rows if not tokens])
     normalized = splitter.normalize(as_tensor(given)).numpy()
-    place = token = 0
+    token = 0
     for _, tokens, _ in rows:
-        if tokens:
-            starts, ends = token_offsets(tokens)
-            yield normalized[token : token + len(tokens)], starts, ends, np.arange(len(tokens)) % max_tokens == 0
-            token += len(tokens)
+        if not tokens:
+            yield next(texts)
             continue
-        span = slice(bounds[place], bounds[place + 1])
-        place += 1
-        if counts[place - 1]:
-            yield *(part[span] for part in flat), begins[span].copy()
+        starts, ends = token_offsets(tokens)
+        yield normalized[token : token + len(tokens)], starts, ends, np.arange(len(tokens)) % max_tokens == 0
+        token += len(tokens)
+
+
+def _split_texts(splitter: _Splitter, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, ...]]:
+    """The same of each text; a long one is split in pieces, each of which begins a row."""
+    pieces = [(number, start, piece) for number, text in enumerate(texts) for start, piece in pieces_of(text)]
+    parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in texts]
+    for group in in_chunks(pieces, len(pieces), lambda piece: len(piece[2]), CHARACTERS):
+        words, starts, ends, counts, begins = (
+            part.numpy() for part in splitter.split_texts(as_tensor([piece for *_, piece in group]))
+        )
+        bounds = np.concatenate([[0], np.cumsum(counts)])
+        for (number, offset, _), first, last in zip(group, bounds, bounds[1:], strict=False):
+            if first < last:
+                span = slice(first, last)
+                parts[number].append((words[span], starts[span] + offset, ends[span] + offset, begins[span]))
+    nowhere = np.zeros(1, np.int64)
+    for found in parts:
+        if found:
+            yield tuple(np.concatenate(columns) for columns in zip(*found, strict=True))
         else:  # no row is empty
-            nowhere = np.zeros(1, np.int64)
             yield np.array([b""], object), nowhere, nowhere, np.ones(1, bool)
 
 

@@ -14,7 +14,16 @@ import tensorflow as tf
 
 from nlp_rnn.text.normalization import REPLACEMENT, Normalizer, code_points_at
 from nlp_rnn.text.ragged import keep, position_in_row, row_ids
-from nlp_rnn.text.tokenizer import SPECIAL, UNKNOWN, Tokenizer, as_tensor, in_chunks, source_spans
+from nlp_rnn.text.tokenizer import (
+    CHARACTERS,
+    SPECIAL,
+    UNKNOWN,
+    Tokenizer,
+    as_tensor,
+    in_chunks,
+    in_pieces,
+    source_spans,
+)
 
 # RE2's \w and \s are ASCII only. Every pattern ends with "or any one other visible sign".
 _SIGN = r"[^\p{L}\p{M}\p{N}\p{Z}\p{Cc}]"
@@ -300,7 +309,7 @@ def _most_common(
     texts: Iterable[str], split: Callable[[tf.Tensor], tf.Tensor], size: int, min_count: int
 ) -> list[tuple[str, int]]:
     counts: Counter[bytes] = Counter()
-    for batch in in_chunks(texts, 1000):
+    for batch in in_chunks(in_pieces(texts), 1000, len, CHARACTERS):
         counts.update(split(as_tensor(batch)).numpy().tolist())
     del counts[b""]  # a token of nothing is unknown
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from nlp_rnn.errors import InputError
 from nlp_rnn.text.normalization import REPLACEMENT, Normalizer, code_points_at
-from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN, Tokenizer, as_tensor, in_chunks
+from nlp_rnn.text.tokenizer import BEGIN, CHARACTERS, END, PAD, UNKNOWN, Tokenizer, as_tensor, in_chunks, in_pieces
 
 _LONGEST_LINE = 4000
 
@@ -139,7 +139,7 @@ class SubwordTokenizer(Tokenizer):
 
 def _training_lines(texts: Iterable[str], normalizer: Normalizer) -> Iterator[bytes]:
     """Normalised texts, cut to pieces of a length that SentencePiece's trainer does not skip."""
-    for batch in in_chunks(texts, 1000):
+    for batch in in_chunks(in_pieces(texts), 1000, len, CHARACTERS):
         for line in normalizer(as_tensor(batch)).numpy():
             text = line.decode("utf-8")
             for start in range(0, len(text), _LONGEST_LINE):

@@ -7,7 +7,7 @@ encodes to the unknown id, so that no row of a batch is all padding.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -18,6 +18,9 @@ from nlp_rnn.text.normalization import REPLACEMENT, Normalizer
 from nlp_rnn.text.ragged import keep, never_empty, row_ids
 
 T = TypeVar("T")
+_LONGEST_PIECE = 50_000
+CHARACTERS = 1_000_000
+"""Of texts that are tokenised together, at most, but for one that is longer."""
 PAD, UNKNOWN, BEGIN, END = range(4)
 SPECIAL = 4
 Texts: TypeAlias = str | bytes | Sequence[str] | Sequence[bytes] | Any  # or a string tensor
@@ -180,6 +183,34 @@ def in_chunks(
             batch, total = [], 0
     if batch:
         yield batch
+
+
+def pieces_of(
+    text: str, limit: int = _LONGEST_PIECE, marks: Sequence[str] = ("\n", ". ", " ")
+) -> Iterator[tuple[int, str]]:
+    """A text in pieces of at most `limit` characters, each with its place: tokenizers need memory for each character.
+
+    It is cut after the first of the marks that is in the second half of a piece: by default after the end of a line, or
+    else of a sentence, or else after a blank.
+
+    Example:
+
+    >>> list(pieces_of("one two. three", limit=10))
+    [(0, 'one two. '), (9, 'three')]
+    """
+    start = 0
+    while len(text) - start > limit:
+        half, end = start + limit // 2, start + limit
+        places = (text.rfind(mark, half, end) + len(mark) for mark in marks)
+        cut = next((place for place in places if place > half), end)
+        yield start, text[start:cut]
+        start = cut
+    yield start, text[start:]
+
+
+def in_pieces(texts: Iterable[str]) -> Iterator[str]:
+    """The pieces of texts, one after the other."""
+    return (piece for text in texts for _, piece in pieces_of(text))
 
 
 def source_spans(

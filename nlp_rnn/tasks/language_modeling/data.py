@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
 
 RESOURCES = "nlp_rnn.tasks.language_modeling"
+_LONGEST_ROW = 10_000  # steps; a longer text is read in windows
 
 
 def read(config: Config, split: str) -> Records | None:
@@ -99,14 +100,15 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
     ids, lengths = encoded(config, assets, records)
     train = config.train
     follows = bool(len(records)) and records[0].get("follows", False)
-    if seed is None and not (follows and config.data.carry):
+    apart = not (follows and config.data.carry)
+    if seed is None and (not apart or lengths.max(initial=0) > _LONGEST_ROW):
+        return Lanes(ids, 1, 2000, lengths=lengths, measures=True, apart=apart)
+    if seed is None:
         starts = np.cumsum(lengths) - lengths
         before = np.concatenate([[END], ids[:-1]])
         before[starts] = END
         rows = {"tokens": Rows([(before, lengths)]), "targets": Rows([(ids, lengths)])}
         return Batches(rows, np.zeros(len(lengths), np.int32), 64, record_of=np.arange(len(lengths)), buckets=16)
-    if seed is None:
-        return Lanes(ids, 1, 2000, lengths=lengths, measures=True)
     if len(ids) < train.batch_size * 2:
         raise InputError(
             f"The text has {len(ids):,} tokens, too few for {train.batch_size} lanes of at least 2: give more text, or "
@@ -121,23 +123,24 @@ def encoded(config: Config, assets: Assets, records: Records) -> tuple[np.ndarra
     `[records]`."""
     import numpy as np
 
-    from nlp_rnn.text.ragged import append
-    from nlp_rnn.text.tokenizer import END, in_chunks
+    from nlp_rnn.data.tokenizing import encode
+    from nlp_rnn.text.tokenizer import CHARACTERS, END, in_chunks
 
     newline = config.newline
     values, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
-    for chunk in in_chunks(records.columns("text", "continues"), 5000, lambda line: len(line[0] or ""), 2_000_000):
+    for chunk in in_chunks(records.columns("text", "continues"), 5000, lambda line: len(line[0] or ""), CHARACTERS):
         texts = [text or "" for text, _ in chunk]
         ends = np.array([not goes_on for _, goes_on in chunk])
-        ids = assets.tokenizer.encode([t + "\n" if newline and end else t for t, end in zip(texts, ends, strict=True)])
-        counts, kept = ids.row_lengths().numpy(), np.ones(len(ids.values), bool)
+        lines = [t + "\n" if newline and end else t for t, end in zip(texts, ends, strict=True)]
+        ids, counts = encode(assets.tokenizer, lines)
+        kept = np.ones(len(ids), bool)
         if not newline:  # an empty line is its end alone, not an unknown word
-            ids = append(ids, END)
-            kept = np.ones(len(ids.values), bool)
+            ids = np.insert(ids, np.cumsum(counts), END)
+            kept = np.ones(len(ids), bool)
             starts = np.cumsum(counts + 1) - (counts + 1)
             empty = np.array([not text.strip() for text in texts])
             kept[starts[empty]], kept[(starts + counts)[~ends]] = False, False
             counts = counts + ends - empty
-        values.append(ids.values.numpy()[kept])
+        values.append(ids[kept])
         lengths.append(counts)
     return np.concatenate(values), np.concatenate(lengths)

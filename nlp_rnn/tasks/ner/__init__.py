@@ -1,16 +1,16 @@
 """Named entity recognition: a text → the entities in it, with their places and a confidence each."""
 
-from nlp_rnn.tasks.base import Metric, NoOptions, Task
+from nlp_rnn.tasks.base import Metric, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.ner.data import RESOURCES, assets, batches, count, read
 from nlp_rnn.tasks.ner.model import build, fits, loss
 from nlp_rnn.tasks.ner.predictions import Document, Entity, decode, errors, evaluate, show
 from nlp_rnn.tasks.ner.serving import signatures
-from nlp_rnn.tasks.ner.settings import Config
+from nlp_rnn.tasks.ner.settings import Config, EntityOptions
 
-__all__ = ["TASK", "Config", "Document", "Entity"]
+__all__ = ["TASK", "Config", "Document", "Entity", "EntityOptions"]
 
-TASK: Task[Config, Document, NoOptions] = Task(
+TASK: Task[Config, Document, EntityOptions] = Task(
     name="ner",
     Config=Config,
     Prediction=Document,
@@ -23,6 +23,8 @@ TASK: Task[Config, Document, NoOptions] = Task(
     batches=batches,
     build=build,
     loss=loss,
+    Options=EntityOptions,
+    options=lambda config: EntityOptions(),
     outcome=lambda document: tuple(document.spans),
     fits=fits,
     decode=decode,

@@ -40,6 +40,9 @@ def read(config: Config, split: str) -> Records | None:
 
 def _in_whole_words(config: Config, records: Records, split: str) -> Records:
     """Entities extended to whole words, which is said; what cannot be learned from is refused."""
+    from nlp_rnn.startup import import_tensorflow
+
+    import_tensorflow()  # which keeps it quiet
     from nlp_rnn.data.words import in_whole_words
 
     plain = _splits_like(config)

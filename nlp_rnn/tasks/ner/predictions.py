@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.tasks.base import Metrics, NoOptions, Outputs
+from nlp_rnn.tasks.base import Metrics, Outputs
+from nlp_rnn.tasks.ner.settings import EntityOptions
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -67,8 +68,8 @@ class Document:
         return [(e.start, e.end, e.label, e.confidence) for e in self.entities]
 
 
-def decode(outputs: Outputs, records: Records, assets: Assets, options: NoOptions) -> list[Document]:
-    """Tags → entities in their places."""
+def decode(outputs: Outputs, records: Records, assets: Assets, options: EntityOptions) -> list[Document]:
+    """Tags → entities in their places, but for those of too little confidence."""
     from nlp_rnn.text.schemes import spans_of, tag_names
 
     names = tag_names(assets.labels)
@@ -77,8 +78,9 @@ def decode(outputs: Outputs, records: Records, assets: Assets, options: NoOption
     for text, tags, confidence, starts, ends in zip(_texts(records), *columns, strict=True):
         entities = []
         for first, last, label in spans_of([names[tag] for tag in tags]):
-            start, end = int(starts[first]), int(ends[last - 1])
-            entities.append(Entity(text[start:end], label, start, end, float(confidence[first])))
+            start, end, sure = int(starts[first]), int(ends[last - 1]), float(confidence[first])
+            if sure >= options.min_confidence:
+                entities.append(Entity(text[start:end], label, start, end, sure))
         documents.append(Document(text, entities))
     return documents
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from nlp_rnn.config.sections import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
-from nlp_rnn.config.values import ANY_NUMBER, Count, Fraction, Natural, Size
+from nlp_rnn.config.values import ANY_NUMBER, Count, Fraction, Natural, Range, Size
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,11 @@ class Config:
     stack: StackConfig = field(default_factory=StackConfig)
     head: NerHead = field(default_factory=NerHead)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True)
+class EntityOptions:
+    """Which entities count."""
+
+    min_confidence: Annotated[float, Range(0, 1), tyro.conf.arg(name="min-confidence")] = 0.0
+    """Leave out entities whose confidence is lower."""
