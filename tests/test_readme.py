@@ -59,6 +59,17 @@ def test_block_of_a_task_of_your_own(tmp_path, monkeypatch):
     assert nlp_rnn.load("runs/x")("die Katze 3").label == "de"
 
 
+def test_block_of_the_crf(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "ner.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    ids = np.arange(24).reshape(4, 6)
+    with no_warnings():
+        code = block.replace("# model.fit(...)", "model.fit(ids, tags, verbose=0)")
+        exec(code, {"ids": ids, "tags": np.where(ids, ids % 5, -1)})
+    assert (tmp_path / "export" / "tagger" / "saved_model.pb").is_file()
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name):
     module = importlib.import_module(name)
