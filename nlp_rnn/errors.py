@@ -17,6 +17,10 @@ class Diverged(Exception):
     """Training went wrong: a loss or weight is no number any more, or the loss exploded. Exit code 1."""
 
 
+class ExportDiffers(Exception):
+    """What was exported gives other results than the model; nothing was written. Exit code 1."""
+
+
 class WorkerLost(Exception):
     """Training on several machines ended because one is gone; a checkpoint stands. Exit code 1."""
 

@@ -304,11 +304,23 @@ class Run(Generic[C, P, O]):
         return _unpickled, (self.task.name, self.config, contents.getvalue(), self.path, self.report)
 
     def export(self, path: str | Path) -> Path:
-        """Writes a SavedModel that takes raw input."""
+        """Writes a SavedModel that takes raw input.
+
+        Raises:
+            InputError: the folder holds something else.
+            ExportDiffers: it gives other results than the run; nothing is written then.
+        """
         from nlp_rnn.export.savedmodel import export_saved_model
 
+        example = self.task.input.example
         return export_saved_model(
-            Path(path), self.model, self.assets, lambda model: self.task.signatures(self.config, model, self.assets)
+            Path(path),
+            self.model,
+            self.assets,
+            lambda model: self.task.signatures(self.config, model, self.assets),
+            self.task.input.serving_arguments([example]),
+            lambda model: [*map(vars, Run(self.task, self.config, self.assets, model).predict([example]))],
+            {"task": self.task.name, "input": self.task.input.name},
         )
 
     def _batches_of(self, records: Records) -> EpochSource:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.config.options import run_path, wants_help
-from nlp_rnn.errors import Diverged, InputError, Interrupted, WorkerLost, did_you_mean
+from nlp_rnn.errors import Diverged, ExportDiffers, InputError, Interrupted, WorkerLost, did_you_mean
 
 if TYPE_CHECKING:
     from nlp_rnn.tasks.base import AnyTask
@@ -62,7 +62,7 @@ def run_command(task: str | None, arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    except (Diverged, WorkerLost) as error:
+    except (Diverged, ExportDiffers, WorkerLost) as error:
         return _fail(str(error), 1, debug)
     except Exception as error:
         place = getattr(error, "filename", None) or ""

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.errors import InputError
+from nlp_rnn.errors import ExportDiffers, InputError
+from nlp_rnn.export.signatures import Signature, also_of_nothing, as_signature
 from nlp_rnn.layers.precision import float32_copy
+
+Plain: TypeAlias = dict[str, Any]
+"""Plain values by name."""
+_DEFAULT = "serving_default"
+_TOLERANCE = 1e-4
 
 
 class Served(tf.Module):
@@ -33,28 +41,41 @@ def export_saved_model(
     model: keras.Model,
     assets: Assets,
     signatures: Callable[[keras.Model], Mapping[str, Any]],
+    example: Mapping[str, Any],
+    predicted: Callable[[keras.Model], list[Plain]],
+    about: Mapping[str, Any],
 ) -> Path:
-    """Writes a SavedModel and, in `assets.extra`, the names of its labels and of its signatures.
+    """Writes a SavedModel and, in `assets.extra`, what a client must know: `signature.json` has the inputs and outputs
+    of each signature with an example, `labels.json` and `signatures.json` names alone.
 
-    The graph is built for any device: a model trained with cuDNN is exported with the plain loop.
+    The graph is built for any device: a model trained with cuDNN is exported with the plain loop. What was written is
+    loaded and compared with the model before it takes its place.
 
     Args:
         path: the folder to write.
         model: what to export.
         assets: whose tables the SavedModel keeps alive.
-        signatures: model → `tf.function`s by name.
+        signatures: model → `Signature`s, or `tf.function`s, by name.
+        example: inputs of the default signature by name, as plain values.
+        predicted: model → what is predicted for the example, each result as plain values by name.
+        about: further facts for `signature.json`.
 
     Raises:
         InputError: the folder exists and holds something else.
+        ExportDiffers: what was written gives other results than the model.
     """
     if path.exists() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
         raise InputError(f"{path} holds other files; choose another folder with --out.")
+    expected = predicted(model if model.compute_dtype == "float32" else float32_copy(model))
     model = portable_copy(model)
+    found = {name: as_signature(value) for name, value in signatures(model).items()}
+    found[_DEFAULT] = replace(found[_DEFAULT], example=found[_DEFAULT].example or example)
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _write(temporary, Served(model, assets), assets, signatures(model))
+        _write(temporary, Served(model, assets), assets, found, about)
+        _compare(temporary, found, expected)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -63,42 +84,53 @@ def export_saved_model(
     return path
 
 
-def _write(folder: Path, served: Served, assets: Assets, signatures: Mapping[str, Any]) -> None:
-    concrete = {name: _also_of_nothing(function).get_concrete_function() for name, function in signatures.items()}
+def _write(
+    folder: Path, served: Served, assets: Assets, signatures: Mapping[str, Signature], about: Mapping[str, Any]
+) -> None:
+    concrete = {name: also_of_nothing(one.function).get_concrete_function() for name, one in signatures.items()}
     tf.saved_model.save(served, str(folder), signatures=concrete)
     extra = folder / "assets.extra"
     extra.mkdir()
-    for name, values in (("labels", assets.get("labels", ())), ("signatures", concrete)):
-        content = json.dumps({name: list(values)}, ensure_ascii=False)
-        (extra / f"{name}.json").write_text(content + "\n", encoding="utf-8")
+    facts = {name: list(values) for name, values in (("labels", assets.get("labels", ())), ("signatures", concrete))}
+    described = {name: one.description() for name, one in signatures.items()}
+    libraries = ["tensorflow", *libraries_of(assets)]
+    whole = {"format": 1, **about, "libraries": libraries, "labels": facts["labels"], "signatures": described}
+    for name, content in {**{name: {name: values} for name, values in facts.items()}, "signature": whole}.items():
+        text = json.dumps(content, ensure_ascii=False, indent=1 if name == "signature" else None)
+        (extra / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _also_of_nothing(function: Any) -> Any:
-    """A signature that takes batches without rows too: it is then called with one row, of which nothing is returned."""
-    specs = tf.nest.flatten(function.get_concrete_function().structured_input_signature)
-    have_rows = [spec.shape.rank and spec.shape[0] is None for spec in specs]
-    if not any(have_rows):
-        return function
+def _compare(folder: Path, signatures: Mapping[str, Signature], predicted: list[Plain]) -> None:
+    """Loads what was written, and compares it with the model, and with what is predicted for the example.
 
-    @tf.function(input_signature=specs, autograph=False)
-    def call(*values: tf.Tensor) -> dict[str, tf.Tensor]:
-        count = tf.shape(values[have_rows.index(True)])[0]
-        given = []
-        for value, spec, has_rows in zip(values, specs, have_rows, strict=True):
-            if has_rows:
-                value = tf.cond(count == 0, lambda v=value: _one_row(v), lambda v=value: tf.identity(v))
-                value.set_shape(spec.shape)
-            given.append(value)
-        results = function(*given)
-        return {n: v[:count] if v.shape.rank and v.shape[0] is None else v for n, v in results.items()}
-
-    return call
+    Raises:
+        ExportDiffers: they differ.
+    """
+    loaded = tf.saved_model.load(str(folder))
+    for name, signature in signatures.items():
+        if not signature.example:
+            continue
+        found = signature.call(loaded.signatures[name])
+        _refuse_differences(found, signature.call(), f"The signature {name}")
+        if name == _DEFAULT:
+            plain = [n for n, v in predicted[0].items() if n in found and isinstance(v, (str, int, float))]
+            _refuse_differences(found, {n: [row[n] for row in predicted] for n in plain}, f"The signature {name}")
 
 
-def _one_row(value: tf.Tensor) -> tf.Tensor:
-    """A row of some value, at least one step long."""
-    shape = tf.concat([[1], tf.maximum(tf.shape(value)[1:], 1)], 0)
-    return tf.fill(shape, tf.constant("" if value.dtype == tf.string else 1, value.dtype))
+def _refuse_differences(found: Plain, expected: Plain, what: str) -> None:
+    """Plain outputs by name must be as expected, numbers within a ten-thousandth.
+
+    Raises:
+        ExportDiffers: they are not.
+    """
+    for name, value in expected.items():
+        one, other = np.array(found[name]), np.array(value)
+        is_number = other.dtype.kind in "fiu"
+        same = one.shape == other.shape and (
+            np.allclose(one, other, rtol=_TOLERANCE, atol=_TOLERANCE) if is_number else one.tolist() == other.tolist()
+        )
+        if not same:
+            raise ExportDiffers(f"{what} of the SavedModel gives other {name} than the model; it was not written.")
 
 
 def portable_copy(model: keras.Model) -> keras.Model:

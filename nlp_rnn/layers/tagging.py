@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.layers.base import SequenceLayer, Shape, Tensor
 from nlp_rnn.layers.crf import marginals, viterbi
-from nlp_rnn.text.schemes import spans_of
+from nlp_rnn.text.schemes import boundaries
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -147,12 +146,7 @@ class SpanF1(_TagMetric):
     def __init__(self, tags: Sequence[str], name: str = "span_f1", **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self.tags = list(tags)
-        # Whether an entity begins with a tag, and whether one ends before it, depends on the two tags alone; "O" stands
-        # before the first and after the last one.
-        around = [*self.tags, "O"]
-        pairs = [[spans_of([before, tag]) for tag in around] for before in around]
-        self._begins = np.array([[any(start == 1 for start, _, _ in spans) for spans in row] for row in pairs])
-        self._ends = np.array([[any(end == 1 for _, end, _ in spans) for spans in row] for row in pairs])
+        self._begins, self._ends = boundaries(self.tags)
 
     def count(self, tags: Tensor, found: Tensor) -> Sequence[Tensor]:
         none = len(self.tags)

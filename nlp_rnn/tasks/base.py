@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nlp_rnn.assets import Assets
     from nlp_rnn.data.batching import EpochSource
     from nlp_rnn.data.records import Records
+    from nlp_rnn.export.signatures import Signature
     from nlp_rnn.run import AnyRun, Run
     from nlp_rnn.tasks.inputs import Input
 
@@ -32,8 +33,8 @@ Outputs: TypeAlias = dict[str, Any]
 Metrics: TypeAlias = dict[str, Any]
 """Results by name: numbers, and for those of each label a dict of numbers."""
 
-Signatures: TypeAlias = "Mapping[str, tf.types.experimental.PolymorphicFunction]"
-"""The functions of a SavedModel by name."""
+Signatures: TypeAlias = "Mapping[str, Signature | tf.types.experimental.PolymorphicFunction]"
+"""The functions of a SavedModel by name; `serving_default` is one of them."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Task(Generic[C, P, O]):
         decode: (outputs, records, assets, options) → a prediction for each record. A prediction that stands for several
             results has them as `ranked`.
         evaluate: (records, predictions, outputs, assets) → metrics.
-        signatures: (config, model, assets) → `tf.function`s of the SavedModel by name.
+        signatures: (config, model, assets) → `Signature`s of the SavedModel, or `tf.function`s, by name.
         settle: (config, assets, training records) → the config with what follows from the data where it is not given,
             and a sentence that says so.
         outcome: prediction → what it says, so that a model that says the same of all records is noticed.

@@ -113,6 +113,28 @@ def spans_of(tags: Iterable[str]) -> list[Span]:
     return spans
 
 
+def boundaries(tags: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Where entities begin and end, by pairs of tags that follow each other, as `spans_of` has it.
+
+    Args:
+        tags: the name of each tag.
+
+    Returns:
+        Booleans `[tags + 1, tags + 1]` by the tag before and the tag after, of which the last stands for none: whether
+        an entity begins with the latter, and whether one ends with the former.
+
+    Example:
+
+    >>> begins, ends = boundaries(["O", "B-X", "I-X"])
+    >>> bool(begins[0, 1]), bool(begins[1, 2]), bool(ends[2, 3])
+    (True, False, True)
+    """
+    around = [*tags, "O"]
+    pairs = [[spans_of([before, tag]) for tag in around] for before in around]
+    begins = np.array([[any(start == 1 for start, _, _ in spans) for spans in row] for row in pairs])
+    return begins, np.array([[any(end == 1 for _, end, _ in spans) for spans in row] for row in pairs])
+
+
 def tags_of(length: int, spans: Iterable[Span], scheme: str = "iobes") -> list[str]:
     """A sequence of `length` tags for entities that do not overlap.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.tasks.base import Signatures
@@ -14,11 +14,68 @@ if TYPE_CHECKING:
 
 
 def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures:
-    """`serving_default` and `score` take strings and give their log-probabilities; `generate` goes on from prompts;
-    `step` goes on from a state."""
-    score = _score(config.newline, model, assets)
+    """`serving_default` and `score` take strings and give their log-probabilities; `generate` goes on from prompts, and
+    `complete` does with few settings; `step` goes on from a state, `encode` and `decode` know its ids."""
+    from nlp_rnn.export.signatures import Signature
+
+    score = Signature(_score(config.newline, model, assets), "Texts → their log-probability and perplexity.")
     generate = _generate(config.newline, model, assets)
-    return {"serving_default": score, "score": score, "generate": generate, "step": _step(config, model)}
+    sampling = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 0, "length": 40}
+    state = [[[0.0] * config.stack.units] * model.state_parts]
+    encode, decode = _encode(config.newline, assets), _decode(assets)
+    prompts = {"prompt": ["The "]}
+    step = "Ids and a state, zeros at first → logits of what follows, and the next state; texts begin with the id 3."
+    return {
+        "serving_default": score,
+        "score": Signature(score.function, score.about, {"text": ["The end."]}),
+        "generate": Signature(generate, "Goes on from prompts.", {}, {**sampling, "stop": []}),
+        "complete": Signature(
+            _complete(generate), "Goes on from prompts, always the same way.", prompts, {"length": 40}
+        ),
+        "step": Signature(_step(config, model), step, {"tokens": [[3]], "state": state}),
+        "encode": Signature(encode, "Prompts → ids for `step`, as many as the lengths say.", prompts),
+        "decode": Signature(decode, "Ids, padded with 0 → texts.", {"tokens": [[4, 5]]}),
+    }
+
+
+def _complete(generate: Any) -> tf.types.experimental.PolymorphicFunction:
+    """The most probable token at each step."""
+    import tensorflow as tf
+
+    inputs = [tf.TensorSpec([None], tf.string, "prompt"), tf.TensorSpec([], tf.int32, "length")]
+
+    @tf.function(input_signature=inputs, autograph=False)
+    def complete(prompt: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:
+        greedy = (tf.constant(0.0), tf.constant(0), tf.constant(1.0), tf.constant(1.0), tf.constant(0))
+        return generate(prompt, tf.zeros([0], tf.string), length, *greedy)
+
+    return complete
+
+
+def _encode(newline: bool, assets: Assets) -> tf.types.experimental.PolymorphicFunction:
+    import tensorflow as tf
+
+    from nlp_rnn.decoding.streaming import prompt_tokens
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "prompt")], autograph=False)
+    def encode(prompt: tf.Tensor) -> dict[str, tf.Tensor]:
+        tokens = prompt_tokens(assets.tokenizer, newline, prompt)
+        return {"tokens": tokens, "lengths": tf.reduce_sum(tf.cast(tokens != 0, tf.int32), 1)}
+
+    return encode
+
+
+def _decode(assets: Assets) -> tf.types.experimental.PolymorphicFunction:
+    import tensorflow as tf
+
+    from nlp_rnn.decoding.streaming import joined
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, "tokens")], autograph=False)
+    def decode(tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+        prompts = tf.fill([tf.shape(tokens)[0]], "")
+        return {"text": joined(assets.tokenizer, tokens, prompts, tf.zeros([0], tf.string))}
+
+    return decode
 
 
 def _score(newline: bool, model: keras.Model, assets: Assets) -> tf.types.experimental.PolymorphicFunction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.tasks.base import Signatures
@@ -15,8 +15,67 @@ if TYPE_CHECKING:
 
 
 def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures:
-    """`serving_default` takes strings, `tokens` takes ids."""
-    return {"serving_default": _from_text(config, model, assets), "tokens": _from_tokens(model, assets)}
+    """`serving_default` takes strings and gives a tag for each word, `spans` gives entities, `tokens` takes ids."""
+    from nlp_rnn.export.signatures import Signature
+
+    from_text = _from_text(config, model, assets)
+    example = {"text": ["Ada met Bob 🐈 in Rome."]}
+    ids = {"tokens": [[4, 5]], "characters": [[[4], [5]]], "case": [[1, 2]]}
+    return {
+        "serving_default": Signature(from_text, "Texts → their words with places, IOBES tags and confidences."),
+        "spans": Signature(_spans(from_text, assets), "Texts → the entities in them, padded with empty ones.", example),
+        "tokens": Signature(_from_tokens(model, assets), "Ids of words, padded with 0 → IOBES tags.", ids),
+    }
+
+
+def _spans(from_text: Any, assets: Assets) -> tf.types.experimental.PolymorphicFunction:
+    """Entities from the tags of words: places in code points, and in units of UTF-16, as JavaScript and Java count."""
+    import tensorflow as tf
+
+    from nlp_rnn.text.schemes import boundaries, split_tag, tag_names
+
+    names = tag_names(assets.labels)
+    labels = tf.constant([split_tag(name)[1] for name in names])
+    begins_at, ends_at = (tf.constant(table) for table in boundaries(names))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
+    def spans(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = from_text(text)
+        is_tag = found["tags"][..., None] == tf.constant(names)
+        tags = tf.where(found["tags"] == "", len(names), tf.argmax(is_tag, -1, tf.int32))  # padding is no tag
+        none = tf.fill([tf.shape(tags)[0], 1], len(names))
+        around = tf.concat([none, tags, none], 1)
+        pairs = tf.stack([around[:, :-1], around[:, 1:]], -1)
+        begins, ends = tf.gather_nd(begins_at, pairs)[:, :-1], tf.gather_nd(ends_at, pairs)[:, 1:]
+        firsts, lasts = tf.where(begins), tf.where(ends)  # as many, in the same order
+        rows, counts = firsts[:, 0], tf.reduce_sum(tf.cast(begins, tf.int64), 1)
+        start, end = tf.gather_nd(found["starts"], firsts), tf.gather_nd(found["ends"], lasts)
+        whole = tf.gather(text, rows)
+        length = tf.cast(end - start, tf.int32)
+        columns = {
+            "texts": tf.strings.substr(whole, tf.cast(start, tf.int32), length, unit="UTF8_CHAR"),
+            "labels": tf.gather(labels, tf.gather_nd(tags, firsts)),
+            "starts": start,
+            "ends": end,
+            "starts_utf16": start + _astral_before(whole, start),
+            "ends_utf16": end + _astral_before(whole, end),
+            "confidences": tf.gather_nd(found["confidences"], firsts),
+        }
+        padded = {
+            n: tf.RaggedTensor.from_row_lengths(v, counts, validate=False).to_tensor() for n, v in columns.items()
+        }
+        return {"text": tf.identity(text), "count": tf.cast(counts, tf.int32), **padded}
+
+    return spans
+
+
+def _astral_before(texts: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """How many of the code points before a place in a text take two units of UTF-16."""
+    import tensorflow as tf
+
+    before = tf.strings.substr(texts, tf.zeros_like(places, tf.int32), tf.cast(places, tf.int32), unit="UTF8_CHAR")
+    points = tf.strings.unicode_decode(before, "UTF-8")
+    return tf.reduce_sum(tf.cast(points > 0xFFFF, tf.int64), 1)
 
 
 def _from_text(config: Config, model: keras.Model, assets: Assets) -> tf.types.experimental.PolymorphicFunction:

@@ -18,6 +18,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     import keras
     import tensorflow as tf
 
+    from nlp_rnn.export.signatures import Signature
     from nlp_rnn.text.ragged import truncate
 
     labels = tf.constant(list(assets.labels))
@@ -41,4 +42,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     def from_tokens(tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         return classify(tokens)
 
-    return {"serving_default": from_text, "tokens": from_tokens}
+    return {
+        "serving_default": Signature(from_text, "Texts → labels with probabilities."),
+        "tokens": Signature(from_tokens, "The same from ids, padded with 0.", {"tokens": [[4, 5, 6]]}),
+    }

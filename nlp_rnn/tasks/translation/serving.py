@@ -21,6 +21,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     import tensorflow as tf
 
     from nlp_rnn.decoding.detokenizing import detokenize_graph
+    from nlp_rnn.export.signatures import Signature
     from nlp_rnn.text.ragged import truncate
 
     settings, both = search(options(config)), tokenizers(assets)
@@ -52,4 +53,8 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
             "attention": found["attention"],
         }
 
-    return {"serving_default": translate, "n_best": n_best}
+    about = "All translations that the search found, the best first, with the tokens and where each looked."
+    return {
+        "serving_default": Signature(translate, "Texts → translations, and the score of each."),
+        "n_best": Signature(n_best, about, {"source": ["one"]}),
+    }

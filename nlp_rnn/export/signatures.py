@@ -1,0 +1,99 @@
+"""The functions of a SavedModel: what they take, with what defaults, and an example of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A function of a SavedModel, documented.
+
+    Args:
+        function: a `tf.function` with an input signature of named tensors, which gives a dict of tensors.
+        about: what it does, in one sentence.
+        example: its inputs by name, as plain values; those of the task's example where it is the default signature.
+        defaults: of inputs that are settings; TensorFlow knows no defaults, so they are for whoever calls it.
+    """
+
+    function: Any
+    about: str = ""
+    example: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, *values: Any, **named: Any) -> dict[str, tf.Tensor]:
+        """Calls the function."""
+        return self.function(*values, **named)
+
+    @property
+    def specs(self) -> list[tf.TensorSpec]:
+        """The types and shapes of its inputs, in order."""
+        return tf.nest.flatten(self.function.get_concrete_function().structured_input_signature)
+
+    def call(self, function: Any = None) -> dict[str, Any]:
+        """What the function, or another of the same inputs, gives for the example: plain values by name."""
+        given = {**self.defaults, **self.example}
+        inputs = {spec.name: tf.constant(given[spec.name], spec.dtype) for spec in self.specs}
+        outputs = self.function(*inputs.values()) if function is None else function(**inputs)
+        return {name: _plain(value.numpy().tolist()) for name, value in outputs.items()}
+
+    def description(self) -> dict[str, Any]:
+        """What a client must know, as JSON holds it."""
+        outputs = self.function.get_concrete_function().structured_outputs
+        found: dict[str, Any] = {
+            "about": self.about,
+            "inputs": {spec.name: _described(spec) for spec in self.specs},
+            "outputs": {name: _described(value) for name, value in outputs.items()},
+        }
+        for name, default in self.defaults.items():
+            found["inputs"][name]["default"] = default
+        if self.example:
+            found["example"] = {"inputs": {**self.defaults, **self.example}, "outputs": self.call()}
+        return found
+
+
+def as_signature(value: Any) -> Signature:
+    """A signature, or a plain `tf.function` as one."""
+    return value if isinstance(value, Signature) else Signature(value)
+
+
+def also_of_nothing(function: Any) -> Any:
+    """A function that takes batches without rows too: it is then called with one row, of which nothing is returned."""
+    specs = tf.nest.flatten(function.get_concrete_function().structured_input_signature)
+    have_rows = [bool(spec.shape.rank) and spec.shape[0] is None for spec in specs]
+    if not any(have_rows):
+        return function
+
+    @tf.function(input_signature=specs, autograph=False)
+    def call(*values: tf.Tensor) -> dict[str, tf.Tensor]:
+        count = tf.shape(values[have_rows.index(True)])[0]
+        given = []
+        for value, spec, has_rows in zip(values, specs, have_rows, strict=True):
+            if has_rows:
+                value = tf.cond(count == 0, lambda v=value: _one_row(v), lambda v=value: tf.identity(v))
+                value.set_shape(spec.shape)
+            given.append(value)
+        results = function(*given)
+        return {n: v[:count] if v.shape.rank and v.shape[0] is None else v for n, v in results.items()}
+
+    return call
+
+
+def _one_row(value: tf.Tensor) -> tf.Tensor:
+    """A row of some value, at least one step long."""
+    shape = tf.concat([[1], tf.maximum(tf.shape(value)[1:], 1)], 0)
+    return tf.fill(shape, tf.constant("" if value.dtype == tf.string else 1, value.dtype))
+
+
+def _described(spec: Any) -> dict[str, Any]:
+    return {"dtype": spec.dtype.name, "shape": list(spec.shape)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
