@@ -51,7 +51,7 @@ def delimited_rows(path: str, shown: str, delimiter: str, wanted: Collection[str
     if delimiter == "\t" and not _is_quoted(_without_separator(lines_of(path, shown))):
         dialect = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     rows = _rows(_without_separator(lines_of(path, shown)), shown, **dialect)
-    _, header = next(((start, row) for start, row in rows if any(row)), (0, []))
+    _, header = next(((start, row) for start, row in rows if any(map(str.strip, row))), (0, []))
     if twice := [name for name in header if name and header.count(name) > 1]:
         places = " and ".join(str(i) for i, name in enumerate(header, 1) if name == twice[0])
         raise InputError(f'{shown}: the header has "{twice[0]}" in columns {places}; rename all but one.')
@@ -81,7 +81,7 @@ def _score(sample: list[str], delimiter: str, wanted: Collection[str]) -> tuple[
     several columns."""
     reader = csv.reader(iter(sample), delimiter=delimiter)
     try:
-        rows = [row for row in reader if any(row)]
+        rows = [row for row in reader if any(map(str.strip, row))]
     except csv.Error:
         return 0, 0.0, 0
     if not rows:
@@ -119,9 +119,9 @@ def _is_quoted(lines: Iterator[str]) -> bool:
     width, like_rows, unlike_rows = 0, 0, 0
     try:
         for row in reader:
-            width = width or len(row)
+            width = width or len(row) * any(map(str.strip, row))  # blank lines may come first
             stray = len(seen) == 1 and '"' in seen[0] and not _WELL_QUOTED.fullmatch(seen[0].rstrip("\r\n"))
-            if stray or (row and len(row) != width):
+            if stray or (row and width and len(row) != width):
                 return False
             if len(seen) > 1:  # one field over several lines, or is each of them a row?
                 are_rows = all(line.count("\t") == width - 1 for line in seen)

@@ -44,20 +44,52 @@ def as_annotated(row: Record, columns: Mapping[str, str]) -> tuple[Record, str]:
     return {**kept, columns["entities"]: [_entity(item, row[columns["text"]]) for item in _parsed(row[name])]}, reason
 
 
+def as_classified(row: Record, columns: Mapping[str, str]) -> tuple[Record, str]:
+    """A row of Prodigy or Label Studio with its label under the name of "label"; another as it is.
+
+    Args:
+        row: of a file.
+        columns: the names of "text" and "label" there.
+
+    Returns:
+        The row, and why it is no example; "" for one that is.
+    """
+    reason = f"answered with {row['answer']}" if row.get("answer") in ("reject", "ignore") else ""
+    columns = {name: chosen(column, row) for name, column in columns.items()}
+    if columns["label"] not in row and isinstance(row.get("accept"), list):  # Prodigy's choices
+        return {**row, columns["label"]: _only(row["accept"])}, reason
+    if isinstance(row.get("data"), dict) and "annotations" in row:
+        data, results, reason = _task_of_label_studio(row, columns)
+        found = [choice for one in results for choice in (one.get("value") or {}).get("choices") or []]
+        row = {**data, columns["label"]: _only(found)}
+    return row, reason
+
+
+def _only(labels: list[Any]) -> Any:
+    """A single label as such; several as a list, which is refused later."""
+    return labels[0] if len(labels) == 1 else labels or None
+
+
 def _label_studio(row: Record, columns: Mapping[str, str]) -> tuple[Record, str]:
     """A task of Label Studio: its data, and the regions of the first annotation that was not cancelled."""
+    data, results, reason = _task_of_label_studio(row, columns)
+    regions = [one.get("value") for one in results if one.get("type") in ("labels", "hypertextlabels")]
+    return {**data, columns["entities"]: regions}, reason
+
+
+def _task_of_label_studio(row: Record, columns: Mapping[str, str]) -> tuple[Record, list[Record], str]:
+    """Its data with the text under our name, the results of the first annotation, and why it is no example."""
     found = row.get("annotations") or row.get("completions") or []
     done = [one for one in found if isinstance(one, dict) and not one.get("was_cancelled")]
     reason = "" if done else "skipped by its annotators" if found else "not annotated yet"
     results = [region for region in done[0].get("result") or [] if isinstance(region, dict)] if done else []
-    regions = [region.get("value") for region in results if region.get("type") in ("labels", "hypertextlabels")]
     data = dict(row["data"])
     if (
         columns["text"] not in data
         and len(texts := [key for key, value in data.items() if isinstance(value, str)]) == 1
     ):
         data[columns["text"]] = data[texts[0]]
-    return {**data, columns["entities"]: regions}, reason
+    return data, results, reason
 
 
 def _parsed(value: Any) -> Any:

@@ -66,7 +66,10 @@ def _is_pair(value: Any) -> bool:
 
 def _inner(value: Any, wanted: Collection[str]) -> list[Any]:
     """The rows within an object that is none itself."""
-    if not isinstance(value, dict) or not {*wanted}.isdisjoint(value):
+    if not isinstance(value, dict):
+        return []
+    objects = (part for part in (value, *value.values()) if isinstance(part, dict))
+    if any(not {*wanted}.isdisjoint(part) for part in objects):  # it is a row
         return []
     lists = [part for part in value.values() if isinstance(part, list) and part]
     found = [part for part in lists if all(isinstance(row, dict) or _is_pair(row) for row in part)]

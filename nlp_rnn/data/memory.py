@@ -51,6 +51,8 @@ def sources_of(data: Any) -> list[str]:
         return [str(data)]
     if is_table(data):
         return [str(_kept(data))]
+    if isinstance(data, (list, tuple)) and not data:
+        raise InputError("The given data is empty.")
     if isinstance(data, (list, tuple)) and all(isinstance(source, (str, Path)) for source in data):
         return [str(source) for source in data]
     raise InputError(

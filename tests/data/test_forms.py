@@ -40,7 +40,7 @@ TABLE = [("The end; is, near", "neg"), ("Fine | really", "pos"), ("Good", "pos")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("before", ["", "\n\n", "sep={}\n", '"sep={}"\r\n', ",;\n"], ids=repr)
+@pytest.mark.parametrize("before", ["", "\n \n", "sep={}\n", '"sep={}"\r\n', ",;\n"], ids=repr)
 def test_the_delimiter_is_found_out(tmp_path, delimiter, before):
     if before == ",;\n" and delimiter not in ",;":
         pytest.skip("a blank first row of such a table looks otherwise")
@@ -289,6 +289,28 @@ def test_exports_of_annotation_tools(tmp_path, form, as_array):
         assert [row["text"] for row in read(NER, path, "predict")] == [TEXT] * 3
 
 
+def test_labels_of_annotation_tools(tmp_path):
+    def studio_choice(*choices):
+        result = [{"type": "choices", "value": {"choices": list(choices)}}]
+        return {"data": {"text": "Good", "id": 1}, "annotations": [{"result": result}]}
+
+    rows = [
+        {"text": "Good", "label": "pos", "answer": "accept"},
+        {"text": "Bad", "label": "pos", "answer": "reject"},
+        {"text": "Good", "options": [{"id": "pos"}], "accept": ["pos"], "answer": "accept"},
+        {"text": "Unsure", "options": [], "accept": [], "answer": "ignore"},
+        studio_choice("pos"),
+        {"data": {"text": "Later"}, "annotations": []},
+    ]
+    path = written(tmp_path, json.dumps(rows), "data.json")
+    records = read(SENTIMENT, path)
+    assert [(row["text"], row["label"]) for row in records] == [("Good", "pos")] * 3
+    assert records.dropped == {"answered with ignore": 1, "answered with reject": 1, "not annotated yet": 1}
+    assert len(read(SENTIMENT, path, "predict")) == 6
+    with pytest.raises(InputError, match=r'line 1: "label" is a list of labels'):
+        read(SENTIMENT, written(tmp_path, json.dumps(studio_choice("a", "b")), "several.jsonl"))
+
+
 def test_the_file_of_an_annotator_for_spacy(tmp_path):
     content = {
         "classes": ["PER"],
@@ -386,6 +408,8 @@ def test_what_cannot_be_read_from_memory(reviews):
 
     with pytest.raises(InputError, match=r'the given data, line 2: "text" must be a text; it is a list\.'):
         reviews.evaluate([{"text": "a", "label": "positive"}, {"text": ["b"], "label": "positive"}])
+    with pytest.raises(InputError, match=r"The given data is empty\."):
+        reviews.evaluate([])
     with pytest.raises(InputError, match="Data of type int cannot be read: give a file, a list of dicts"):
         reviews.evaluate(5)
     with pytest.raises(InputError, match="An iterable data set cannot be read twice"):

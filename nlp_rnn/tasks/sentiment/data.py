@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nlp_rnn.assets import Asset, Assets, Labels
@@ -20,11 +21,13 @@ RESOURCES = "nlp_rnn.tasks.sentiment"
 
 def read(config: Config, split: str) -> Records | None:
     """Records `{"text", "label", "line"}`; those of "predict" have no label."""
+    from nlp_rnn.data.exports import as_classified
     from nlp_rnn.data.fields import Fields
     from nlp_rnn.data.splits import read_split
 
     columns = {"text": config.data.text, "label": config.data.label}
-    fields = Fields(columns, names=config.data.labels, label="label")
+    adapt = partial(as_classified, columns=columns)
+    fields = Fields(columns, names=config.data.labels, label="label", adapt=adapt)
     records = read_split(config.data, split, fields, config.train.seed, starter_folder(RESOURCES))
     if records is None or split == "predict":
         return records
