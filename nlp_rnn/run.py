@@ -25,6 +25,7 @@ from nlp_rnn.assets import Assets
 from nlp_rnn.card import model_card
 from nlp_rnn.config.values import check_ranges, override, to_dict
 from nlp_rnn.data.batching import EpochSource
+from nlp_rnn.data.memory import data_settings, is_table
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
 from nlp_rnn.paths import replacing
@@ -103,8 +104,6 @@ class Run(Generic[C, P, O]):
     def __call__(self, inputs: Any, **changes: Any) -> Any:
         """Predicts for one input, or for a list of inputs; `changes` are those of `options`."""
         options = self.options(**changes)
-        from nlp_rnn.data.memory import is_table
-
         if isinstance(inputs, Mapping) or (not is_table(inputs) and self.task.input.is_one(inputs)):
             return next(self.predict([inputs], options))
         return list(self.predict(inputs, options))
@@ -115,8 +114,6 @@ class Run(Generic[C, P, O]):
         Raises:
             InputError: the inputs are one text rather than several, or one of them is none.
         """
-        from nlp_rnn.data.memory import is_table
-
         if isinstance(inputs, (str, bytes)):
             raise InputError(
                 f"predict takes several inputs: give a list, or call the run for one {self.task.input.noun}."
@@ -160,8 +157,6 @@ class Run(Generic[C, P, O]):
                 `{"train": "mine.csv", "text": "review"}`.
             seed: of the order.
         """
-        from nlp_rnn.data.memory import data_settings
-
         settings = {"validation_fraction": 0.0, "test_fraction": 0.0, **data_settings(data)}
         config = override(self.config, {"data": settings})
         records = self.task.read(config, "train")
@@ -184,7 +179,7 @@ class Run(Generic[C, P, O]):
         """
         if not hasattr(self.model, "calibrate"):
             return None
-        targets = self._batches_of(records).targets  # type: ignore[attr-defined]
+        targets = self.batches_of(records).targets  # type: ignore[attr-defined]
         outputs = self.infer(records)
         metrics = None
         if len(records) >= _FEWEST_HALVED:
@@ -229,7 +224,7 @@ class Run(Generic[C, P, O]):
                 "This process was forked from the one that loaded the run, whose threads TensorFlow needs: load the "
                 "run after forking, in each process, or start processes with the method spawn."
             )
-        batches = self._batches_of(records)
+        batches = self.batches_of(records)
         traced = self._traced_for(function, batches)
         found: dict[str, dict[int, Any]] = {}
         for indices, features in batches.indexed():
@@ -262,6 +257,8 @@ class Run(Generic[C, P, O]):
         own = self.path is not None and path.resolve() == self.path.resolve()
         if not own and (path / "config.yaml").exists():
             raise InputError(f"{path} holds another run: choose another folder, or delete that one first.")
+        if not own and path.exists() and (path.is_file() or any(path.iterdir())):
+            raise InputError(f"{path} holds something else: choose another folder.")
         self.save_settings(path)
         temporary = path / ".model.tmp.keras"
         self.model.save(temporary)
@@ -323,8 +320,8 @@ class Run(Generic[C, P, O]):
             {"task": self.task.name, "input": self.task.input.name},
         )
 
-    def _batches_of(self, records: Records) -> EpochSource:
-        """Records are tokenised once, however often they are measured."""
+    def batches_of(self, records: Records) -> EpochSource:
+        """The batches of records for prediction; they are tokenised once, however often they are measured."""
         if records not in self._batches:
             self._batches[records] = self.task.batches(self.config, self.assets, records, None)
         return self._batches[records]

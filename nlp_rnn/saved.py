@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def read_settings(path: Path, task: str | None = None) -> tuple[AnyTask, Any]:
     """
     if not (path / "config.yaml").is_file():
         reason = "holds no run (it has no config.yaml)" if path.is_dir() else "does not exist"
+        reason = "is a file" if path.is_file() else reason
         raise InputError(f"{path} {reason}; give the directory that training wrote.")
     values = read_yaml(path / "config.yaml")
     name, form = values.pop("task", None), values.pop("format", FORMAT)
@@ -72,6 +74,7 @@ def model_in(path: Path, task: AnyTask, assets: Assets) -> Any:
         model = keras.saving.load_model(path / "model.keras", compile=False)
     except Exception as error:  # whatever a damaged archive raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = reason if zipfile.is_zipfile(path / "model.keras") else "it is not complete"
         raise InputError(f"{path / 'model.keras'} cannot be loaded ({reason}); copy the run again.") from error
     try:
         fits = task.fits is None or task.fits(model, assets)

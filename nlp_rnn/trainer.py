@@ -158,6 +158,8 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
         _describe(model, batches["train"], strategy)
         plan = _plan(run, splits, batches["train"])
         fitted = fit(model, plan, resuming)
+        if fitted.best_epoch == config.train.epochs > 1 and config.data.train != ("starter",):
+            console.print("The last epoch was the best: more may help (--train.epochs).")
         results = _measured(run, splits)
         run.save(out)
         seconds = time.perf_counter() - started
@@ -242,7 +244,7 @@ def _batches(
 ) -> tuple[Any, dict[str, EpochSource]]:
     """The batches of each split, and the configuration with what follows from the data; says what the data are."""
     from nlp_rnn.data.repeated import Repeated
-    from nlp_rnn.data.summary import data_table, vocabulary_notes
+    from nlp_rnn.data.summary import data_table, overlap_notes, vocabulary_notes
     from nlp_rnn.training.pace import pace_note, paced
 
     if "validation" not in splits:
@@ -255,7 +257,8 @@ def _batches(
         console.warn(f"Only {count} validation records choose the best epoch: results will be noisy.")
     config, note = task.settle(config, assets, splits["train"])
     vocabularies = vocabulary_notes(assets, getattr(config, "tokenizer", None))
-    for line in filter(None, [*assets.notes, *vocabularies, note]):
+    overlaps = overlap_notes(splits, task.input.name) if task.outcome is not None else []
+    for line in filter(None, [*assets.notes, *vocabularies, note, *overlaps]):
         console.print(line)
     batches = {name: task.batches(config, assets, records, config.train.seed) for name, records in splits.items()}
     console.print(data_table(splits, batches, task.unit, task.count))

@@ -50,7 +50,7 @@ def test_every_verb_works_on_a_task_from_a_package(command, tmp_path, monkeypatc
     )
     arguments = ("--input", "more.jsonl", "--column", "wave", "--keep", "id", "--json")
     code, out, log = command("predict", "runs/waves", *arguments)
-    assert [json.loads(line)["id"] for line in out.splitlines()] == ["0", "1", "2"], log
+    assert [json.loads(line)["id"] for line in out.splitlines()] == [0, 1, 2], log
     code, _, log = command("predict", "runs/waves", "[[0, 3], [1]]")
     assert code == 2
     assert "must be a list of numbers, or of steps with as many numbers each" in " ".join(log.split())

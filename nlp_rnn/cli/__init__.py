@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlp_rnn.config.options import run_path, wants_help
+from nlp_rnn.config.options import peek, run_path, wants_help
 from nlp_rnn.errors import Diverged, ExportDiffers, InputError, Interrupted, WorkerLost, did_you_mean
 
 if TYPE_CHECKING:
@@ -124,6 +124,10 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
         print(f"usage: nlp-rnn train TASK …\n\ntasks: {', '.join(tasks)}")
         print(f"\nnlp-rnn train {tasks[0]} --help shows the options.")
         return 0
+    if verb == "train" and task is None and (path := peek(rest, resume=None)["resume"]):
+        from nlp_rnn.saved import task_of
+
+        task = task_of(path).name
     if verb == "train" and task is None:
         if rest and not rest[0].startswith("-"):
             raise InputError(f'There is no task "{rest[0]}".{did_you_mean(rest[0], _task_names())}')

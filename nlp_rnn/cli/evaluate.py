@@ -79,10 +79,13 @@ def _records(task: AnyTask, config: Any) -> tuple[Records, str]:
 
 
 def _print(found: AnyRun, records: Records, settings: Any, options: EvaluateOptions) -> int:
+    from nlp_rnn.data.summary import unknown_note
     from nlp_rnn.display.console import PlainConsole, visible
     from nlp_rnn.report import flat, result_table
 
     predictions, metrics = found.predict_and_measure(records, settings)
+    if note := unknown_note(found.batches_of(records)):
+        print(note, file=sys.stderr)
     task = found.task
     mistakes = task.errors(records, predictions, options.errors) if options.errors and task.errors else []
     if options.json:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.base import AnyTask
 
+_LOOKED_AT = 1000
 TABLES = (".jsonl", ".csv", ".tsv")
 Write = Callable[[TextIO, Any, dict[str, Any]], None]
 
@@ -61,7 +62,8 @@ class PredictOptions:
     json: bool = False
     """Print one JSON object per line."""
     spreadsheet: bool = False
-    """Begin cells of tables with ' where a spreadsheet would run them as formulas: after =, +, - or @."""
+    """Write tables for spreadsheets: with a byte order mark, and ' before cells that would run as formulas, which begin
+    with =, +, - or @."""
 
 
 def run(task: str | None, arguments: list[str], verb: str = "predict", description: str = "") -> int:
@@ -142,7 +144,8 @@ def _write_all(found: AnyRun, options: PredictOptions, predictions: Iterator[Any
         sink: TextIO = sys.stdout
         if options.output:
             path = stack.enter_context(replacing(options.output))
-            sink = stack.enter_context(open(path, "w", encoding="utf-8", newline=""))
+            encoding = "utf-8-sig" if options.spreadsheet else "utf-8"
+            sink = stack.enter_context(open(path, "w", encoding=encoding, newline=""))
         for prediction, kept in rows:
             for result in getattr(prediction, "ranked", [prediction]):
                 write(sink, result, kept)
@@ -172,6 +175,11 @@ def _predictions(found: AnyRun, records: Records | None, options: PredictOptions
     if options.inputs:
         yield from found.predict(options.inputs, settings)
     elif records is not None:
+        from nlp_rnn.data.summary import unknown_note
+
+        first = records.select(range(min(len(records), _LOOKED_AT)))
+        if note := unknown_note(found.batches_of(first)):
+            print(f"{note}, in the first {len(first):,} inputs", file=sys.stderr)
         yield from found.predict(records, settings)
     else:
         from nlp_rnn.data.lines import decoded
@@ -248,7 +256,7 @@ class _TableWriter:
             if isinstance(value, dict):
                 row.update({f"{name}.{k}": v for k, v in value.items()})
             else:
-                row[name] = to_json(value) if isinstance(value, (list, tuple)) else value
+                row[name] = value
         row = beside(kept, row)
         writer = csv.writer(sink, delimiter=self.delimiter, lineterminator="\n")
         if not self.header:
@@ -257,5 +265,6 @@ class _TableWriter:
         writer.writerow(map(self._cell, row.values()))
 
     def _cell(self, value: Any) -> Any:
+        value = to_json(value) if isinstance(value, (list, tuple, dict, bool)) else value
         is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
         return f"'{value}" if self.for_spreadsheet and is_formula else value

@@ -53,9 +53,9 @@ class TokenizerConfig:
     lowercase: tyro.conf.FlagConversionOff[bool] = False
     """Fold case by Unicode lower-casing."""
     split: Literal["unicode", "fine", "treebank", "whitespace"] = "unicode"
-    """How "word" splits text: "unicode" takes runs of letters and digits; "fine" also splits at apostrophes (Ada 's)
-    and keeps numbers and abbreviations whole; "treebank" is "fine" with hyphenated words whole; "whitespace" splits
-    nowhere else."""
+    """How "word" splits text: "unicode" takes runs of letters and digits, and single characters of scripts without
+    blanks (Chinese, Japanese, Thai, …); "fine" also splits at apostrophes (Ada 's) and keeps numbers and abbreviations
+    whole; "treebank" is "fine" with hyphenated words whole; "whitespace" splits nowhere else."""
 
 
 @dataclass(frozen=True)

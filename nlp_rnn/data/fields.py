@@ -15,6 +15,8 @@ from nlp_rnn.errors import InputError
 
 _LONGEST_LINE = 10_000
 _HALF = re.compile("[\ud800-\udfff]")
+LABEL_BLANKS = "labels with blanks at their edges, which were cut off"
+MAY_BE_PREDICTED = "labels that may be predictions, since the file has a column of the same name with input. before it"
 HALVES = "texts with half a character, which is U+FFFD now"
 
 
@@ -29,10 +31,9 @@ class Fields:
         names: values of the label column → label names.
         label: the field that holds the label, if any; an empty one is none.
         inputs: the fields that prediction reads; by default all but the label.
-        kinds: what a field holds where that is not a text: "label" the name of a class, "any" a text or else its
-            JSON, "texts" a list of texts,
-            "spans" a list of `{"start", "end", "label"}`, "series" a list of steps, each a number or a list of as many
-            numbers.
+        kinds: what a field holds where that is not a text: "label" the name of a class, "any" anything, as JSON,
+            "texts" a list of texts, "spans" a list of `{"start", "end", "label"}`, "series" a list of steps, each a
+            number or a list of as many numbers.
         check: (record, where it stands) → None; raises InputError for a record that makes no sense. A function of a
             module, since what was read is cached under its name.
         labels_of: record → the labels in it; a record is not held out for validation if no other has one of them. A
@@ -142,6 +143,10 @@ class Fields:
             record["noted"] += [HALVES] if whole is not value else []
             value, kind = whole, "label" if name == self.label else self.kinds.get(name, "text")
             record[name] = _KINDS[kind](value, f'{where}: "{columns.get(name, name)}"')
+        if self.label is not None and isinstance(label := record.get(self.label), str):
+            record[self.label] = label.strip()
+            record["noted"] += [LABEL_BLANKS] if label != label.strip() else []
+            record["noted"] += [MAY_BE_PREDICTED] if f"input.{columns[self.label]}" in row else []
         if self.predicts and self.inputs and all(record[name] is None for name in self.inputs):
             name = self.inputs[0]
             if self.kinds.get(name, "text") != "text":
@@ -203,7 +208,7 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _as_text(value: Any, where: str) -> str | None:
+def as_text(value: Any, where: str) -> str | None:
     """A text, or a number or date as one; what is no number ("NaN") is missing, as None is."""
     if isinstance(value, str):
         return value
@@ -222,14 +227,12 @@ def _as_label(value: Any, where: str) -> str | None:
             f"{where} is a list of labels, but each record can have only one here: write a row for each label, or one "
             f"name for each combination."
         )
-    return _as_text(value, where)
+    return as_text(value, where)
 
 
 def _as_anything(value: Any, where: str) -> str | None:
-    """A text; lists and objects as JSON."""
-    if isinstance(value, (list, tuple, dict)):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return _as_text(_listed(value), where)
+    """Any value as JSON."""
+    return None if _is_missing(value) else json.dumps(_listed(value), ensure_ascii=False, default=str)
 
 
 def _named(value: Any) -> str:
@@ -289,7 +292,7 @@ def as_series(value: Any, where: str) -> list[list[float]] | None:
 
 
 _KINDS: dict[str, Callable[[Any, str], Any]] = {
-    "text": _as_text,
+    "text": as_text,
     "label": _as_label,
     "any": _as_anything,
     "texts": _as_texts,

@@ -88,7 +88,7 @@ def _guessed(path: str, shown: str, fields: Fields) -> str:
         return "jsonl"
     if not {*re.split(r"[,;\t|]", first.strip())}.isdisjoint(fields.names_wanted):
         return "csv"
-    if fields.predicts:
+    if fields.predicts and not Path(shown).suffix:
         return "txt"
     raise InputError(
         f"The format of {shown} is unknown: say which with --data.format (to predict, --format): {', '.join(FORMATS)}."

@@ -34,7 +34,7 @@ class Lanes:
             windows of one length.
         lengths: tokens of each record, for results by record.
         measures: whether the targets are among the features as well, for a model that measures them.
-        apart: whether each record, of one lane, is read by itself.
+        apart: with it each record, of one lane, is read by itself, after this id.
 
     Example:
 
@@ -52,7 +52,7 @@ class Lanes:
         seed: int | None = None,
         lengths: np.ndarray | None = None,
         measures: bool = False,
-        apart: bool = False,
+        apart: int | None = None,
     ) -> None:
         self.lanes, self.window, self.seed, self.measures = lanes, window, seed, measures
         self.length = len(ids) // lanes
@@ -63,9 +63,9 @@ class Lanes:
         self.targets = ids[:used].reshape(lanes, self.length)
         self.inputs = np.concatenate([[END], ids[: used - 1]]).astype(np.int32).reshape(lanes, self.length)
         self._begins = np.zeros(1, np.int64)
-        if apart:
+        if apart is not None:
             self._begins = np.unique(np.cumsum(self.lengths) - self.lengths)
-            self.inputs[0, self._begins[self._begins < used]] = END
+            self.inputs[0, self._begins[self._begins < used]] = apart
         inner = [np.arange(first, last, window) for first, last in itertools.pairwise([*self._begins, self.length])]
         self._windows = np.array([*np.concatenate(inner), self.length]) if self.length else np.array([0, 0])
         self.steps_per_epoch = len(self._windows) - 1

@@ -55,7 +55,7 @@ def decoded(stream: BinaryIO, shown: str) -> Iterator[str]:
             ) from None
         raise InputError(
             f"{shown}, line {number}: byte {error.start + 1} is not UTF-8; convert the file, "
-            f"for example with `iconv -f latin1 -t utf-8`."
+            f"for example with `iconv -f windows-1252 -t utf-8`."
         ) from None
     except (gzip.BadGzipFile, EOFError, OSError) as error:
         if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
@@ -103,7 +103,9 @@ def _as_utf8(stream: Any, encoding: str) -> Iterator[bytes]:
 def _with_cr(stream: Iterator[bytes]) -> Iterator[bytes]:
     """Lines that end with LF; where the first one is the whole of the file and has CRs in it, those that end so."""
     lines = iter(stream)
-    first = next(lines, b"")
+    first = next(lines, None)
+    if first is None:
+        return
     second = next(lines, None)
     if second is None and b"\r" in first.rstrip(b"\r\n"):
         yield from first.splitlines(keepends=True)

@@ -23,7 +23,8 @@ _FOLDER = "nlp-rnn-in-memory"
 def is_table(data: Any) -> bool:
     """Whether data are rows with named columns: dicts, a data set, or a frame of pandas or polars."""
     is_rows = isinstance(data, (list, tuple)) and bool(data) and all(isinstance(row, Mapping) for row in data)
-    return is_rows or _library(data) in ("datasets", "pandas", "polars", "pyarrow")
+    has_columns = hasattr(data, "columns") or hasattr(data, "column_names")
+    return is_rows or (has_columns and _library(data) in ("datasets", "pandas", "polars", "pyarrow"))
 
 
 def data_settings(data: Any) -> dict[str, Any]:

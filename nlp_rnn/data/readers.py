@@ -22,6 +22,7 @@ _SUFFIXES = {
     ".iob2": "conll",
     ".bio": "conll",
     ".conllu": "conll",
+    ".conllup": "conll",
 }
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|"}
 _NO_DELIMITERS = ('"', "\r", "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,7 +28,7 @@ Places: TypeAlias = Mapping[str, Callable[[Fields], Records]]
 
 
 def read_columns(source: str, form: Form, names: Iterable[str]) -> Iterator[Record]:
-    """Columns of a file or of standard input, as texts, row by row.
+    """Columns of a file or of standard input, row by row.
 
     Raises:
         InputError: it cannot be read, or has no such column.
@@ -35,7 +36,8 @@ def read_columns(source: str, form: Form, names: Iterable[str]) -> Iterator[Reco
     columns = {f"column {name}": name for name in names}
     fields = Fields(columns, kinds=dict.fromkeys(columns, "any"), option="--keep", predicts=True)
     records = read_sources([source], "test", form, fields)
-    return ({name: row[key] for key, name in fields.columns.items()} for chunk in records.chunks() for row in chunk)
+    rows = (row for chunk in records.chunks() for row in chunk)
+    return ({name: json.loads(row[key] or "null") for key, name in fields.columns.items()} for row in rows)
 
 
 def read_sources(

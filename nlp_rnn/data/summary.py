@@ -12,6 +12,7 @@ from rich.table import Table
 from nlp_rnn.data.batching import EpochSource
 from nlp_rnn.data.records import Records
 
+_UNKNOWN, _MUCH = 1, 0.05
 _UNITS = {"subword": "subwords", "word": "words", "character": "characters", "byte": "bytes"}
 
 
@@ -63,6 +64,30 @@ def vocabulary_notes(assets: Mapping[str, Any], settings: Any) -> list[str]:
     return notes
 
 
+def unknown_note(batches: EpochSource) -> str:
+    """Says which part of the tokens is unknown to the vocabulary, where that is more than a twentieth."""
+    rows = getattr(batches, "features", {})
+    ids = [rows[name].values for name in ("tokens", "source") if hasattr(rows.get(name), "values")]
+    ids += [batches.inputs] if hasattr(batches, "inputs") else []
+    part = float(np.mean(ids[0] == _UNKNOWN)) if ids and ids[0].size and ids[0].dtype == np.int32 else 0.0
+    return f"unknown tokens: {part:.0%}" if part > _MUCH else ""
+
+
+def overlap_notes(splits: Mapping[str, Records], name: str) -> list[str]:
+    """Says how many held-out inputs occur in the training data too, where that is more than a twentieth.
+
+    Args:
+        splits: the records by the name of the split.
+        name: the field of the input.
+    """
+    notes, known = [], {hash(str(value)) for value in splits["train"].column(name)}
+    for split, records in splits.items():
+        count = sum(hash(str(value)) in known for value in records.column(name)) if split != "train" else 0
+        if count > _MUCH * len(records):
+            notes.append(f"{count:,} of the {len(records):,} {split} inputs occur in the training data too.")
+    return notes
+
+
 def _labels(counts: Counter[str]) -> str:
     shown = [f"{label} {count:,}" for label, count in counts.most_common(6)]
     return ", ".join(shown) + (f", and {len(counts) - 6} more" if len(counts) > 6 else "")
@@ -71,4 +96,4 @@ def _labels(counts: Counter[str]) -> str:
 def _noted(records: Records, batches: EpochSource) -> str:
     facts = [f"{count:,} rows dropped: {reason}" for reason, count in records.dropped.items()]
     facts += [f"{batches.cut:,} longer than data.max_tokens"] if batches.cut else []
-    return "; ".join([*facts, *records.notes, *batches.notes])
+    return "; ".join(filter(None, [*facts, *records.notes, *batches.notes, unknown_note(batches)]))

@@ -111,16 +111,16 @@ def joined(tokenizer: Any, ids: Tensor, prompts: Tensor, stop: Tensor) -> Tensor
     return tf.foldl(before, stop, texts)
 
 
-def prompt_tokens(tokenizer: Any, newline: bool, prompts: Tensor) -> Tensor:
-    """Prompts `[batch]` → int32 ids `[batch, tokens]`, in a graph: the end token, as before any text, and the prompt's;
-    where lines end with that token, between its lines too."""
+def prompt_tokens(tokenizer: Any, newline: bool, prompts: Tensor, begin: int = END) -> Tensor:
+    """Prompts `[batch]` → int32 ids `[batch, tokens]`, in a graph: `begin`, as before any text, and those of the
+    prompt; where lines end with the end token, it stands between its lines too."""
     prompts = tf.convert_to_tensor(prompts)
     lines = tf.strings.split(prompts, "\n") if not newline else tf.RaggedTensor.from_tensor(prompts[:, None])
     is_text = tf.strings.length(tf.strings.strip(lines.values) if not newline else lines.values) > 0
     ids = tokenizer.encode_graph(lines.values)
     ids = append(keep(ids, tf.gather(is_text, row_ids(ids))), END)
     whole = tf.RaggedTensor.from_row_splits(ids, lines.row_splits, validate=False).merge_dims(1, 2)
-    return tf.concat([tf.fill([tf.shape(prompts)[0], 1], END), whole[:, :-1].to_tensor()], 1)
+    return tf.concat([tf.fill([tf.shape(prompts)[0], 1], begin), whole[:, :-1].to_tensor()], 1)
 
 
 def never_written(newline: bool) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,5 +33,6 @@ def figure_path(name: str, option: str) -> Path:
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Writes a figure in the format that the suffix of the path says."""
-    with replacing(path) as place:
+    with replacing(path) as place, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # of scripts that no font here has
         figure.savefig(place, dpi=150)

@@ -64,6 +64,8 @@ def export_saved_model(
         InputError: the folder exists and holds something else.
         ExportDiffers: what was written gives other results than the model.
     """
+    if path.is_file():
+        raise InputError(f"{path} is a file; choose another folder with --out.")
     if path.exists() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
         raise InputError(f"{path} holds other files; choose another folder with --out.")
     expected = predicted(model if model.compute_dtype == "float32" else float32_copy(model))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
@@ -14,8 +15,8 @@ def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
     """Softmax over the last axis, in float32; places where the mask is False get exactly 0."""
     scores = ops.cast(scores, "float32")
     if mask is None:
-        return ops.softmax(scores, axis=-1)
-    weights = ops.softmax(ops.where(mask, scores, -1e9), axis=-1)
+        return tf.nn.softmax(scores)
+    weights = tf.nn.softmax(ops.where(mask, scores, -1e9))  # Keras's warns of a single place
     return weights * ops.cast(mask, "float32")
 
 

@@ -55,19 +55,30 @@ def confidence_error(confidences: np.ndarray, correct: np.ndarray, bins: int = 1
 def cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
     """Mean negative log-probability of the true class, in nats."""
     chosen = softmax(logits)[np.arange(len(targets)), targets]
-    return float(-np.log(np.maximum(chosen, 1e-300)).mean())
+    return abs(float(np.log(np.maximum(chosen, 1e-300)).mean()))  # not -0.0
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     """The temperature in [0.05, 20] that minimises the cross-entropy of `logits / temperature`.
 
-    The loss has one minimum in the inverse temperature; it is found by golden-section search.
+    Targets are smoothed as Platt (1999) smooths them: that of a true class is (n + 1) / (n + 2) for n records. A few
+    records without a mistake would otherwise make the model sure of everything. The loss has one minimum in the inverse
+    temperature; it is found by golden-section search.
     """
+    count, classes = logits.shape
+    rest = 1 / (count + 2) / max(classes - 1, 1)
+    smooth = np.full(logits.shape, rest)
+    smooth[np.arange(count), targets] = (count + 1) / (count + 2)
+
+    def loss(log_temperature: float) -> float:
+        chosen = np.maximum(softmax(logits / np.exp(log_temperature)), 1e-300)
+        return float(-(smooth * np.log(chosen)).sum(-1).mean())
+
     low, high = np.log(0.05), np.log(20.0)
     golden = (np.sqrt(5) - 1) / 2
     for _ in range(60):
         left, right = high - golden * (high - low), low + golden * (high - low)
-        if cross_entropy(logits / np.exp(left), targets) < cross_entropy(logits / np.exp(right), targets):
+        if loss(left) < loss(right):
             high = right
         else:
             low = left

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nlp_rnn.data.fields import as_series
+from nlp_rnn.data.fields import as_series, as_text
 from nlp_rnn.data.records import Records
 
 
@@ -71,9 +71,13 @@ class TextInput:
         """
         return isinstance(value, str)
 
-    def parse(self, value: str) -> str:
-        """The text as it is."""
-        return value
+    def parse(self, value: Any) -> str:
+        """The text as it is; what is missing is empty, and a number its digits.
+
+        >>> TextInput().parse("5"), TextInput().parse(5), TextInput().parse(None)
+        ('5', '5', '')
+        """
+        return as_text(value, f"The input {str(value)[:40]!r}") or ""
 
     def serving_arguments(self, values: Sequence[str]) -> dict[str, Any]:
         """The texts, by the name of the field."""

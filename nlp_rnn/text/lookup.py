@@ -38,10 +38,11 @@ _ABBREVIATION = r"(?:\p{L}\.){2,}"
 _CAPITAL = r"(?:[DOdLl]['’]\p{Lu})?"  # O'Neill, D'Angelo
 _LETTERS, _SPACED_LETTERS = _CAPITAL + _RUN, _CAPITAL + _SPACED_RUN
 WORDS = {
-    "unicode": rf"{_RUN}(?:['’][\p{{L}}\p{{M}}]+)*|{_SIGN}",
+    "unicode": rf"{_UNIT}|{_SPACED_RUN}(?:['’][\p{{L}}\p{{M}}]+)*|{_SIGN}",
     "fine": rf"{_UNIT}|{_CLITIC}|{_NUMBER}|{_ABBREVIATION}|{_SPACED_LETTERS}|{_SIGN}",
     "treebank": rf"{_UNIT}|{_CLITIC}|{_NUMBER}|{_ABBREVIATION}|{_SPACED_LETTERS}(?:[-‐–]{_SPACED_RUN})*|{_SIGN}",
     # As runs of earlier versions split, whose vocabularies have the words of that.
+    "unicode-1": rf"{_RUN}(?:['’][\p{{L}}\p{{M}}]+)*|{_SIGN}",
     "fine-1": rf"{_CLITIC}|{_NUMBER}|{_ABBREVIATION}|{_LETTERS}|{_SIGN}",
     "treebank-1": rf"{_CLITIC}|{_NUMBER}|{_ABBREVIATION}|{_LETTERS}(?:[-‐–]{_RUN})*|{_SIGN}",
     "whitespace": r"[^\p{Z}\p{Cc}]+",
@@ -72,10 +73,10 @@ class WordTokenizer(Tokenizer):
     Args:
         vocabulary: the words, most frequent first; word `i` has id `i + 4`.
         normalizer: applied to every text first.
-        split: "unicode" takes runs of letters, marks and digits, and every other visible sign by itself; "fine" also
-            parts words from what an apostrophe adds to them (Ada|'s) and keeps numbers and abbreviations whole (3.50,
-            U.N.), and takes each character by itself of the scripts that part no words: Han, Kana, Thai, Lao, Khmer,
-            Myanmar; "treebank" is "fine" with hyphenated words whole; "whitespace" takes whatever stands between white
+        split: "unicode" takes runs of letters, marks and digits, every other visible sign by itself, and each character
+            by itself of the scripts that part no words: Han, Kana, Thai, Lao, Khmer, Myanmar; "fine" also parts words
+            from what an apostrophe adds to them (Ada|'s) and keeps numbers and abbreviations whole (3.50, U.N.);
+            "treebank" is "fine" with hyphenated words whole; "whitespace" takes whatever stands between white
             space, for text that is tokenised already.
         frequent: how many of the words, from the first, training saw more than once; None where that is not known.
         extra: how many of the words, from the last, training never saw.
@@ -202,7 +203,7 @@ class WordTokenizer(Tokenizer):
         return tf.strings.reduce_join(tf.gather(words, ids), axis=1, separator=" ")
 
     def _options(self) -> dict[str, Any]:
-        return {"split": self.split, "rules": 2, "frequent": self.frequent, "extra": self.extra}
+        return {"split": self.split, "rules": 3, "frequent": self.frequent, "extra": self.extra}
 
     def _save_vocabulary(self, folder: Path) -> None:
         _write_json(folder / "vocabulary.json", self.vocabulary)

@@ -169,6 +169,22 @@ def _utf8(text: str) -> bytes:
         return "".join(REPLACEMENT if "\ud800" <= c <= "\udfff" else c for c in text).encode("utf-8")
 
 
+def line_begin(tokenizer: Tokenizer, newline: bool) -> int:
+    """The id that stands before a line that is read by itself: what ends the line before it.
+
+    Args:
+        tokenizer: of a language model.
+        newline: whether lines end with a line feed, rather than with the end token.
+    """
+    last = int(tokenizer.encode(["\n"]).values.numpy()[-1]) if newline else END
+    return END if last == UNKNOWN else last
+
+
+def is_blank(texts: tf.Tensor) -> tf.Tensor:
+    """Whether strings `[batch]` hold nothing but white space, in a graph."""
+    return tf.strings.regex_full_match(texts, r"(?s)[\p{Z}\p{Cc}]*")
+
+
 def in_chunks(
     items: Iterable[T], n: int, size: Callable[[T], int] = lambda item: 0, limit: int = 1
 ) -> Iterable[list[T]]:

@@ -79,7 +79,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         if description["kind"] == "word":
             counts = {name: description[name] for name in ("frequent", "extra") if name in description}
             split = description["split"]
-            if "rules" not in description and split in ("fine", "treebank"):
+            rules = description.get("rules", 1)  # how scripts without blanks are split changed twice
+            if (rules < 2 and split in ("fine", "treebank")) or (rules < 3 and split == "unicode"):
                 split = f"{split}-1"
             return WordTokenizer(vocabulary, normalizer, split, **counts)
         return CharacterTokenizer(vocabulary, normalizer)

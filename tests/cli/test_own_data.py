@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -242,3 +243,139 @@ def test_empty_tokens_are_unknown_words(command, tmp_path):
     assert "empty tokens: 90" in NER.read(config, "train").notes
     code, out, _ = command("predict", tmp_path / "run", "--input", tmp_path / "data.jsonl", "--json")
     assert [json.loads(line)["text"] for line in out.splitlines()][:2] == ["Ada  met \u200b", "Rome "]
+
+
+def test_a_few_records_without_a_mistake_do_not_make_a_model_sure_of_everything():
+    from nlp_rnn.metrics.classification import cross_entropy, fit_temperature, softmax
+
+    generator = np.random.default_rng(0)
+    targets = generator.integers(0, 2, 45)
+    logits = np.where(np.arange(2) == targets[:, None], 3.0, -3.0) + generator.normal(0, 0.5, (45, 2))
+    temperature = fit_temperature(logits, targets)
+    assert softmax(logits / temperature).max() < 0.999
+    many = np.tile(targets, 400)
+    noisy = np.where(generator.random(len(many)) < 0.1, 1 - many, many)
+    found = fit_temperature(np.tile(logits, (400, 1)), noisy)
+    losses = {t: cross_entropy(np.tile(logits, (400, 1)) / t, noisy) for t in np.geomspace(0.5, 10, 60)}
+    assert found == pytest.approx(min(losses, key=losses.get), rel=0.06)
+
+
+def test_evaluating_what_predict_wrote_is_noticed(command, reviews, tmp_path):
+    write_reviews(tmp_path / "data.csv", count=10)
+    text = (tmp_path / "data.csv").read_text().replace(",pos", ",positive").replace(",neg", ",negative")
+    (tmp_path / "data.csv").write_text(text)
+    arguments = ("--input", tmp_path / "data.csv", "--keep", "label", "--output", tmp_path / "out.csv")
+    assert command("predict", reviews.path, *arguments)[0] == 0
+    code, _, log = command("evaluate", reviews.path, "--data", tmp_path / "out.csv", "--json")
+    assert code == 0
+    assert (
+        "labels that may be predictions, since the file has a column of the same name with input. before it: 10" in log
+    )
+    _, _, log = command("evaluate", reviews.path, "--data", tmp_path / "out.csv", "--data.label", "input.label")
+    assert "may be predictions" not in log
+
+
+def test_labels_are_trimmed_and_what_may_be_mistakes_is_said(tmp_path):
+    labels = ["pos", "neg", "pos ", "NEG", "neutral", "neg", "pos", "neg"] * 3
+    labels = [label for i, label in enumerate(labels) if label not in ("NEG", "neutral") or i < 8]
+    path = tmp_path / "data.csv"
+    path.write_text("text,label\n" + "".join(f"text {i},{label}\n" for i, label in enumerate(labels)))
+    settings = {"data": {"train": [str(path)], "validation_fraction": 0.0}, "tokenizer": {"kind": "word"}}
+    config = override(SENTIMENT.Config(), settings)
+    records = SENTIMENT.read(config, "train")
+    assert records.notes == ("labels with blanks at their edges, which were cut off: 3",)
+    assets = SENTIMENT.assets(config, records)
+    assert set(assets.labels) == {"pos", "neg", "NEG", "neutral"}
+    assert assets.notes == (
+        "Labels that differ in case alone: NEG, neg.",
+        "Labels of very few records: NEG (1), neutral (1).",
+    )
+
+
+def test_unknown_words_and_training_data_among_the_held_out_are_said(command, reviews, tmp_path):
+    (tmp_path / "data.csv").write_text("text,label\nЖук,positive\nНет,negative\n")
+    _, _, log = command("evaluate", reviews.path, "--data", tmp_path / "data.csv", "--json")
+    assert "unknown tokens: 100%" in log
+    _, _, log = command("predict", reviews.path, "--input", tmp_path / "data.csv", "--json")
+    assert "unknown tokens: 100%, in the first 2 inputs" in log
+    data = write_reviews(tmp_path / "own.csv")
+    arguments = ("--data", data, "--data.test", data, "--out", tmp_path / "run", *TINY, "--train.epochs", 2)
+    _, _, log = command("train", "sentiment", *arguments)
+    said = " ".join(log.split())
+    assert "60 of the 60 test inputs occur in the training data too." in said
+
+
+def test_chinese_and_thai_are_split_by_character_also_in_sentiment():
+    from nlp_rnn.text.lookup import WordTokenizer
+    from nlp_rnn.text.normalization import Normalizer
+
+    words = WordTokenizer([], Normalizer("nfkc")).tokens(["这部电影很好。OK", "หนังดีมาก"])
+    assert words == [["这", "部", "电", "影", "很", "好", "。", "OK"], ["ห", "นั", "ง", "ดี", "ม", "า", "ก"]]
+
+
+def test_columns_numbers_and_what_is_missing_are_inputs(reviews):
+    import datasets
+    import pandas
+    import polars
+
+    texts = ["a fine film", "a joyless film"]
+    expected = [prediction.label for prediction in reviews(texts)]
+    for column in (
+        pandas.Series(texts),
+        polars.Series(texts),
+        datasets.Dataset.from_dict({"x": texts})["x"],
+        tuple(texts),
+    ):
+        assert [prediction.label for prediction in reviews(column)] == expected
+    assert [prediction.text for prediction in reviews([3, None, float("nan"), 2.5])] == ["3", "", "", "2.5"]
+    from nlp_rnn.errors import InputError
+
+    with pytest.raises(InputError, match=r"must be a text; it is a list"):
+        reviews([["Ada"]])
+
+
+def test_empty_texts_are_translated_by_empty_ones():
+    import tensorflow as tf
+
+    subject = SUBJECTS["translation"]
+    texts = ["", "  \n", "one cat", "\u3000"]
+    assert [bool(found.translation) for found in subject.run(texts)] == [False, False, True, False]
+    loaded = tf.saved_model.load(str(subject.exported))
+    served = loaded.signatures["serving_default"](source=tf.constant(texts))["translation"].numpy()
+    assert [bool(text) for text in served] == [False, False, True, False]
+    best = loaded.signatures["n_best"](source=tf.constant(texts))["translations"].numpy()
+    assert [any(row) for row in best.tolist()] == [False, False, True, False]
+
+
+def test_places_that_are_taken_are_refused(reviews, command, tmp_path):
+    from nlp_rnn.errors import InputError
+
+    (tmp_path / "file.txt").write_text("x")
+    for path in (tmp_path / "file.txt", tmp_path):
+        with pytest.raises(InputError, match="holds something else: choose another folder"):
+            reviews.save(path)
+    code, _, error = command("export", reviews.path, "--out", tmp_path / "file.txt")
+    assert (code, "is a file; choose another folder with --out" in error) == (2, True)
+    code, _, error = command("predict", tmp_path / "file.txt", "x")
+    assert (code, "file.txt is a file; give the directory that training wrote" in error) == (2, True)
+
+
+def test_nothing_on_standard_input_is_no_input(reviews, command, monkeypatch):
+    import io
+
+    for verb in ("predict", "explain"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+        assert command(verb, reviews.path)[:2] == (0, "")
+
+
+def test_a_file_of_an_unknown_suffix_is_not_taken_for_lines(reviews, command, tmp_path):
+    (tmp_path / "data.xyz").write_text("one\ntwo\n")
+    code, _, error = command("predict", reviews.path, "--input", tmp_path / "data.xyz")
+    assert (code, "say which with --data.format (to predict, --format)" in error) == (2, True)
+    (tmp_path / "data").write_text("one\ntwo\n")
+    assert command("predict", reviews.path, "--input", tmp_path / "data")[1].count("\n") == 2
+
+
+def test_resume_knows_the_task_of_the_run(reviews, command):
+    code, _, error = command("train", "--resume", reviews.path)
+    assert (code, "is finished; train again" in error) == (2, True)

@@ -54,7 +54,8 @@ def test_formulas_can_be_made_harmless(predict, table, tmp_path):
     out = tmp_path / "out.csv"
     for option, expected in (("", "=1+1"), ("--spreadsheet", "'=1+1")):
         assert predict("--input", table, "--output", out, *filter(None, [option]))[0] == 0
-        with out.open(newline="") as source:
+        assert out.read_bytes().startswith(b"\xef\xbb\xbf") == bool(option), "spreadsheets know UTF-8 by its mark"
+        with out.open(newline="", encoding="utf-8-sig") as source:
             assert list(csv.DictReader(source))[-1]["text"] == expected
 
 

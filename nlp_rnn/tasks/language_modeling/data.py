@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nlp_rnn.assets import Assets
+from nlp_rnn.assets import Assets, Facts
 from nlp_rnn.config.values import refuse_settings
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import refuse_other_models
@@ -52,7 +52,7 @@ def refuse_others(run: AnyRun, verb: str) -> None:
 
 def assets(config: Config, records: Records) -> Assets:
     """Learns the tokenizer."""
-    from nlp_rnn.text.tokenizer import SPECIAL
+    from nlp_rnn.text.tokenizer import SPECIAL, line_begin
     from nlp_rnn.text.tokenizers import train_tokenizer
 
     refuse_settings(config.train, "train", "language modelling", "class_weights", "label_smoothing")
@@ -68,7 +68,14 @@ def assets(config: Config, records: Records) -> Assets:
             f"The vocabulary has {tokenizer.size - SPECIAL} tokens: there is nothing to predict; give more text."
         )
     _check_head(config, tokenizer.size)
-    return Assets({"tokenizer": tokenizer})
+    return Assets({"tokenizer": tokenizer, "facts": Facts(begin=line_begin(tokenizer, config.newline))})
+
+
+def begin_of(assets: Assets) -> int:
+    """The id that stands before a text that is read by itself; runs of earlier versions began with the end token."""
+    from nlp_rnn.text.tokenizer import END
+
+    return int(assets.get("facts", {}).get("begin", END))
 
 
 def _check_head(config: Config, vocabulary: int) -> None:
@@ -102,11 +109,11 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
     follows = bool(len(records)) and records[0].get("follows", False)
     apart = not (follows and config.data.carry)
     if seed is None and (not apart or lengths.max(initial=0) > _LONGEST_ROW):
-        return Lanes(ids, 1, 2000, lengths=lengths, measures=True, apart=apart)
+        return Lanes(ids, 1, 2000, lengths=lengths, measures=True, apart=begin_of(assets) if apart else None)
     if seed is None:
         starts = np.cumsum(lengths) - lengths
         before = np.concatenate([[END], ids[:-1]])
-        before[starts] = END
+        before[starts] = begin_of(assets)
         rows = {"tokens": Rows([(before, lengths)]), "targets": Rows([(ids, lengths)])}
         return Batches(rows, np.zeros(len(lengths), np.int32), 64, record_of=np.arange(len(lengths)), buckets=16)
     if len(ids) < train.batch_size * 2:

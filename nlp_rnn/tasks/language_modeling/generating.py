@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.errors import InputError
-from nlp_rnn.tasks.language_modeling.data import refuse_others
+from nlp_rnn.tasks.language_modeling.data import begin_of, refuse_others
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +103,7 @@ def _begin(
     settings, tokenizer, newline = Sampling(**sampling), run.assets.tokenizer, run.config.newline
     for prompt in prompts:
         _refuse_unknown(tokenizer, prompt)
-    given = prompt_tokens(tokenizer, newline, list(prompts)).numpy()
+    given = prompt_tokens(tokenizer, newline, list(prompts), begin_of(run.assets)).numpy()
     texts = [TextStream(tokenizer, prompt == "" or prompt.endswith("\n"), stop) for prompt in prompts]
     return texts, itertools.islice(_generator(run.model, newline)(given, settings, seed), length)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.tasks.base import Signatures
+from nlp_rnn.tasks.language_modeling.data import begin_of
 from nlp_rnn.tasks.language_modeling.settings import Config
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     state = [[[0.0] * config.stack.units] * model.state_parts]
     encode, decode = _encode(config.newline, assets), _decode(assets)
     prompts = {"prompt": ["The "]}
-    step = "Ids and a state, zeros at first → logits of what follows, and the next state; texts begin with the id 3."
+    begin = begin_of(assets)
+    step = f"Ids and a state, zeros at first → logits of what follows, and the next state; texts begin with id {begin}."
     return {
         "serving_default": score,
         "score": Signature(score.function, score.about, {"text": ["The end."]}),
@@ -32,7 +34,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
         "complete": Signature(
             _complete(generate), "Goes on from prompts, always the same way.", prompts, {"length": 40}
         ),
-        "step": Signature(_step(config, model), step, {"tokens": [[3]], "state": state}),
+        "step": Signature(_step(config, model), step, {"tokens": [[begin]], "state": state}),
         "encode": Signature(encode, "Prompts → ids for `step`, as many as the lengths say.", prompts),
         "decode": Signature(decode, "Ids, padded with 0 → texts.", {"tokens": [[4, 5]]}),
     }
@@ -59,7 +61,7 @@ def _encode(newline: bool, assets: Assets) -> tf.types.experimental.PolymorphicF
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "prompt")], autograph=False)
     def encode(prompt: tf.Tensor) -> dict[str, tf.Tensor]:
-        tokens = prompt_tokens(assets.tokenizer, newline, prompt)
+        tokens = prompt_tokens(assets.tokenizer, newline, prompt, begin_of(assets))
         return {"tokens": tokens, "lengths": tf.reduce_sum(tf.cast(tokens != 0, tf.int32), 1)}
 
     return encode
@@ -84,11 +86,13 @@ def _score(newline: bool, model: keras.Model, assets: Assets) -> tf.types.experi
     from nlp_rnn.text.ragged import append
     from nlp_rnn.text.tokenizer import END
 
+    begin = begin_of(assets)
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
     def score(text: tf.Tensor) -> dict[str, tf.Tensor]:
         ids = assets.tokenizer.encode_graph(text + "\n" if newline else text)
         targets = (ids if newline else append(ids, END)).to_tensor()
-        tokens = tf.concat([tf.fill([tf.shape(targets)[0], 1], END), targets[:, :-1]], 1)
+        tokens = tf.concat([tf.fill([tf.shape(targets)[0], 1], begin), targets[:, :-1]], 1)
         real = tf.cast(targets != 0, tf.float32)
         nats = model.infer({"tokens": tokens, "targets": targets})["nats"] * real
         count, total = tf.reduce_sum(real, 1), tf.reduce_sum(nats, 1)
@@ -133,8 +137,9 @@ def _generate(newline: bool, model: keras.Model, assets: Assets) -> tf.types.exp
     def generate(prompt: tf.Tensor, stop: tf.Tensor, *settings: tf.Tensor) -> dict[str, tf.Tensor]:
         length, *sampling_settings, seed = settings
         sampling = Sampling(*sampling_settings)
-        reached = generator.read(prompt_tokens(assets.tokenizer, newline, prompt))
-        tokens, _ = generator.write(reached, sampling, seed, tf.constant(0), length)
-        return {"prompt": tf.identity(prompt), "text": joined(assets.tokenizer, tf.transpose(tokens), prompt, stop)}
+        reached = generator.read(prompt_tokens(assets.tokenizer, newline, prompt, begin_of(assets)))
+        tokens, _ = generator.write(reached, sampling, seed, tf.constant(0), tf.maximum(length, 1))
+        written = tf.transpose(tokens)[:, : tf.maximum(length, 0)]
+        return {"prompt": tf.identity(prompt), "text": joined(assets.tokenizer, written, prompt, stop)}
 
     return generate

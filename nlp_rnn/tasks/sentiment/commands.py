@@ -69,6 +69,8 @@ def explain(run: AnyRun, texts: Sequence[str]) -> list[Explanation]:
     from nlp_rnn.text.ragged import truncate
 
     records = Records([{"text": text, "label": None} for text in texts])
+    if not len(records):
+        return []
     outputs = run.infer(records)
     refuse_other_models(run, "weights" in outputs, "explain", "a task that infers the weights of tokens")
     predictions = decode(outputs, records, run.assets)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nlp_rnn.data.records import Records
 
 RESOURCES = "nlp_rnn.tasks.sentiment"
+_FEW = 3
 
 
 def read(config: Config, split: str) -> Records | None:
@@ -44,10 +45,11 @@ def assets(config: Config, records: Records) -> Assets:
     extra = extra_words(config.embedding, config.tokenizer)
     tokenizer = train_tokenizer(config.tokenizer, records.column("text"), extra)
     named: dict[str, Asset] = {"tokenizer": tokenizer, "labels": labels}
+    notes = _notes_on(Counter(records.column("label")))
     if not config.embedding.vectors:
-        return Assets(named)
+        return Assets(named, notes)
     vectors, note = vectors_for(config.embedding, tokenizer, config.train.seed)
-    return Assets(named, [note], {"vectors": vectors})
+    return Assets(named, [note, *notes], {"vectors": vectors})
 
 
 def settle(config: Config, assets: Assets, records: Records) -> tuple[Config, str]:
@@ -95,6 +97,17 @@ def _labels(config: Config, records: Records) -> Labels:
     named = list(dict.fromkeys(config.data.labels.values()))
     others = sorted((label for label in counts if label not in named), key=_as_number_or_text)
     return Labels([label for label in named if label in counts] + others)
+
+
+def _notes_on(counts: Counter[str]) -> list[str]:
+    """What may be a mistake among labels: names that differ in case alone, and labels of very few records."""
+    alike: dict[str, list[str]] = {}
+    for label in sorted(counts):
+        alike.setdefault(label.casefold(), []).append(label)
+    variants = [", ".join(labels) for labels in alike.values() if len(labels) > 1]
+    rare = [f"{label} ({counts[label]})" for label in sorted(counts) if counts[label] < _FEW]
+    notes = [f"Labels that differ in case alone: {'; '.join(variants)}."] if variants else []
+    return notes + ([f"Labels of very few records: {', '.join(rare[:10])}."] if rare else [])
 
 
 def _as_number_or_text(label: str) -> tuple[bool, float, str]:

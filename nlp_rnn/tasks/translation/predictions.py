@@ -85,13 +85,14 @@ class Candidates:
 def decode(
     outputs: Outputs, records: Records, assets: Assets, options: SearchOptions
 ) -> list[Translation] | list[Candidates]:
-    """The tokens of each search → texts; with `n_best` above 1 `Candidates`."""
+    """The tokens of each search → texts, empty for what is blank; with `n_best` above 1 `Candidates`."""
     from nlp_rnn.decoding.detokenizing import detokenize
 
     sources = [source or "" for source in records.column("source")]
     if options.n_best > 1:
         return ranked(outputs, sources, assets, options.n_best)
     texts = detokenize(tokenizers(assets), sources, outputs["tokens"], outputs.get("aligned_source"))
+    texts = [text if source.strip() else "" for source, text in zip(sources, texts, strict=True)]
     found = zip(sources, texts, outputs["score"], strict=True)
     return [Translation(source, text, float(score)) for source, text, score in found]
 
@@ -114,7 +115,9 @@ def ranked(outputs: Outputs, sources: Sequence[str], assets: Assets, count: int)
                 break
             weights = attention[rank][: len(written), : len(read)].astype(float).round(4).tolist()
             names = _readable(pieces["source"], read), _readable(pieces["target"], written)
-            best.append(Candidate(text, texts[rank], float(scores[rank]), rank + 1, *names, weights))
+            best.append(
+                Candidate(text, texts[rank] if text.strip() else "", float(scores[rank]), rank + 1, *names, weights)
+            )
         found.append(Candidates(best))
     return found
 

@@ -23,6 +23,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     from nlp_rnn.decoding.detokenizing import detokenize_graph
     from nlp_rnn.export.signatures import Signature
     from nlp_rnn.text.ragged import truncate
+    from nlp_rnn.text.tokenizer import is_blank
 
     settings, both = search(options(config)), tokenizers(assets)
     pieces = {name: tf.constant(tokenizer.pieces()) for name, tokenizer in both.items()}
@@ -34,6 +35,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     def translate(text: tf.Tensor) -> dict[str, tf.Tensor]:
         found = model.infer(features(text), **settings)
         translation = detokenize_graph(both, text, found["tokens"], found.get("aligned_source"))
+        translation = tf.where(is_blank(text), "", translation)
         return {"source": tf.identity(text), "translation": translation, "score": found["score"]}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="source")], autograph=False)
@@ -46,7 +48,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
         texts = detokenize_graph(both, repeated, every["tokens"], every.get("aligned_source"))
         return {
             "source": tf.identity(text),
-            "translations": tf.reshape(texts, shape[:2]),
+            "translations": tf.where(is_blank(text)[:, None], "", tf.reshape(texts, shape[:2])),
             "scores": found["score"],
             "source_tokens": tf.gather(pieces["source"], found["source"]),
             "target_tokens": tf.gather(pieces["target"], found["tokens"]),
