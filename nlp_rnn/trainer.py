@@ -121,9 +121,9 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> An
 
 
 def at_own_pace(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that override a recipe's: where they say how many epochs, its steps do not count."""
+    """Settings that override a recipe's: where they say how many epochs or passes, its steps do not count."""
     train = sections.get("train")
-    if not isinstance(train, Mapping) or "epochs" not in train or "steps" in train:
+    if not isinstance(train, Mapping) or {"epochs", "passes"}.isdisjoint(train) or "steps" in train:
         return dict(sections)
     return {**sections, "train": {**train, "steps": 0}}
 

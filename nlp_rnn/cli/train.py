@@ -51,7 +51,7 @@ def run(task: str, arguments: list[str]) -> int:
     options: Any = parse(kind, arguments, program(task, "train"), f"Trains a model for the task {task}.")
     moved = _moved_data(options, settings) if options.resume else None
     given = {argument.partition("=")[0] for argument in arguments}
-    if "--train.epochs" in given and "--train.steps" not in given:
+    if given & {"--train.epochs", "--train.passes"} and "--train.steps" not in given:
         options = replace(options, settings=override(options.settings, {"train": {"steps": 0}}))
     from nlp_rnn.training.devices import is_chief
 

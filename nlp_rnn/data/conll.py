@@ -74,7 +74,7 @@ class _Sentences:
             self._check(number, columns)
         sentence: Record = {"tokens": [columns[self.token] for _, columns in body]}
         if self.width > 1 and self.reads_tags:
-            sentence["tags"] = [columns[self.tag] for _, columns in body]
+            sentence["tags"] = [columns[self.tag].strip() for _, columns in body]
         yield Row(body[0][0], sentence, tuple(noted))
 
     def _look_at(self, block: Block) -> None:
@@ -127,7 +127,7 @@ def _looks_like_a_comment(columns: list[str]) -> bool:
 
 def _is_tag(text: str) -> bool:
     try:
-        split_tag(text)
+        split_tag(text.strip())
     except ValueError:
         return False
     return True

@@ -227,6 +227,8 @@ def _as_label(value: Any, where: str) -> str | None:
             f"{where} is a list of labels, but each record can have only one here: write a row for each label, or one "
             f"name for each combination."
         )
+    if isinstance(value, float) and value.is_integer():  # what a column of numbers becomes where one is missing
+        value = int(value)
     return as_text(value, where)
 
 

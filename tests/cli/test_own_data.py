@@ -66,6 +66,11 @@ def test_epochs_that_are_given_are_passes(command, tmp_path):
         assert "The recipe trains for" not in log
         train = yaml.safe_load((out / "config.yaml").read_text())["train"]
         assert (train["epochs"], train["steps"], train["passes"]) == (2, 0, 1)
+    settings = ("--train.passes", 2, "--train.batch_size", 64)
+    code, _, log = command("train", "sentiment", "--data", data, "--out", tmp_path / "passes", *TINY, *settings)
+    assert code == 0, log
+    train = yaml.safe_load((tmp_path / "passes" / "config.yaml").read_text())["train"]
+    assert (train["epochs"], train["passes"]) == (15, 2)
 
 
 def test_small_data_are_passed_over_and_everything_is_said(command, tmp_path):

@@ -212,6 +212,11 @@ def test_conll_as_it_is_found(tmp_path, separator, end, head):
     assert entities == [{"PER", "NUM"}, {"TAG", "LOC"}, set()]
 
 
+def test_tags_have_no_white_space_at_their_edges(tmp_path):
+    records = read(NER, written(tmp_path, "Ada B-PER\u00a0\nmet O\u3000\n", "data.conll"))
+    assert records[0]["entities"] == [{"start": 0, "end": 3, "label": "PER"}]
+
+
 def test_conll_u(tmp_path):
     lines = [
         "# sent_id = 1",
@@ -391,6 +396,14 @@ def test_rows_in_memory(reviews, kind):
     assert reviews.evaluate(rows, **settings)["records"] == 20
     assert [p.text for p in reviews.predict(rows)][-3:] == ["a fine film", "", "odd"]
     assert len(reviews(rows)) == 22
+
+
+def test_labels_that_are_numbers_stay_whole_where_one_is_missing(reviews):
+    import pandas
+
+    frame = pandas.DataFrame({"text": ["a", "b", "c"], "label": [1, None, 0]})
+    assert frame["label"].dtype == float
+    assert [row["label"] for row in reviews.read(frame)] == ["1", "0"]
 
 
 def test_data_sets_with_splits_and_their_classes(reviews):
