@@ -26,6 +26,7 @@ VERBS = {
     "evaluate": "measure a run on labelled data",
     "predict": "apply a run to raw input",
     "export": "write a SavedModel that takes raw input",
+    "serve": "answer requests over HTTP",
 }
 GENERAL = {
     "tasks": "list the tasks",

@@ -1,0 +1,5 @@
+"""Runs and exports behind HTTP, and a client for them."""
+
+from nlp_rnn.serving.client import Client, RemoteError
+
+__all__ = ["Client", "RemoteError"]
