@@ -22,7 +22,7 @@ from nlp_rnn.data.lines import lines_of
 from nlp_rnn.data.memory import shown_name
 from nlp_rnn.data.readers import FORMATS, Form, rows_of
 from nlp_rnn.data.records import Record, Records, Row
-from nlp_rnn.data.tables import complete, datasets_library, from_parquet, no_column
+from nlp_rnn.data.tables import complete, datasets_library, from_parquet, no_column, reading_rules
 from nlp_rnn.errors import InputError
 
 _USUAL = {"csv": ",", "tsv": "\t"}
@@ -114,7 +114,14 @@ def _stored(key: Record, kind: str, delimiter: str, fields: Fields, shown: str) 
         return datasets_library().Dataset.from_generator(
             _generate,
             features=fields.stored_features(),
-            gen_kwargs={**key, "kind": kind, "delimiter": delimiter, "shown": shown, "fields": vars(fields)},
+            gen_kwargs={
+                **key,
+                "kind": kind,
+                "delimiter": delimiter,
+                "shown": shown,
+                "fields": vars(fields),
+                "rules": reading_rules(),
+            },
         )
     except Exception as error:
         cause: BaseException | None = error
@@ -126,7 +133,7 @@ def _stored(key: Record, kind: str, delimiter: str, fields: Fields, shown: str) 
 
 
 def _generate(
-    path: Any, size: Any, modified: Any, kind: str, delimiter: str, shown: str, fields: Record
+    path: Any, size: Any, modified: Any, kind: str, delimiter: str, shown: str, fields: Record, rules: str
 ) -> Iterator[Record]:
     """The records of a file; all arguments are part of the cache's key."""
     wanted, count = Fields(**fields), 0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nlp_rnn.config.values import override
-from nlp_rnn.data import files
+from nlp_rnn.data import fields, files
 from nlp_rnn.data.readers import rows_of
 from nlp_rnn.errors import InputError
 from nlp_rnn.run import Run
@@ -356,6 +356,15 @@ def test_columns_of_several_names(tmp_path):
         assert records[0]["entities"] == [{"start": 0, "end": 3, "label": "PER"}]
     table = written(tmp_path, "a|b;label\nx;y\n", "data.csv")
     assert read(SENTIMENT, table, text="a|b")[0]["text"] == "x"
+
+
+def test_another_version_reads_anew(tmp_path, monkeypatch):
+    """What an earlier version kept of the same file may have another form."""
+    path = written(tmp_path, "text,label\nGood,pos\n", "data.csv")
+    assert read(SENTIMENT, path)[0]["text"] == "Good"
+    monkeypatch.setattr("nlp_rnn.data.files.reading_rules", lambda: "another version")
+    monkeypatch.setattr("nlp_rnn.data.fields._KINDS", {**fields._KINDS, "text": lambda value, where: value.upper()})
+    assert read(SENTIMENT, path)[0]["text"] == "GOOD"
 
 
 def test_parquet_without_rows(tmp_path):
