@@ -177,7 +177,7 @@ def _predictions(found: AnyRun, records: Records | None, options: PredictOptions
     elif records is not None:
         from nlp_rnn.data.summary import unknown_note
 
-        first = records.select(range(min(len(records), _LOOKED_AT)))
+        first = records if len(records) <= _LOOKED_AT else records.select(range(_LOOKED_AT))
         if note := unknown_note(found.batches_of(first)):
             print(f"{note}, in the first {len(first):,} inputs", file=sys.stderr)
         yield from found.predict(records, settings)

@@ -58,7 +58,7 @@ def read_file(path: Path, form: Form, fields: Fields, shown: str = "") -> Record
 
 
 def read_standard_input(form: Form, fields: Fields) -> Records:
-    """The records of standard input, by default JSON lines."""
+    """The records of standard input; where the format is not given, its first line tells it."""
     return read_file(Path("-"), form, fields, "standard input")
 
 

@@ -78,7 +78,10 @@ class Records(Sequence[Record]):
         return zip(*map(column, names), strict=True)
 
     def chunks(self, size: int = _CHUNK) -> Iterator[Records]:
-        """The records in parts of at most `size`, in order."""
+        """The records in parts of at most `size`, in order; themselves where they are no more than that."""
+        if 0 < len(self) <= size:
+            yield self
+            return
         for start in range(0, len(self), size):
             yield self.select(range(start, min(start + size, len(self))))
 
