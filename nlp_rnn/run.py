@@ -300,25 +300,21 @@ class Run(Generic[C, P, O]):
                     archive.write(path, path.relative_to(folder))
         return _unpickled, (self.task.name, self.config, contents.getvalue(), self.path, self.report)
 
-    def export(self, path: str | Path) -> Path:
-        """Writes a SavedModel that takes raw input.
+    def export(self, path: str | Path, to: str = "savedmodel", weights: str = "float32") -> Path:
+        """Writes the model for use elsewhere.
+
+        Args:
+            path: the folder to write.
+            to: "savedmodel", which takes raw input; "onnx" or "litert", which take ids.
+            weights: "float32" or, but for a SavedModel, "int8".
 
         Raises:
-            InputError: the folder holds something else.
+            InputError: the folder holds something else, packages are missing, or this model cannot be written so.
             ExportDiffers: it gives other results than the run; nothing is written then.
         """
-        from nlp_rnn.export.savedmodel import export_saved_model
+        from nlp_rnn.export import formats
 
-        example = self.task.input.example
-        return export_saved_model(
-            Path(path),
-            self.model,
-            self.assets,
-            lambda model: self.task.signatures(self.config, model, self.assets),
-            self.task.input.serving_arguments([example]),
-            lambda model: [*map(vars, Run(self.task, self.config, self.assets, model).predict([example]))],
-            {"task": self.task.name, "input": self.task.input.name},
-        )
+        return formats.export(self, Path(path), to, weights)
 
     def batches_of(self, records: Records) -> EpochSource:
         """The batches of records for prediction; they are tokenised once, however often they are measured."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from nlp_rnn.config.options import parse
 from nlp_rnn.errors import InputError
+
+if TYPE_CHECKING:
+    from nlp_rnn.serving.models import Place
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,25 @@ class ServeOptions:
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 for all of this machine's."""
     port: int = 8501
-    """Port to listen on."""
+    """Port for HTTP."""
+    grpc_port: int = 0
+    """Port for gRPC, such as 8500; 0 for none."""
     batch_size: int = 64
     """Texts of concurrent requests that are answered together, at most; 1 answers each request by itself."""
-    batch_milliseconds: float = 2.0
-    """Time that a request waits for others."""
+    threads: int = 2
+    """Batches that are computed at once."""
+    waiting: int = 1000
+    """Requests that may wait; those beyond are turned away with status 429."""
     seconds: float = 30.0
-    """Time that a request may take."""
+    """Time that a request may take, or a step of a stream."""
+    inputs: int = 1000
+    """Inputs that a request may have."""
+    characters: int = 200_000
+    """Characters that a text may have."""
+    megabytes: float = 20.0
+    """Size that a request may have."""
+    reload_seconds: float = 10.0
+    """How often to look whether another model stands in the place of one; 0 for never."""
 
 
 def run(task: str | None, arguments: list[str]) -> int:
@@ -39,44 +52,46 @@ def run(task: str | None, arguments: list[str]) -> int:
     options = parse(ServeOptions, arguments, program(task, "serve"), "Answers requests over HTTP.")
     from nlp_rnn.serving.server import check_port, import_kserve, serve
 
+    _check(options)
     places = _places(options.models)
     check_port(options.host, options.port)
     import_kserve()
     from nlp_rnn.startup import import_tensorflow
 
     import_tensorflow()
-    with tempfile.TemporaryDirectory(prefix="nlp-rnn-serve-") as folder:
-        endpoints = [_endpoint(name, place, Path(folder), options) for name, place in places.items()]
-        where = f"http://{options.host}:{options.port}"
-        for endpoint in endpoints:
-            print(f"{where}/v1/models/{endpoint.name}:predict  {endpoint.about['task']}", file=sys.stderr, flush=True)
-        serve(endpoints, options.host, options.port)
+    from nlp_rnn.serving.batching import Batching
+    from nlp_rnn.serving.endpoints import Limits
+    from nlp_rnn.serving.models import Model
+
+    limits = Limits(options.inputs, options.characters, int(options.megabytes * 1e6), options.seconds)
+    batching = Batching(options.batch_size, options.threads, options.waiting)
+    models = [Model(place, limits, batching) for place in places]
+    where = f"http://{options.host}:{options.port}"
+    print(f"{where}/  a page to try them", file=sys.stderr)
+    for model in models:
+        about = f"{model.endpoint.about['task']}, version {model.version}"
+        print(f"{where}/v1/models/{model.place.name}:predict  {about}", file=sys.stderr, flush=True)
+    serve(models, options.host, options.port, options.grpc_port, options.reload_seconds)
     return 0
 
 
-def _places(models: tuple[str, ...]) -> dict[str, Path]:
-    """The folder of each model by its name."""
-    places: dict[str, Path] = {}
-    for model in models:
-        name, equals, place = model.rpartition("=")
-        path = Path(place)
-        # models/imdb/1 is version 1 of imdb, as TensorFlow Serving has it.
-        name = name if equals else path.resolve().parent.name if path.resolve().name.isdigit() else path.resolve().name
-        if name in places:
-            raise InputError(f'Two models have the name "{name}": give one as NAME=FOLDER.')
-        places[name] = path
+def _check(options: ServeOptions) -> None:
+    for name in ("batch_size", "threads", "waiting", "inputs", "characters", "megabytes", "seconds"):
+        if not getattr(options, name) > 0:
+            raise InputError(f"--{name} is {getattr(options, name)}; it must be above 0.")
+    for name in ("grpc_port", "port"):
+        if not 0 <= getattr(options, name) <= 65535:
+            raise InputError(f"--{name} is {getattr(options, name)}; ports go up to 65535.")
+
+
+def _places(models: tuple[str, ...]) -> list[Place]:
+    """The place of each model, no two of one name."""
+    from nlp_rnn.serving.models import Place
+
+    places = [Place.parse(model) for model in models]
+    names = [place.name for place in places]
     if not places:
         raise InputError("Say what to serve: nlp-rnn serve RUN_OR_EXPORT …")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f'Two models have the name "{twice[0]}": give one as NAME=FOLDER.')
     return places
-
-
-def _endpoint(name: str, place: Path, folder: Path, options: Any) -> Any:
-    from nlp_rnn.run import load
-    from nlp_rnn.serving.endpoints import Batching, Endpoint, Limits
-
-    if (place / "config.yaml").is_file():
-        place = load(place).export(folder / name)
-    batching = Batching(options.batch_size, options.batch_milliseconds)
-    endpoint = Endpoint(name, place, Limits(seconds=options.seconds), batching)
-    endpoint.warm_up()
-    return endpoint

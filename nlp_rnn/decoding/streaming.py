@@ -13,38 +13,29 @@ from nlp_rnn.text.ragged import append, keep, row_ids
 from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN
 
 
-class TextStream:
-    """Ids that come one after the other → the text that can be said already.
+class PieceStream:
+    """What tokens add, one after the other → the text that can be said already.
 
     What is held back: the bytes of a character that is not whole yet, and what may become a stop text.
 
     Args:
-        tokenizer: whose ids they are; the end token is a line end.
+        kind: of the tokenizer.
         line_begins: whether a new line begins, so that a first blank is no part of the text.
         stop: texts before which the stream ends.
-
-    Example:
-
-    >>> from nlp_rnn.text.tokenizers import ByteTokenizer
-    >>> tokenizer = ByteTokenizer()
-    >>> stream = TextStream(tokenizer, stop=["."])
-    >>> [stream.push(i) for i in tokenizer.encode(["né. no"]).to_list()[0]], stream.ended
-    (['n', '', 'é', '', '', '', ''], True)
     """
 
-    def __init__(self, tokenizer: Any, line_begins: bool = True, stop: Sequence[str] = ()) -> None:
-        self._pieces = text_pieces(tokenizer)
-        self._drops_blanks = tokenizer.kind in ("word", "subword")
-        self._after_line_end = tokenizer.kind == "word"  # a blank belongs to each word but the first of a line
+    def __init__(self, kind: str, line_begins: bool = True, stop: Sequence[str] = ()) -> None:
+        self._drops_blanks = kind in ("word", "subword")
+        self._after_line_end = kind == "word"  # a blank belongs to each word but the first of a line
         self._line_begins = line_begins
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop = [text for text in stop if text]
         self._held = ""
         self.ended = False
 
-    def push(self, token: int) -> str:
+    def add(self, piece: bytes) -> str:
         """The text that a further token lets be said; empty once a stop text was met."""
-        return self._say(self._decoder.decode(self._pieces[token]))
+        return self._say(self._decoder.decode(piece))
 
     def finish(self) -> str:
         """What was held back, when no more tokens come."""
@@ -75,6 +66,31 @@ class TextStream:
             (n for stop in self._stop for n in range(1, len(stop)) if self._held.endswith(stop[:n])),
             default=0,
         )
+
+
+class TextStream(PieceStream):
+    """The same for ids.
+
+    Args:
+        tokenizer: whose ids they are; the end token is a line end.
+        line_begins, stop: as those of `PieceStream`.
+
+    Example:
+
+    >>> from nlp_rnn.text.tokenizers import ByteTokenizer
+    >>> tokenizer = ByteTokenizer()
+    >>> stream = TextStream(tokenizer, stop=["."])
+    >>> [stream.push(i) for i in tokenizer.encode(["né. no"]).to_list()[0]], stream.ended
+    (['n', '', 'é', '', '', '', ''], True)
+    """
+
+    def __init__(self, tokenizer: Any, line_begins: bool = True, stop: Sequence[str] = ()) -> None:
+        super().__init__(tokenizer.kind, line_begins, stop)
+        self._pieces = text_pieces(tokenizer)
+
+    def push(self, token: int) -> str:
+        """The text that a further token lets be said; empty once a stop text was met."""
+        return self.add(self._pieces[token])
 
 
 def text_pieces(tokenizer: Any) -> list[bytes]:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.errors import ExportDiffers, InputError
+from nlp_rnn.export.folders import describe, refuse_differences, written
 from nlp_rnn.export.signatures import Signature, also_of_nothing, as_signature
 from nlp_rnn.layers.precision import float32_copy
 
 Plain: TypeAlias = dict[str, Any]
 """Plain values by name."""
 _DEFAULT = "serving_default"
-_TOLERANCE = 1e-4
 
 
 class Served(tf.Module):
@@ -64,26 +60,19 @@ def export_saved_model(
         InputError: the folder exists and holds something else.
         ExportDiffers: what was written gives other results than the model.
     """
-    if path.is_file():
-        raise InputError(f"{path} is a file; choose another folder with --out.")
-    if path.exists() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
-        raise InputError(f"{path} holds other files; choose another folder with --out.")
-    expected = predicted(model if model.compute_dtype == "float32" else float32_copy(model))
-    model = portable_copy(model)
-    found = {name: as_signature(value) for name, value in signatures(model).items()}
-    found[_DEFAULT] = replace(found[_DEFAULT], example=found[_DEFAULT].example or example)
-    temporary = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with written(path) as temporary:
+        expected = predicted(model if model.compute_dtype == "float32" else float32_copy(model))
+        model = portable_copy(model)
+        found = with_example(signatures(model), example)
         _write(temporary, Served(model, assets), assets, found, about)
         _compare(temporary, found, expected)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
     return path
+
+
+def with_example(signatures: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Signature]:
+    """Signatures, the default one with an example if it has none."""
+    found = {name: as_signature(value) for name, value in signatures.items()}
+    return {**found, _DEFAULT: replace(found[_DEFAULT], example=found[_DEFAULT].example or example)}
 
 
 def _write(
@@ -91,15 +80,7 @@ def _write(
 ) -> None:
     concrete = {name: also_of_nothing(one.function).get_concrete_function() for name, one in signatures.items()}
     tf.saved_model.save(served, str(folder), signatures=concrete)
-    extra = folder / "assets.extra"
-    extra.mkdir()
-    facts = {name: list(values) for name, values in (("labels", assets.get("labels", ())), ("signatures", concrete))}
-    described = {name: one.description() for name, one in signatures.items()}
-    libraries = ["tensorflow", *libraries_of(assets)]
-    whole = {"format": 1, **about, "libraries": libraries, "labels": facts["labels"], "signatures": described}
-    for name, content in {**{name: {name: values} for name, values in facts.items()}, "signature": whole}.items():
-        text = json.dumps(content, ensure_ascii=False, indent=1 if name == "signature" else None)
-        (extra / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    describe(folder, signatures, about)
 
 
 def _compare(folder: Path, signatures: Mapping[str, Signature], predicted: list[Plain]) -> None:
@@ -112,27 +93,11 @@ def _compare(folder: Path, signatures: Mapping[str, Signature], predicted: list[
     for name, signature in signatures.items():
         if not signature.example:
             continue
-        found = signature.call(loaded.signatures[name])
-        _refuse_differences(found, signature.call(), f"The signature {name}")
+        found, what = signature.call(loaded.signatures[name]), f"The signature {name} of the SavedModel"
+        refuse_differences(found, signature.call(), what)
         if name == _DEFAULT:
             plain = [n for n, v in predicted[0].items() if n in found and isinstance(v, (str, int, float))]
-            _refuse_differences(found, {n: [row[n] for row in predicted] for n in plain}, f"The signature {name}")
-
-
-def _refuse_differences(found: Plain, expected: Plain, what: str) -> None:
-    """Plain outputs by name must be as expected, numbers within a ten-thousandth.
-
-    Raises:
-        ExportDiffers: they are not.
-    """
-    for name, value in expected.items():
-        one, other = np.array(found[name]), np.array(value)
-        is_number = other.dtype.kind in "fiu"
-        same = one.shape == other.shape and (
-            np.allclose(one, other, rtol=_TOLERANCE, atol=_TOLERANCE) if is_number else one.tolist() == other.tolist()
-        )
-        if not same:
-            raise ExportDiffers(f"{what} of the SavedModel gives other {name} than the model; it was not written.")
+            refuse_differences(found, {n: [row[n] for row in predicted] for n in plain}, what)
 
 
 def portable_copy(model: keras.Model) -> keras.Model:

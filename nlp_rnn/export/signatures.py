@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -18,12 +19,14 @@ class Signature:
         about: what it does, in one sentence.
         example: its inputs by name, as plain values; those of the task's example where it is the default signature.
         defaults: of inputs that are settings; TensorFlow knows no defaults, so they are for whoever calls it.
+        independent: whether the results of a row do not depend on the others of its batch.
     """
 
     function: Any
     about: str = ""
     example: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    independent: bool = True
 
     def __call__(self, *values: Any, **named: Any) -> dict[str, tf.Tensor]:
         """Calls the function."""
@@ -34,10 +37,23 @@ class Signature:
         """The types and shapes of its inputs, in order."""
         return tf.nest.flatten(self.function.get_concrete_function().structured_input_signature)
 
-    def call(self, function: Any = None) -> dict[str, Any]:
-        """What the function, or another of the same inputs, gives for the example: plain values by name."""
+    @property
+    def is_numeric(self) -> bool:
+        """Whether it takes numbers alone and gives some, so that runtimes without texts can have it."""
+        outputs = self.function.get_concrete_function().structured_outputs.values()
+        takes_texts = any(spec.dtype == tf.string for spec in self.specs)
+        return not takes_texts and any(value.dtype != tf.string for value in outputs)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The inputs of the example."""
         given = {**self.defaults, **self.example}
-        inputs = {spec.name: tf.constant(given[spec.name], spec.dtype) for spec in self.specs}
+        return {spec.name: np.array(given[spec.name], spec.dtype.as_numpy_dtype) for spec in self.specs}
+
+    def call(self, function: Any = None, given: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:
+        """What the function, or another of the same inputs, gives for the example, or for other inputs: plain values by
+        name."""
+        values = {**self.defaults, **self.example} if given is None else given
+        inputs = {spec.name: tf.constant(values[spec.name], spec.dtype) for spec in self.specs}
         outputs = self.function(*inputs.values()) if function is None else function(**inputs)
         return {name: _plain(value.numpy().tolist()) for name, value in outputs.items()}
 
@@ -46,6 +62,7 @@ class Signature:
         outputs = self.function.get_concrete_function().structured_outputs
         found: dict[str, Any] = {
             "about": self.about,
+            "independent": self.independent,
             "inputs": {spec.name: _described(spec) for spec in self.specs},
             "outputs": {name: _described(value) for name, value in outputs.items()},
         }
@@ -59,6 +76,17 @@ class Signature:
 def as_signature(value: Any) -> Signature:
     """A signature, or a plain `tf.function` as one."""
     return value if isinstance(value, Signature) else Signature(value)
+
+
+def numbers_of(function: Any, specs: Sequence[tf.TensorSpec]) -> Any:
+    """A function traced anew for inputs of these shapes; what it gives as text is left out."""
+    inner = function.python_function
+
+    @tf.function(input_signature=list(specs), autograph=False)
+    def call(*values: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {name: value for name, value in inner(*values).items() if value.dtype != tf.string}
+
+    return call
 
 
 def also_of_nothing(function: Any) -> Any:
@@ -86,7 +114,7 @@ def also_of_nothing(function: Any) -> Any:
 def _one_row(value: tf.Tensor) -> tf.Tensor:
     """A row of some value, at least one step long."""
     shape = tf.concat([[1], tf.maximum(tf.shape(value)[1:], 1)], 0)
-    return tf.fill(shape, tf.constant("" if value.dtype == tf.string else 1, value.dtype))
+    return tf.fill(shape, tf.constant("") if value.dtype == tf.string else tf.cast(1, value.dtype))
 
 
 def _described(spec: Any) -> dict[str, Any]:

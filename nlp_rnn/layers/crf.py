@@ -120,9 +120,9 @@ class CRF(SequenceLayer):
         # In the first step only row 0 is open; a padded step keeps the tag.
         elsewhere = tf.fill((self.tags - 1, self.tags), tf.constant(BLOCKED, dtype))
         first = tf.concat([start[None], elsewhere], 0)
-        steps = tf.concat([first[None], tf.repeat(inner[None], time - 1, 0)], 0)
+        steps = tf.concat([first[None], tf.tile(inner[None], [time - 1, 1, 1])], 0)
         stay = tf.eye(self.tags, dtype=tf.bool)
-        stay = tf.concat([(stay & (tf.range(self.tags) == 0))[None], tf.repeat(stay[None], time - 1, 0)], 0)
+        stay = tf.concat([(stay & (tf.range(self.tags) == 0))[None], tf.tile(stay[None], [time - 1, 1, 1])], 0)
         keep = tf.where(stay, tf.zeros((), dtype), tf.constant(BLOCKED, dtype))
         return tf.where(mask[:, :, None, None], steps + emissions[:, :, None, :], keep)
 
@@ -253,18 +253,19 @@ def viterbi(scores: Tensor) -> Tensor:
         pointers = pointers.write(t, tf.argmax(candidates, 1, tf.int32))
         return t + 1, tf.reduce_max(candidates, 1), pointers
 
-    def backward(t: Tensor, tag: Tensor, path: Tensor) -> Tensor:
-        path = path.write(t, tag)
-        return t - 1, tf.gather(tf.gather(came_from, t), tag, batch_dims=1), path
+    def backward(done: Tensor, tag: Tensor, path: Tensor) -> Tensor:
+        came = tf.gather(came_from, time - 1 - done)
+        return done + 1, tf.gather(came, tag, batch_dims=1), path.write(done, tag)
 
-    pointers = tf.TensorArray(tf.int32, time, element_shape=(None, tags))
+    pointers = tf.TensorArray(tf.int32, time, element_shape=(steps.shape[1], tags))
     begin = (tf.constant(0), tf.zeros((batch, tags), steps.dtype), pointers)
     _, best, pointers = tf.while_loop(lambda t, *_: t < time, forward, begin, maximum_iterations=time)
     came_from = pointers.stack()
-    path = tf.TensorArray(tf.int32, time, element_shape=(None,))
-    begin = (time - 1, tf.argmax(best, 1, tf.int32), path)
-    path = tf.while_loop(lambda t, *_: t >= 0, backward, begin, maximum_iterations=time)[2]
-    return tf.transpose(path.stack())
+    path = tf.TensorArray(tf.int32, time, element_shape=(steps.shape[1],))
+    begin = (tf.constant(0), tf.argmax(best, 1, tf.int32), path)
+    path = tf.while_loop(lambda done, *_: done < time, backward, begin, maximum_iterations=time)[2]
+    # Written in the order of the loop, which is how ONNX collects the results of one, and then reversed.
+    return tf.reverse(tf.transpose(path.stack()), [1])
 
 
 @tf.custom_gradient
@@ -315,7 +316,7 @@ def _sweep(steps: Tensor) -> Tensor:
         alpha = _log_sum_exp(alpha[:, :, None] + tf.gather(steps, t), 1)
         return t + 1, alpha, alphas.write(t, alpha)
 
-    alphas = tf.TensorArray(steps.dtype, time, element_shape=(None, tags))
+    alphas = tf.TensorArray(steps.dtype, time, element_shape=(steps.shape[1], tags))
     begin = (tf.constant(0), tf.zeros((batch, tags), steps.dtype), alphas)
     return tf.while_loop(lambda t, *_: t < time, step, begin, maximum_iterations=time)[2].stack()
 

@@ -5,8 +5,10 @@ Weights, configuration and results are Keras's, so that models and layers can be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -87,6 +89,21 @@ class _Recurrent:
         return {**super().get_config(), "weight_drop": self.weight_drop}  # type: ignore[misc]
 
 
+Operator: TypeAlias = Callable[[Sequence[Any], Any, Sequence[Any], Any, tuple[bool, ...]], tuple[Any, list[Any]]]
+_OPERATOR: ContextVar[Operator | None] = ContextVar("operator", default=None)
+
+
+@contextmanager
+def replaced_loops(operator: Operator) -> Iterator[None]:
+    """While a graph is traced for another runtime: `operator(layers, sequences, states, mask, backwards)` stands where
+    a loop would run, and gives what `run_fused` gives. Rows are right-padded then."""
+    token = _OPERATOR.set(operator)
+    try:
+        yield
+    finally:
+        _OPERATOR.reset(token)
+
+
 def run_fused(
     layers: Sequence[Tensor],
     sequences: Tensor,
@@ -110,6 +127,8 @@ def run_fused(
     Returns:
         Outputs `[batch, time, layers × units]`, each where its step is, and the states after the last step.
     """
+    if (operator := _OPERATOR.get()) is not None:
+        return operator(layers, sequences, states, mask, backwards)
     kind = kind_of(layers[0])
     projected, kernels, inner = [], [], []
     for layer in layers:

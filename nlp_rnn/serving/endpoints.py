@@ -1,22 +1,22 @@
-"""An export that is loaded and answers requests; concurrent ones are batched by TensorFlow's own engine."""
+"""An export that is loaded, and answers requests."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nlp_rnn.data.fields import without_halves
 from nlp_rnn.errors import InputError
 
+if TYPE_CHECKING:
+    from nlp_rnn.run import AnyRun
+
 DEFAULT = "serving_default"
-# Texts of similar length wait for each other: by characters of the longest of a request.
-_BUCKETS = (64, 256, 1024, 4096)
 
 
 class RequestError(Exception):
@@ -49,43 +49,32 @@ class Limits:
     seconds: float = 30.0
 
 
-@dataclass(frozen=True)
-class Batching:
-    """How concurrent requests are put together.
-
-    Args:
-        size: rows of a batch at most; 1 answers each request by itself.
-        milliseconds: that a request waits for others.
-        threads: batches that are computed at once.
-        waiting: batches that may wait; what comes beyond is turned away with 429.
-    """
-
-    size: int = 64
-    milliseconds: float = 2.0
-    threads: int = 2
-    waiting: int = 100
-
-
 class Endpoint:
-    """An export by name.
+    """A model that answers, by name.
 
     Args:
         name: in URLs.
-        folder: the SavedModel.
+        functions: by the name of their signature, which take named tensors and give them by name.
+        about: what `signature.json` of an export says.
         limits: of requests.
-        batching: of concurrent requests.
-
-    Raises:
-        InputError: it is no export of this package, or its libraries are missing.
     """
 
-    def __init__(self, name: str, folder: Path, limits: Limits = Limits(), batching: Batching = Batching()) -> None:
-        self.name, self.folder, self.limits, self.batching = name, folder, limits, batching
-        self.about = _about(folder)
-        self._batched: dict[tuple[str, int], Any] = {}
-        self._lock = threading.Lock()
-        self.signatures: dict[str, Any] = self.about["signatures"]
-        for library in self.about["libraries"]:
+    def __init__(
+        self, name: str, functions: Mapping[str, Any], about: dict[str, Any], limits: Limits = Limits()
+    ) -> None:
+        self.name, self.functions, self.about, self.limits = name, functions, about, limits
+        self.signatures: dict[str, Any] = about["signatures"]
+        self.alive: Any = None
+
+    @classmethod
+    def of_export(cls, name: str, folder: Path, limits: Limits = Limits()) -> Endpoint:
+        """A SavedModel that `export` wrote.
+
+        Raises:
+            InputError: it is none, or its libraries are missing.
+        """
+        about = _about(folder)
+        for library in about["libraries"]:
             try:
                 __import__(library)
             except ImportError:
@@ -93,10 +82,27 @@ class Endpoint:
         import tensorflow as tf
 
         try:
-            self._loaded = tf.saved_model.load(str(folder))
+            loaded = tf.saved_model.load(str(folder))
+            found = cls(name, loaded.signatures, about, limits)
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(f"{folder} cannot be loaded ({reason}); export the run again.") from error
+        found.alive = loaded  # a function does not keep the variables of its SavedModel
+        return found
+
+    @classmethod
+    def of_run(cls, name: str, run: AnyRun, limits: Limits = Limits()) -> Endpoint:
+        """A run, with the kernels that are fastest on this machine."""
+        from nlp_rnn.export.formats import about_of, example_of
+        from nlp_rnn.export.savedmodel import with_example
+        from nlp_rnn.export.signatures import also_of_nothing
+        from nlp_rnn.layers.precision import float32_copy
+
+        model = run.model if run.model.compute_dtype == "float32" else float32_copy(run.model)
+        found = with_example(run.task.signatures(run.config, model, run.assets), example_of(run.task))
+        functions = {n: also_of_nothing(one.function).get_concrete_function() for n, one in found.items()}
+        described = {n: one.description() for n, one in found.items()}
+        return cls(name, functions, {**about_of(run), "signatures": described}, limits)
 
     def warm_up(self) -> None:
         """Answers the example of each signature, so that the first request need not wait for it."""
@@ -105,17 +111,19 @@ class Endpoint:
                 self.answer(signature["example"]["inputs"], name)
 
     def answer(self, inputs: Mapping[str, Any], signature: str = DEFAULT) -> dict[str, np.ndarray]:
-        """What a signature gives.
+        """What a signature gives: `compute` of what `check` lets pass."""
+        return self.compute(self.check(inputs, signature), signature)
+
+    def check(self, inputs: Mapping[str, Any], signature: str = DEFAULT) -> dict[str, np.ndarray]:
+        """Inputs as the arrays that a signature takes.
 
         Args:
             inputs: by name, lists or arrays; those with defaults may be missing.
             signature: its name.
 
         Raises:
-            RequestError: it is not what the signature takes, is too much, or comes when too many wait.
+            RequestError: it is not what the signature takes, or too much.
         """
-        import tensorflow as tf
-
         if signature not in self.signatures:
             raise RequestError(f'{self.name} has no signature "{signature}"; it has: {", ".join(self.signatures)}.')
         wanted = self.signatures[signature]["inputs"]
@@ -124,74 +132,55 @@ class Endpoint:
             raise RequestError(f'{signature} takes no "{unknown[0]}"; it takes: {", ".join(wanted)}.')
         if missing := [name for name in wanted if name not in given]:
             raise RequestError(f'{signature} needs "{missing[0]}"; it takes: {", ".join(wanted)}.')
-        tensors = {name: self._tensor(name, given[name], about) for name, about in wanted.items()}
+        return {name: self._array(name, given[name], about) for name, about in wanted.items()}
+
+    def compute(self, arrays: Mapping[str, np.ndarray], signature: str = DEFAULT) -> dict[str, np.ndarray]:
+        """What a signature gives for arrays that `check` let pass.
+
+        Raises:
+            RequestError: they make no sense to it.
+        """
+        import tensorflow as tf
+
+        wanted = self.signatures[signature]["inputs"]
+        # As lists, texts are converted at once.
+        plain = {n: array.tolist() if array.dtype == object else array for n, array in arrays.items()}
+        tensors = {n: tf.constant(v, wanted[n]["dtype"], shape=arrays[n].shape) for n, v in plain.items()}
         try:
-            return {name: value.numpy() for name, value in self._function(signature, tensors)(tensors).items()}
-        except tf.errors.UnavailableError:
-            raise RequestError("Too many requests wait; try again later.", 429) from None
+            return {name: value.numpy() for name, value in self.functions[signature](**tensors).items()}
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
             reason = str(error).strip().splitlines()[0][:200]
             raise RequestError(f"{signature} cannot compute this: {reason}") from None
 
-    def _tensor(self, name: str, value: Any, about: Mapping[str, Any]) -> Any:
-        """A value as the tensor that a signature takes."""
-        import tensorflow as tf
+    def takes_only_texts(self, signature: str) -> bool:
+        """Whether a row is a text and nothing else, which depends on no other: so that several can be put together."""
+        about = self.signatures[signature]
+        are_texts = [one["dtype"] == "string" and len(one["shape"]) == 1 for one in about["inputs"].values()]
+        return are_texts == [True] and about.get("independent", True)
 
+    def _array(self, name: str, value: Any, about: Mapping[str, Any]) -> np.ndarray:
         dtype, shape, value = about["dtype"], about["shape"], without_halves(value)
         texts = _texts_in(value) if dtype == "string" else None
         if dtype == "string" and texts is None:
             raise RequestError(f'"{name}" must hold texts.')
+        longest = max(map(len, texts or ()), default=0)
+        if longest > self.limits.characters:
+            raise RequestError(f"A text of {longest:,} characters is longer than {self.limits.characters:,}.", 413)
         try:
             array = np.array(value, object if dtype == "string" else dtype)
-            rows = array.shape[0] if array.ndim else 1
-            if len(shape) and rows > self.limits.inputs:
-                raise RequestError(f"{rows:,} inputs are more than {self.limits.inputs:,}: send fewer at once.", 413)
-            longest = max(map(len, texts or ()), default=0)
-            if longest > self.limits.characters:
-                raise RequestError(f"A text of {longest:,} characters is longer than {self.limits.characters:,}.", 413)
-            if array.size == 0:
-                array = array.reshape([0 if size is None else size for size in shape])
-            fits = array.ndim == len(shape) and all(w in (None, s) for w, s in zip(shape, array.shape, strict=True))
-            if not fits:
-                raise ValueError
-            return tf.constant(array.tolist() if dtype == "string" else array, dtype, shape=array.shape)
-        except (ValueError, TypeError, OverflowError, UnicodeEncodeError):
+        except (ValueError, TypeError, OverflowError):
+            array = np.empty([0] * (1 + len(shape)), object)  # of no shape that fits
+        if dtype == "string" and any(isinstance(one, list) for one in array.ravel()):  # lists of several lengths
+            array = np.empty([0] * (1 + len(shape)), object)
+        rows = array.shape[0] if array.ndim else 1
+        if len(shape) and rows > self.limits.inputs:
+            raise RequestError(f"{rows:,} inputs are more than {self.limits.inputs:,}: send fewer at once.", 413)
+        if array.shape == (0,):
+            array = array.reshape([0 if size is None else size for size in shape])
+        if array.ndim != len(shape) or not all(w in (None, s) for w, s in zip(shape, array.shape, strict=True)):
             lists = "lists of " * (len(shape) - 1) + "texts" if dtype == "string" else f"{dtype} of the shape {shape}"
-            raise RequestError(f'"{name}" must hold {lists}.') from None
-
-    def _function(self, signature: str, tensors: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-        """A signature, batched where all it takes is texts."""
-        plain = self._loaded.signatures[signature]
-        wanted = self.signatures[signature]["inputs"]
-        are_texts = [about["dtype"] == "string" and len(about["shape"]) == 1 for about in wanted.values()]
-        if self.batching.size <= 1 or are_texts != [True]:
-            return lambda given: plain(**given)
-        (name,) = wanted
-        texts = tensors[name]
-        longest = max(map(len, texts.numpy().tolist()), default=0)
-        if not 0 < len(texts) <= self.batching.size:
-            return lambda given: plain(**given)
-        bucket = sum(longest > bound for bound in _BUCKETS)
-        with self._lock:
-            if (signature, bucket) not in self._batched:
-                self._batched[signature, bucket] = self._batch(signature, name)
-        batched, outputs = self._batched[signature, bucket]
-        return lambda given: dict(zip(outputs, batched(given[name]), strict=True))
-
-    def _batch(self, signature: str, name: str) -> tuple[Any, list[str]]:
-        import tensorflow as tf
-
-        plain, outputs = self._loaded.signatures[signature], sorted(self.signatures[signature]["outputs"])
-        how = self.batching
-
-        @tf.nondifferentiable_batch_function(
-            how.threads, how.size, int(1000 * how.milliseconds), max_enqueued_batches=how.waiting, autograph=False
-        )
-        def batched(texts: Any) -> list[Any]:
-            found = plain(**{name: texts})
-            return [found[output] for output in outputs]
-
-        return batched, outputs
+            raise RequestError(f'"{name}" must hold {lists}.')
+        return array
 
 
 def _about(folder: Path) -> dict[str, Any]:

@@ -1,17 +1,29 @@
-"""Requests of TensorFlow Serving's REST interface (KServe's V1) → inputs by name, and outputs → responses."""
+"""Requests as several interfaces have them → inputs by name, and outputs → responses."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from nlp_rnn.serving.endpoints import DEFAULT, Endpoint, RequestError
+from nlp_rnn.serving.batching import Batcher
+from nlp_rnn.serving.endpoints import DEFAULT, RequestError
+
+TYPES = {
+    "string": "BYTES",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float32": "FP32",
+    "float64": "FP64",
+    "bool": "BOOL",
+}
 
 
-def answer_v1(endpoint: Endpoint, payload: Any) -> dict[str, Any]:
-    """Answers `{"instances": […]}` by rows, or `{"inputs": {…}}` by columns; "signature_name" names the signature.
+async def answer_v1(model: Batcher, payload: Any) -> dict[str, Any]:
+    """TensorFlow Serving's REST interface, KServe's V1: answers `{"instances": […]}` by rows, or `{"inputs": {…}}` by
+    columns; "signature_name" names the signature.
 
     Raises:
         RequestError: the request makes no sense.
@@ -23,25 +35,80 @@ def answer_v1(endpoint: Endpoint, payload: Any) -> dict[str, Any]:
         raise RequestError('"signature_name" must be a text.')
     if ("instances" in payload) == ("inputs" in payload):
         raise RequestError('Give either "instances", a list of inputs, or "inputs", lists by name.')
-    wanted = list(endpoint.signatures.get(signature, {}).get("inputs", {}))
+    wanted = list(model.endpoint.signatures.get(signature, {}).get("inputs", {}))
     if "inputs" in payload:
         given = payload["inputs"]
         if not isinstance(given, Mapping):
             given = {_only(wanted, signature): given}
-        found = endpoint.answer(given, signature)
+        found = await model.answer(given, signature)
         plain = {name: plain_of(value) for name, value in found.items()}
         return {"outputs": next(iter(plain.values())) if len(plain) == 1 else plain}
     instances = payload["instances"]
     if not isinstance(instances, list):
         raise RequestError('"instances" must be a list.')
-    found = endpoint.answer(_by_name(instances, wanted, signature), signature)
+    found = await model.answer(_by_name(instances, wanted, signature), signature)
     columns = {name: plain_of(value) for name, value in found.items()}
     if len(columns) == 1:
         return {"predictions": next(iter(columns.values()))}
+    if any(value.ndim == 0 for value in found.values()):
+        raise RequestError(f'{signature} gives no rows: ask with "inputs" instead of "instances".')
     return {"predictions": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
 
 
-def plain_of(value: np.ndarray) -> Any:
+async def answer_v2(model: Batcher, request: Any) -> Any:
+    """The Open Inference Protocol: a KServe `InferRequest` → its `InferResponse`; the parameter "signature_name" names
+    the signature.
+
+    Raises:
+        RequestError: the request makes no sense.
+    """
+    from kserve import InferOutput, InferResponse
+
+    given = {one.name: _array_of(one) for one in request.inputs}
+    signature = _plain_parameter((request.parameters or {}).get("signature_name", DEFAULT))
+    if not isinstance(signature, str):
+        raise RequestError('"signature_name" must be a text.')
+    found = await model.answer(given, signature)
+    wanted = [one.name for one in request.request_outputs or ()] or list(found)
+    if unknown := [name for name in wanted if name not in found]:
+        raise RequestError(f'{signature} gives no "{unknown[0]}"; it gives: {", ".join(found)}.')
+    outputs, binary = [], bool(request.use_binary_outputs)
+    for name in wanted:
+        value = found[name]
+        output = InferOutput(name, list(value.shape), "BYTES" if value.dtype == object else TYPES[value.dtype.name])
+        if value.dtype == object and not (binary or request.from_grpc):
+            value = np.array([*map(plain_of, value.ravel()), None], object)[:-1].reshape(value.shape)
+        output.set_data_from_numpy(value, binary_data=binary)
+        outputs.append(output)
+    about = {"from_grpc": request.from_grpc, "use_binary_outputs": binary, "requested_outputs": request.request_outputs}
+    return InferResponse(request.id or str(uuid.uuid4()), model.endpoint.name, outputs, **about)
+
+
+def _array_of(given: Any) -> np.ndarray:
+    try:
+        values = given.as_numpy()
+        if values.dtype == object:
+            flat = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values.ravel()]
+            values = np.array([*flat, None], object)[:-1].reshape(given.shape)
+        return np.asarray(values)
+    except Exception as error:  # KServe's, of many kinds
+        reason = str(getattr(error, "reason", error)).strip().splitlines() or [type(error).__name__]
+        raise RequestError(f'"{given.name}" cannot be read: {reason[0][:200]}') from None
+
+
+def _plain_parameter(value: Any) -> Any:
+    return value.string_param if hasattr(value, "string_param") else value
+
+
+def types_of(named: dict[str, Any]) -> list[dict[str, Any]]:
+    """Inputs or outputs of a signature as V2's metadata have them."""
+    return [
+        {"name": name, "datatype": TYPES[about["dtype"]], "shape": [-1 if n is None else n for n in about["shape"]]}
+        for name, about in named.items()
+    ]
+
+
+def plain_of(value: Any) -> Any:
     """An array as lists, texts decoded."""
 
     def decoded(item: Any) -> Any:
@@ -49,14 +116,16 @@ def plain_of(value: np.ndarray) -> Any:
             return [decoded(part) for part in item]
         return item.decode("utf-8", "replace") if isinstance(item, bytes) else item
 
-    return decoded(value.tolist())
+    if not isinstance(value, np.ndarray):
+        return decoded(value)
+    return decoded(value.tolist()) if value.dtype == object else value.tolist()
 
 
 def _by_name(instances: list[Any], wanted: list[str], signature: str) -> dict[str, list[Any]]:
     if not any(isinstance(instance, Mapping) for instance in instances):
         return {_only(wanted, signature): instances}
     names = list(instances[0]) if isinstance(instances[0], Mapping) else []
-    if not all(isinstance(instance, Mapping) and list(instance) == names for instance in instances):
+    if not all(isinstance(instance, Mapping) and set(instance) == set(names) for instance in instances):
         raise RequestError("All instances must have the same names.")
     return {name: [instance[name] for instance in instances] for name in names}
 

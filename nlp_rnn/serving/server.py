@@ -1,27 +1,23 @@
-"""KServe's model server over endpoints: V1 as TensorFlow Serving has it, V2 (the Open Inference Protocol), health,
-metadata and metrics."""
+"""KServe's model server over models: V1 as TensorFlow Serving has it, V2 (the Open Inference Protocol) over REST and
+gRPC, health, metadata and metrics; with what it lacks: limits, versions, streams, a page."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import socket
 import sys
-import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
 from nlp_rnn.errors import InputError
-from nlp_rnn.serving.endpoints import DEFAULT, Endpoint, RequestError
-from nlp_rnn.serving.protocols import answer_v1, plain_of
+from nlp_rnn.serving.endpoints import DEFAULT, RequestError
+from nlp_rnn.serving.models import Model, watch
+from nlp_rnn.serving.protocols import answer_v1, answer_v2, types_of
+from nlp_rnn.serving.routes import Routes
 
-_TYPES = {"string": "BYTES", "int32": "INT32", "int64": "INT64", "float32": "FP32", "bool": "BOOL"}
-_THREADS = 128
 _REFUSALS = ("RequestError", "InvalidInput", "ModelNotFound")
+_GRPC_STATUS = {413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED", 504: "DEADLINE_EXCEEDED"}
 
 
 def check_port(host: str, port: int) -> None:
@@ -54,28 +50,55 @@ def import_kserve() -> Any:
     return kserve
 
 
-def serve(endpoints: Sequence[Endpoint], host: str, port: int, grace: int = 30) -> None:
+def serve(
+    models: Sequence[Model], host: str, port: int, grpc_port: int = 0, reload_seconds: float = 0.0, grace: int = 30
+) -> None:
     """Answers requests until the process is told to end; requests that are being answered then are finished.
 
+    Args:
+        models: by their names.
+        host: the address to listen on.
+        port: for HTTP.
+        grpc_port: for gRPC; 0 for none.
+        reload_seconds: how often to look for other models; 0 for never.
+        grace: seconds that requests have to end.
+
     Raises:
-        InputError: the port is taken, or KServe is missing.
+        InputError: a port is taken, or KServe is missing.
     """
     kserve = import_kserve()
-    check_port(host, port)
+    for one in (port, grpc_port) if grpc_port else (port,):
+        check_port(host, one)
     server = kserve.ModelServer(http_port=port, enable_grpc=False, grace_period=grace)
-    pool = ThreadPoolExecutor(_THREADS)
-    server._register_and_check_atleast_one_model_is_ready([_model(kserve, one, pool) for one in endpoints])
+    served = {model.endpoint.name: _model(kserve, model) for model in models}
+    server._register_and_check_atleast_one_model_is_ready(list(served.values()))
     from kserve.protocol.rest.server import RESTServer
 
-    rest = RESTServer(
+    class Rest(RESTServer):
+        def _add_middlewares(self, app: Any) -> None:
+            """None: that of KServe writes two more lines about each request."""
+
+    rest = Rest(
         "kserve.model_server:app", server.dataplane, server.model_repository_extension, port, grace_period=grace
     )
     rest.config.host = host
     for handler in logging.getLogger("kserve").handlers:
         handler.addFilter(_Brief())
     logging.getLogger("kserve").addFilter(_Brief())
-    _add_to(kserve.model_server.app, max(one.limits.body for one in endpoints))
-    asyncio.run(rest.start())
+    Routes({model.endpoint.name: model for model in models}).add_to(kserve.model_server.app, served)
+
+    async def run() -> None:
+        beside = [asyncio.create_task(watch(list(models), reload_seconds))] if reload_seconds else []
+        grpc = await _grpc(server, host, grpc_port) if grpc_port else None
+        try:
+            await rest.start()
+        finally:
+            for task in beside:
+                task.cancel()
+            if grpc is not None:
+                await grpc.stop(grace)
+
+    asyncio.run(run())
 
 
 class _Brief(logging.Filter):
@@ -89,88 +112,49 @@ class _Brief(logging.Filter):
         return True
 
 
-def _add_to(app: Any, body: int) -> None:
-    """Our errors, and the limit of a request's size."""
-    from fastapi.responses import JSONResponse
-
-    async def refuse(_: Any, error: Any) -> Any:
-        return JSONResponse({"error": str(error)}, error.status)
-
-    app.add_exception_handler(RequestError, refuse)
-
-    @app.middleware("http")
-    async def limit(request: Any, following: Any) -> Any:
-        length = request.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > body:
-            async for _ in request.stream():  # a client that is still sending would not hear the answer
-                pass
-            return JSONResponse({"error": f"A request may have {body:,} bytes."}, 413)
-        return await following(request)
-
-
-def _model(kserve: Any, endpoint: Endpoint, pool: ThreadPoolExecutor) -> Any:
-    """An endpoint as a model of KServe's."""
+def _model(kserve: Any, model: Model) -> Any:
+    """A model as KServe has them."""
 
     class Served(kserve.Model):
         def get_input_types(self) -> list[dict[str, Any]]:
-            return _types(endpoint.signatures[DEFAULT]["inputs"])
+            return types_of(model.endpoint.signatures[DEFAULT]["inputs"])
 
         def get_output_types(self) -> list[dict[str, Any]]:
-            return _types(endpoint.signatures[DEFAULT]["outputs"])
+            return types_of(model.endpoint.signatures[DEFAULT]["outputs"])
 
         async def predict(self, payload: Any, headers: Any = None) -> Any:
-            answer = _answer_v2 if isinstance(payload, kserve.InferRequest) else _answer_json
-            loop = asyncio.get_running_loop()
-            waiting = loop.run_in_executor(pool, answer, endpoint, payload)
-            try:
-                return await asyncio.wait_for(waiting, endpoint.limits.seconds)
-            except TimeoutError:
-                raise RequestError(f"This took longer than {endpoint.limits.seconds:g} seconds.", 504) from None
+            if isinstance(payload, kserve.InferRequest):
+                return await answer_v2(model, payload)
+            return await answer_v1(model, payload)
 
-    model = Served(endpoint.name)
-    model.ready = True
-    return model
+    served = Served(model.endpoint.name)
+    served.ready = True
+    return served
 
 
-def _types(named: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "datatype": _TYPES[about["dtype"]],
-            "shape": [-1 if size is None else size for size in about["shape"]],
-        }
-        for name, about in named.items()
-    ]
+async def _grpc(server: Any, host: str, port: int) -> Any:
+    """KServe's servicer on a port of our choice; it would listen on all addresses."""
+    import grpc
+    from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+    from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
+    from kserve.protocol.grpc.servicer import InferenceServicer
 
+    class Statuses(ExceptionToStatusInterceptor):
+        async def handle_exception(self, ex: Exception, request: Any, context: Any, method_name: str) -> None:
+            if isinstance(ex, RequestError):
+                status = _GRPC_STATUS.get(ex.status, "INVALID_ARGUMENT")
+                await context.abort(getattr(grpc.StatusCode, status), str(ex))
+            await super().handle_exception(ex, request, context, method_name)
 
-def _answer_json(endpoint: Endpoint, payload: Any) -> dict[str, Any]:
-    if isinstance(payload, (bytes, bytearray)):  # without a Content-Type of JSON
-        try:
-            payload = json.loads(payload)
-        except ValueError:
-            raise RequestError("The request is not valid JSON.") from None
-    return answer_v1(endpoint, payload)
+    class Servicer(InferenceServicer):
+        async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "Models are chosen where the server is started.")
 
+        RepositoryModelUnload = RepositoryModelLoad
 
-def _answer_v2(endpoint: Endpoint, request: Any) -> Any:
-    from kserve import InferOutput, InferResponse
-
-    given = {}
-    for one in request.inputs:
-        values = one.as_numpy()
-        if values.dtype == object:
-            values = np.array(
-                [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values.ravel()], object
-            )
-            values = values.reshape(one.shape)
-        given[one.name] = values
-    signature = (request.parameters or {}).get("signature_name", DEFAULT)
-    outputs = []
-    for name, value in endpoint.answer(given, str(getattr(signature, "string_param", signature))).items():
-        datatype = _TYPES[endpoint.signatures[DEFAULT]["outputs"].get(name, {}).get("dtype", "string")]
-        datatype = datatype if value.dtype == object else _TYPES[value.dtype.name]
-        output = InferOutput(name, list(value.shape), datatype)
-        flat = np.array(plain_of(value), object if datatype == "BYTES" else value.dtype)
-        output.set_data_from_numpy(flat.reshape(value.shape), binary_data=False)
-        outputs.append(output)
-    return InferResponse(request.id or str(uuid.uuid4()), endpoint.name, outputs)
+    found = grpc.aio.server(interceptors=[Statuses()])
+    servicer = Servicer(server.dataplane, server.model_repository_extension)
+    add_GRPCInferenceServiceServicer_to_server(servicer, found)
+    found.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    await found.start()
+    return found

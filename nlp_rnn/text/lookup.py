@@ -203,7 +203,8 @@ class WordTokenizer(Tokenizer):
         return tf.strings.reduce_join(tf.gather(words, ids), axis=1, separator=" ")
 
     def _options(self) -> dict[str, Any]:
-        return {"split": self.split, "rules": 3, "frequent": self.frequent, "extra": self.extra}
+        counts = {"frequent": self.frequent, "extra": self.extra}
+        return {"split": self.split, "rules": 3, **counts, "pattern": WORDS[self.split]}  # for readers in plain Python
 
     def _save_vocabulary(self, folder: Path) -> None:
         _write_json(folder / "vocabulary.json", self.vocabulary)

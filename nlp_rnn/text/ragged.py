@@ -6,6 +6,9 @@ milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -57,3 +60,46 @@ def truncate(rows: tf.RaggedTensor, length: int, which: str = "start") -> tf.Rag
         return keep(rows, from_end <= length)
     head = length // 2
     return keep(rows, (place < head) | (from_end <= length - head))
+
+
+def by_length(
+    splits: tf.Tensor,
+    flat: Mapping[str, tf.Tensor],
+    function: Callable[[dict[str, tf.Tensor]], Mapping[str, tf.Tensor]],
+    results: Mapping[str, tf.TensorSpec],
+    of_steps: bool,
+    most: int = 8192,
+) -> dict[str, tf.Tensor]:
+    """Runs a function on rows of any length, those of about the same length at a time, so that little is padding.
+
+    Args:
+        splits: int64 `[rows + 1]`, where rows begin and end; none is empty.
+        flat: values of the steps of all rows, `[steps, …]`, by name.
+        function: padded values `[some rows, time, …]` by name → results by name.
+        results: those that are wanted; what one step, or one row, has.
+        of_steps: whether results are of steps, `[some rows, time, …]`, or of rows, `[some rows, …]`.
+        most: padded steps at a time, but for a row that is longer.
+
+    Returns:
+        The results of all steps or rows, in the order of the rows: `[steps, …]` or `[rows, …]`.
+    """
+    lengths = splits[1:] - splits[:-1]
+    order = tf.argsort(lengths, stable=True)
+    lengths, begins, count = tf.gather(lengths, order), tf.gather(splits, order), tf.size(order)
+
+    def steps_of(rows: slice) -> tf.RaggedTensor:
+        return tf.ragged.range(begins[rows], begins[rows] + lengths[rows])
+
+    def some(first: tf.Tensor, *arrays: Any) -> tuple[Any, ...]:
+        alike = tf.searchsorted(lengths, lengths[first, None] + tf.maximum(lengths[first] // 4, 4), "right")[0]
+        rows = slice(first, tf.minimum(alike, first + tf.maximum(tf.cast(most // lengths[alike - 1], tf.int32), 1)))
+        steps = steps_of(rows)
+        found = function({name: steps.with_values(tf.gather(v, steps.values)).to_tensor() for name, v in flat.items()})
+        parts = [tf.boolean_mask(found[n], tf.sequence_mask(lengths[rows])) if of_steps else found[n] for n in results]
+        return rows.stop, *(array.write(array.size(), part) for array, part in zip(arrays, parts, strict=True))
+
+    options = {"dynamic_size": True, "infer_shape": False}
+    arrays = [tf.TensorArray(s.dtype, 0, element_shape=[None, *s.shape], **options) for s in results.values()]
+    _, *arrays = tf.while_loop(lambda first, *_: first < count, some, (tf.constant(0), *arrays))
+    places = tf.argsort(steps_of(slice(0, count)).values if of_steps else order)
+    return {name: tf.gather(array.concat(), places) for name, array in zip(results, arrays, strict=True)}

@@ -188,7 +188,7 @@ def test_export_says_how_to_load(reviews, command, at_hand, tmp_path):
     shutil.copytree(SUBJECTS["sentiment"].exported, tmp_path / "export")
     code, out, err = command("export", reviews.path, "--out", tmp_path / "export", "--json")
     assert json.loads(out)["signatures"] == ["serving_default", "tokens"]
-    assert "Replaced the SavedModel" in err
+    assert "Replaced the export" in err
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").write_text("")
     code, _, err = command("export", reviews.path, "--out", tmp_path / "other")

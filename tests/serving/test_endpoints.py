@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
-import numpy as np
 import pytest
 
 from nlp_rnn.errors import InputError
-from nlp_rnn.serving import Client, RemoteError
-from nlp_rnn.serving.endpoints import Batching, Endpoint, Limits, RequestError
-from nlp_rnn.serving.protocols import answer_v1
+from nlp_rnn.serving import protocols
+from nlp_rnn.serving.batching import Batcher
+from nlp_rnn.serving.endpoints import Endpoint, Limits, RequestError
 from tests.subjects import SUBJECTS
+
+
+def answer_v1(endpoint, payload):
+    return asyncio.run(protocols.answer_v1(Batcher(endpoint), payload))
 
 
 @pytest.fixture(scope="module", params=SUBJECTS)
@@ -24,11 +25,13 @@ def subject(request):
 
 @pytest.fixture(scope="module")
 def endpoint():
-    return Endpoint("reviews", SUBJECTS["sentiment"].exported, Limits(inputs=100, characters=5000))
+    return Endpoint.of_export("reviews", SUBJECTS["sentiment"].exported, Limits(inputs=100, characters=5000))
 
 
-def test_rows_are_what_the_run_predicts(subject):
-    endpoint = Endpoint("model", subject.exported)
+@pytest.mark.parametrize("kind", ["export", "run"])
+def test_rows_are_what_the_run_predicts(subject, kind):
+    found = {"export": lambda: Endpoint.of_export("model", subject.exported)}
+    endpoint = found.get(kind, lambda: Endpoint.of_run("model", subject.run))()
     endpoint.warm_up()
     rows = answer_v1(endpoint, {"instances": list(subject.inputs)})["predictions"]
     for row, expected in zip(rows, subject.predictions, strict=True):
@@ -42,23 +45,6 @@ def test_rows_are_what_the_run_predicts(subject):
     columns = answer_v1(endpoint, {"inputs": by_name})["outputs"]
     assert {name: len(values) for name, values in columns.items()} == dict.fromkeys(rows[0], len(rows))
     assert answer_v1(endpoint, {"instances": []}) == {"predictions": []}
-
-
-def test_concurrent_requests_are_put_together_and_get_their_own_answers(subject, monkeypatch):
-    endpoint = Endpoint("model", subject.exported, batching=Batching(size=16, milliseconds=20))
-    texts = [text for text in subject.inputs if len(text) < 1000] * 6
-    alone = Endpoint("model", subject.exported, batching=Batching(size=1))
-    name = endpoint.about["input"]
-    expected = {text: alone.answer({name: [text]}) for text in set(texts)}
-    with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(lambda text: endpoint.answer({name: [text]}), texts))
-    assert endpoint._batched
-    for text, outputs in zip(texts, found, strict=True):
-        for output, value in expected[text].items():
-            if value.dtype.kind == "f" and value.ndim == 1:
-                np.testing.assert_allclose(outputs[output], value, rtol=1e-3, atol=1e-4)
-            elif value.ndim == 1:
-                assert outputs[output].tolist() == value.tolist(), output
 
 
 @pytest.mark.parametrize(
@@ -95,7 +81,7 @@ def test_half_a_character_is_answered(endpoint):
 
 
 def test_settings_of_a_signature_have_defaults():
-    endpoint = Endpoint("text", SUBJECTS["language-modeling"].exported)
+    endpoint = Endpoint.of_export("text", SUBJECTS["language-modeling"].exported)
     short = endpoint.answer({"prompt": ["the cat s"], "length": 5, "temperature": 0.0}, "generate")
     assert (
         short["text"].tolist() == endpoint.answer({"prompt": ["the cat s"], "length": 5}, "complete")["text"].tolist()
@@ -106,68 +92,20 @@ def test_settings_of_a_signature_have_defaults():
 
 def test_what_is_no_export(tmp_path):
     with pytest.raises(InputError, match="does not exist; give the directory"):
-        Endpoint("x", tmp_path / "nothing")
+        Endpoint.of_export("x", tmp_path / "nothing")
     with pytest.raises(InputError, match="holds no run and no export"):
-        Endpoint("x", tmp_path)
+        Endpoint.of_export("x", tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"x")
     with pytest.raises(InputError, match="does not describe its signatures: export the run again"):
-        Endpoint("x", tmp_path)
+        Endpoint.of_export("x", tmp_path)
     (tmp_path / "assets.extra").mkdir()
     about = tmp_path / "assets.extra" / "signature.json"
     about.write_text('{"format": 2}')
     with pytest.raises(InputError, match="was written by a newer version"):
-        Endpoint("x", tmp_path)
+        Endpoint.of_export("x", tmp_path)
     about.write_text('{"format": 1, "signatures": {}, "libraries": ["no_such_library"]}')
     with pytest.raises(InputError, match="needs no_such_library: install it"):
-        Endpoint("x", tmp_path)
+        Endpoint.of_export("x", tmp_path)
     about.write_text('{"format": 1, "signatures": {}, "libraries": []}')
     with pytest.raises(InputError, match="cannot be loaded"):
-        Endpoint("x", tmp_path)
-
-
-@pytest.fixture
-def answering():
-    """A server that gives prepared answers, one after the other: → its URL, and the requests that it got."""
-    answers, got = [], []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            got.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            status, content = answers.pop(0)
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(content if isinstance(content, bytes) else json.dumps(content).encode())
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", answers, got
-    server.shutdown()
-
-
-def test_the_client_sends_what_tensorflow_serving_takes_and_retries_only_where_that_helps(answering):
-    url, answers, got = answering
-    client = Client(url)
-    answers += [(429, {"error": "busy"}), (503, {"error": "busy"}), (200, {"predictions": [{"label": "x"}]})]
-    assert client["reviews"]("Loved it.") == {"label": "x"}
-    payload = {"signature_name": "serving_default", "instances": ["Loved it."]}
-    assert got == [("/v1/models/reviews:predict", payload)] * 3
-    answers += [(200, {"predictions": [1, 2]})]
-    assert client["reviews"](["a", "b"], "tokens") == [1, 2]
-    del got[:]
-    for status, content, message in [
-        (400, {"error": "Give a list."}, "Give a list."),
-        (500, b"<html>", "reviews:predict answers 500."),
-    ]:
-        answers += [(status, content)]
-        with pytest.raises(RemoteError, match=message) as error:
-            client["reviews"]("a")
-        assert error.value.status == status
-    assert len(got) == 2
-    answers += [(429, {"error": "busy"})] * 3
-    with pytest.raises(RemoteError, match="busy"):
-        Client(url, retries=2)["reviews"]("a")
-    with pytest.raises(RemoteError, match="does not answer"):
-        Client("http://127.0.0.1:9")["reviews"]("a")
+        Endpoint.of_export("x", tmp_path)

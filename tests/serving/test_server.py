@@ -87,7 +87,7 @@ def test_the_open_inference_protocol(server):
 @pytest.mark.parametrize(
     ("path", "body", "status", "message"),
     [
-        ("/v1/models/entities:predict", "{", 400, "Unrecognized request format"),
+        ("/v1/models/entities:predict", "{", 400, "The request is not valid JSON."),
         ("/v1/models/entities:predict", '{"instances": [5]}', 400, '"text" must hold texts.'),
         ("/v1/models/nothing:predict", '{"instances": ["a"]}', 404, "nothing does not exist"),
         ("/v1/models/entities:predict", '{"instances": ["a"], "signature_name": "x"}', 400, "has no signature"),

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from nlp_rnn.export.signatures import Signature
+
 
 def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures:
     """`serving_default` and `score` take strings and give their log-probabilities; `generate` goes on from prompts, and
-    `complete` does with few settings; `step` goes on from a state, `encode` and `decode` know its ids."""
+    `complete` does with few settings; `begin` and `write` do the same a few tokens at a time; `step` goes on from a
+    state, `encode` and `decode` know its ids."""
     from nlp_rnn.export.signatures import Signature
 
     score = Signature(_score(config.newline, model, assets), "Texts → their log-probability and perplexity.")
@@ -26,6 +29,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     encode, decode = _encode(config.newline, assets), _decode(assets)
     prompts = {"prompt": ["The "]}
     begin = begin_of(assets)
+    tokens = [[begin, *assets.tokenizer.encode(["The end."]).to_list()[0]]]
     step = f"Ids and a state, zeros at first → logits of what follows, and the next state; texts begin with id {begin}."
     return {
         "serving_default": score,
@@ -34,7 +38,8 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
         "complete": Signature(
             _complete(generate), "Goes on from prompts, always the same way.", prompts, {"length": 40}
         ),
-        "step": Signature(_step(config, model), step, {"tokens": [[begin]], "state": state}),
+        **_streaming(config.newline, model, assets),
+        "step": Signature(_step(config, model), step, {"tokens": tokens, "state": state}),
         "encode": Signature(encode, "Prompts → ids for `step`, as many as the lengths say.", prompts),
         "decode": Signature(decode, "Ids, padded with 0 → texts.", {"tokens": [[4, 5]]}),
     }
@@ -83,7 +88,7 @@ def _decode(assets: Assets) -> tf.types.experimental.PolymorphicFunction:
 def _score(newline: bool, model: keras.Model, assets: Assets) -> tf.types.experimental.PolymorphicFunction:
     import tensorflow as tf
 
-    from nlp_rnn.text.ragged import append
+    from nlp_rnn.text.ragged import append, by_length, position_in_row
     from nlp_rnn.text.tokenizer import END
 
     begin = begin_of(assets)
@@ -91,11 +96,12 @@ def _score(newline: bool, model: keras.Model, assets: Assets) -> tf.types.experi
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
     def score(text: tf.Tensor) -> dict[str, tf.Tensor]:
         ids = assets.tokenizer.encode_graph(text + "\n" if newline else text)
-        targets = (ids if newline else append(ids, END)).to_tensor()
-        tokens = tf.concat([tf.fill([tf.shape(targets)[0], 1], begin), targets[:, :-1]], 1)
-        real = tf.cast(targets != 0, tf.float32)
-        nats = model.infer({"tokens": tokens, "targets": targets})["nats"] * real
-        count, total = tf.reduce_sum(real, 1), tf.reduce_sum(nats, 1)
+        ids = ids if newline else append(ids, END)
+        before = tf.concat([[begin], ids.values[:-1]], 0)
+        flat = {"tokens": tf.where(position_in_row(ids) == 0, begin, before), "targets": ids.values}
+        found = by_length(ids.row_splits, flat, model.infer, {"nats": tf.TensorSpec([], tf.float32)}, of_steps=True)
+        nats = ids.with_values(found["nats"])
+        count, total = tf.cast(ids.row_lengths(), tf.float32), tf.reduce_sum(nats, 1)
         return {
             "text": tf.identity(text),
             "log_probability": -total,
@@ -118,6 +124,46 @@ def _step(config: Config, model: keras.Model) -> tf.types.experimental.Polymorph
         return {"logits": logits, "state": tf.stack([tf.cast(s, tf.float32) for s in tf.nest.flatten(after)], 1)}
 
     return step
+
+
+def _streaming(newline: bool, model: keras.Model, assets: Assets) -> dict[str, Signature]:
+    """`begin` reads prompts, `write` goes on from what it, or `write`, reached."""
+    import tensorflow as tf
+
+    from nlp_rnn.decoding.sampling import Generator, Sampling
+    from nlp_rnn.decoding.streaming import never_written, prompt_tokens, text_pieces
+    from nlp_rnn.export.signatures import Signature
+
+    generator, pieces = Generator(model, never_written(newline)), text_pieces(assets.tokenizer)
+
+    def packed(logits: tf.Tensor, state: Any, seen: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"logits": logits, "state": tf.stack(tf.nest.flatten(state), 1), "seen": seen}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "prompt")], autograph=False)
+    def begin(prompt: tf.Tensor) -> dict[str, tf.Tensor]:
+        tokens = prompt_tokens(assets.tokenizer, newline, prompt, begin_of(assets))
+        return {"tokens": tokens, **packed(*generator.read(tokens))}
+
+    reached = begin.get_concrete_function().structured_outputs
+    parts = [tf.TensorSpec(reached[n].shape, reached[n].dtype, n) for n in ("logits", "state", "seen")]
+    kinds = {"temperature": tf.float32, "top_k": tf.int32, "top_p": tf.float32, "repetition_penalty": tf.float32}
+    kinds |= {"seed": tf.int32, "number": tf.int32, "count": tf.int32}
+    settings = [tf.TensorSpec([], kind, name) for name, kind in kinds.items()]
+
+    @tf.function(input_signature=parts + settings, autograph=False)
+    def write(logits: tf.Tensor, state: tf.Tensor, seen: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
+        *sampling, seed, number, count = values
+        before = (logits, model.grouped(tf.unstack(state, axis=1)), seen)
+        tokens, after = generator.write(before, Sampling(*sampling), seed, number, tf.maximum(count, 1))
+        tokens = tf.transpose(tokens)
+        return {"tokens": tokens, "pieces": tf.gather(tf.constant(pieces), tokens), **packed(*after)}
+
+    defaults = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 0, "number": 0}
+    about = "Goes on from what was reached: tokens, what each adds to the text, and what was reached then."
+    return {
+        "begin": Signature(begin, "Prompts → what `write` goes on from.", {"prompt": ["The "]}),
+        "write": Signature(write, about, {}, {**defaults, "count": 8}),
+    }
 
 
 def _generate(newline: bool, model: keras.Model, assets: Assets) -> tf.types.experimental.PolymorphicFunction:

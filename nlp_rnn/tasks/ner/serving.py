@@ -16,15 +16,24 @@ if TYPE_CHECKING:
 
 def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures:
     """`serving_default` takes strings and gives a tag for each word, `spans` gives entities, `tokens` takes ids."""
+    import tensorflow as tf
+
     from nlp_rnn.export.signatures import Signature
 
     from_text = _from_text(config, model, assets)
     example = {"text": ["Ada met Bob 🐈 in Rome."]}
-    ids = {"tokens": [[4, 5]], "characters": [[[4], [5]]], "case": [[1, 2]]}
+    sentences = [["Ada", "met", "Bob", "in", "Rome", "."], ["It", "rained", "."]]
+    found = [word_features(config, assets)(tf.constant(words)) for words in sentences]
+    kinds = dict(zip(("tokens", "characters", "case"), zip(*found, strict=True), strict=True))
+    ids = {name: tf.ragged.stack(rows).to_tensor().numpy().tolist() for name, rows in kinds.items()}
     return {
         "serving_default": Signature(from_text, "Texts → their words with places, IOBES tags and confidences."),
         "spans": Signature(_spans(from_text, assets), "Texts → the entities in them, padded with empty ones.", example),
-        "tokens": Signature(_from_tokens(model, assets), "Ids of words, padded with 0 → IOBES tags.", ids),
+        "tokens": Signature(
+            _from_tokens(model, assets),
+            "Ids of words, padded with 0 → IOBES tags: 0 is O, then come B, I, E and S of each label.",
+            ids,
+        ),
     }
 
 
@@ -81,6 +90,7 @@ def _astral_before(texts: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
 def _from_text(config: Config, model: keras.Model, assets: Assets) -> tf.types.experimental.PolymorphicFunction:
     import tensorflow as tf
 
+    from nlp_rnn.text.ragged import by_length
     from nlp_rnn.text.schemes import tag_names
     from nlp_rnn.text.sentences import row_starts
     from nlp_rnn.text.tokenizer import UNKNOWN
@@ -94,17 +104,14 @@ def _from_text(config: Config, model: keras.Model, assets: Assets) -> tf.types.e
         begins = tf.concat([row_starts(words, config.data.max_tokens), [True]], 0)
         splits = tf.concat([tf.where(begins)[:, 0], [tf.size(begins, tf.int64)]], 0)
         tokens, characters, case = featurize(tf.concat([words.words.values, [""]], 0))
-        characters = characters.with_values(tf.maximum(characters.values, UNKNOWN))
-
-        def rows(values: tf.Tensor) -> tf.Tensor:
-            return tf.RaggedTensor.from_row_splits(values, splits, validate=False).to_tensor()
-
-        features = {"tokens": rows(tokens), "characters": rows(characters), "case": rows(case)}
-        outputs = model.infer(features)
-        is_word = features["tokens"] != 0
+        spelt = characters.with_values(tf.maximum(characters.values, UNKNOWN)).to_tensor()
+        results = {"tags": tf.TensorSpec([], tf.int32), "confidence": tf.TensorSpec([], tf.float32)}
+        outputs = by_length(
+            splits, {"tokens": tokens, "characters": spelt, "case": case}, model.infer, results, of_steps=True
+        )
 
         def by_text(values: tf.Tensor) -> tf.Tensor:
-            return words.words.with_values(tf.boolean_mask(values, is_word)[:-1]).to_tensor()
+            return words.words.with_values(values[:-1]).to_tensor()
 
         return {
             "text": tf.identity(text),
@@ -136,6 +143,7 @@ def _from_tokens(model: keras.Model, assets: Assets) -> tf.types.experimental.Po
         is_word = tokens != 0
         return {
             "tags": tf.where(is_word, tf.gather(names, outputs["tags"]), ""),
+            "ids": tf.where(is_word, outputs["tags"], -1),
             "confidences": tf.where(is_word, outputs["confidence"], 0.0),
         }
 

@@ -19,30 +19,36 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     import tensorflow as tf
 
     from nlp_rnn.export.signatures import Signature
-    from nlp_rnn.text.ragged import truncate
+    from nlp_rnn.text.ragged import by_length, truncate
 
     labels = tf.constant(list(assets.labels))
 
-    def classify(tokens: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = keras.ops.softmax(model({"tokens": tokens}, training=False))
-        best = tf.argmax(probabilities, -1)
+    def probabilities_of(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {"probabilities": keras.ops.softmax(model(features, training=False))}
+
+    def named(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
         return {
-            "label": tf.gather(labels, best),
+            "label": tf.gather(labels, tf.argmax(probabilities, -1)),
             "probability": tf.reduce_max(probabilities, -1),
             "probabilities": probabilities,
-            "labels": tf.tile(labels[None], [tf.shape(tokens)[0], 1]),
+            "labels": tf.tile(labels[None], [tf.shape(probabilities)[0], 1]),
         }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
     def from_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
         ids = truncate(assets.tokenizer.encode_graph(text), config.data.longest, config.data.kept_part)
-        return {"text": tf.identity(text), **classify(ids.to_tensor())}
+        results = {"probabilities": tf.TensorSpec([len(assets.labels)], tf.float32)}
+        found = by_length(ids.row_splits, {"tokens": ids.values}, probabilities_of, results, of_steps=False)
+        return {"text": tf.identity(text), **named(found["probabilities"])}
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, name="tokens")], autograph=False)
     def from_tokens(tokens: tf.Tensor) -> dict[str, tf.Tensor]:
-        return classify(tokens)
+        return named(probabilities_of({"tokens": tokens})["probabilities"])
 
+    ids = assets.tokenizer.encode(["A joyless slog.", "Warm and funny, it never lets go."])[:, : config.data.longest]
     return {
         "serving_default": Signature(from_text, "Texts → labels with probabilities."),
-        "tokens": Signature(from_tokens, "The same from ids, padded with 0.", {"tokens": [[4, 5, 6]]}),
+        "tokens": Signature(
+            from_tokens, "The same from ids, padded with 0.", {"tokens": ids.to_tensor().numpy().tolist()}
+        ),
     }

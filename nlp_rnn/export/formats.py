@@ -1,0 +1,69 @@
+"""What a run can be written as."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlp_rnn.config.values import to_dict
+from nlp_rnn.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+    from nlp_rnn.run import AnyRun
+    from nlp_rnn.tasks.base import AnyTask
+
+FORMATS = ("savedmodel", "onnx", "litert")
+WEIGHTS = ("float32", "int8")
+
+
+def about_of(run: AnyRun) -> dict[str, Any]:
+    """What a description says beside the signatures."""
+    from nlp_rnn.export.savedmodel import libraries_of
+
+    return {
+        "task": run.task.name,
+        "input": run.task.input.name,
+        "libraries": ["tensorflow", *libraries_of(run.assets)],
+        "labels": list(run.assets.get("labels", ())),
+        "settings": to_dict(run.config),
+    }
+
+
+def example_of(task: AnyTask) -> dict[str, Any]:
+    """The example of a task as the inputs of its default signature."""
+    return task.input.serving_arguments([task.input.example])
+
+
+def export(run: AnyRun, path: Path, to: str, weights: str) -> Path:
+    """Writes a run; see `Run.export`."""
+    task = run.task
+    about = about_of(run)
+
+    def signatures(model: keras.Model) -> Any:
+        return task.signatures(run.config, model, run.assets)
+
+    if to not in FORMATS or weights not in WEIGHTS:
+        wrong, known = (to, FORMATS) if to not in FORMATS else (weights, WEIGHTS)
+        raise InputError(f'There is no "{wrong}"; choose {" or ".join(known)}.')
+    if to == "onnx":
+        from nlp_rnn.export.onnx import export_onnx
+
+        example = Path(str(files(task.resources))) / "plain.py" if task.resources else None
+        return export_onnx(path, run.model, run.assets, signatures, about, weights == "int8", example)
+    if to == "litert":
+        from nlp_rnn.export.litert import export_litert
+
+        return export_litert(path, run.model, run.assets, signatures, about, weights == "int8")
+    if weights != "float32":
+        raise InputError("A SavedModel has weights of float32; int8 is for --to onnx and --to litert.")
+    from nlp_rnn.export.savedmodel import export_saved_model
+
+    example = task.input.example
+
+    def predicted(model: keras.Model) -> list[dict[str, Any]]:
+        return [dict(vars(one)) for one in type(run)(task, run.config, run.assets, model).predict([example])]
+
+    return export_saved_model(path, run.model, run.assets, signatures, example_of(task), predicted, about)

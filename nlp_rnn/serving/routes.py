@@ -1,0 +1,197 @@
+"""What the server has beside KServe's routes: the page, descriptions, versions, streams, limits, our errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from importlib.resources import files
+from typing import Any
+
+from nlp_rnn.serving.endpoints import RequestError
+from nlp_rnn.serving.models import Model
+from nlp_rnn.serving.protocols import answer_v1
+from nlp_rnn.serving.streams import event, pieces
+
+_POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:"
+_TYPES = {"page.css": "text/css", "page.js": "text/javascript"}
+
+
+class Routes:
+    """Routes of models by their names."""
+
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self.models = models
+
+    def add_to(self, app: Any, served: Mapping[str, Any]) -> None:
+        """Adds them to an application of FastAPI, before KServe does; `served` are the models as KServe has them."""
+        app.add_exception_handler(RequestError, _refusal)
+        app.add_middleware(Front, body=max(one.limits.body for one in self.models.values()), models=served)
+        for path, function in (("/", self.page), ("/page.css", self.part), ("/page.js", self.part)):
+            app.add_api_route(path, _plain(function), include_in_schema=False)
+        app.add_api_route("/v1/models/{name}/metadata", _plain(self.metadata), tags=["V1"])
+        app.add_api_route("/v1/models/{name}/versions/{version}:predict", _plain(self.predict), methods=["POST"])
+        app.add_api_route("/v2/models/{name}/generate", _plain(self.generate), methods=["POST"], tags=["V2"])
+        app.add_api_route("/v2/models/{name}/generate_stream", _plain(self.stream), methods=["POST"], tags=["V2"])
+        app.add_api_route("/v2/repository/{rest:path}", _plain(self.refuse), methods=["POST"], include_in_schema=False)
+
+    async def page(self, request: Any) -> Any:
+        """The page on which models can be tried; a probe that wants JSON is told that the server lives."""
+        from starlette.responses import JSONResponse, Response
+
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({"status": "alive"})
+        return Response(_file("page.html"), media_type="text/html", headers={"Content-Security-Policy": _POLICY})
+
+    async def part(self, request: Any) -> Any:
+        """What belongs to the page."""
+        from starlette.responses import Response
+
+        name = request.url.path.lstrip("/")
+        return Response(_file(name), media_type=_TYPES[name])
+
+    async def metadata(self, request: Any) -> Any:
+        """What a model says of itself: its signatures with examples, labels and settings."""
+        from starlette.responses import JSONResponse
+
+        model = self._model(request)
+        spec = {"name": model.endpoint.name, "signature_name": "", "version": model.version}
+        return JSONResponse({"model_spec": spec, "metadata": model.endpoint.about})
+
+    async def predict(self, request: Any) -> Any:
+        """V1 of one version; only the newest is served."""
+        from starlette.responses import JSONResponse
+
+        model, version = self._model(request), request.path_params["version"]
+        if version != model.version:
+            raise RequestError(f"{model.endpoint.name} is served in version {model.version}, not {version}.", 404)
+        return JSONResponse(await answer_v1(model, await _json_of(request)))
+
+    async def generate(self, request: Any) -> Any:
+        """Text that goes on from a prompt, at once."""
+        from starlette.responses import JSONResponse
+
+        model = self._model(request)
+        text = "".join([piece async for piece in pieces(model, await _json_of(request))])
+        return JSONResponse({"model_name": model.endpoint.name, "text_output": text})
+
+    async def stream(self, request: Any) -> Any:
+        """The same as it is written, in server-sent events; it ends when the client goes."""
+        from starlette.responses import StreamingResponse
+
+        model = self._model(request)
+        name, found = model.endpoint.name, pieces(model, await _json_of(request))
+        first = await anext(found, "")  # what is wrong is seen before the answer begins
+
+        async def events() -> AsyncIterator[str]:
+            try:
+                yield event(name, first)
+                async for piece in found:
+                    yield event(name, piece)
+                yield event(name, "", {"done": True})
+            except RequestError as error:
+                yield f"data: {json.dumps({'error': str(error)})}\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+    async def refuse(self, request: Any) -> Any:
+        """Nobody loads or unloads models over the network."""
+        raise RequestError("Models are chosen where the server is started.", 403)
+
+    def _model(self, request: Any) -> Model:
+        name = request.path_params["name"]
+        if name not in self.models:
+            raise RequestError(f"Model with name {name} does not exist; there are: {', '.join(self.models)}.", 404)
+        return self.models[name]
+
+
+class Front:
+    """What every request meets first: it may not be too large, whatever it says of its size; and V1's `:predict` goes
+    straight to its model, past the routes, which take longer than a short text."""
+
+    def __init__(self, app: Any, body: int, models: Mapping[str, Any]) -> None:
+        self.app, self.body = app, body
+        self.paths = {f"/v1/models/{name}:predict": model for name, model in models.items()}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"content-length", b"0")
+        if not given.isdigit() or int(given) > self.body:
+            while (await receive()).get("more_body"):  # a client that is still sending would not hear the answer
+                pass
+            await _refused(self._too_large)(scope, receive, send)
+            return
+        received, answered = 0, False
+
+        async def counted() -> Any:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.body:
+                raise self._too_large
+            return message
+
+        async def noted(message: Any) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        model = self.paths.get(scope["path"]) if scope["method"] == "POST" else None
+        try:
+            if model is None:
+                await self.app(scope, counted, noted)
+            else:
+                await _predicted(model, scope, counted, noted)
+        except RequestError as error:
+            if answered:
+                raise
+            await _refused(error)(scope, receive, send)
+
+    @property
+    def _too_large(self) -> RequestError:
+        return RequestError(f"A request may have {self.body:,} bytes.", 413)
+
+
+async def _predicted(model: Any, scope: Any, receive: Any, send: Any) -> None:
+    """V1's answer of a KServe model."""
+    import orjson
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    found, more = await model(await _json_of(Request(scope, receive)))
+    content = orjson.dumps(found)
+    await Response(content, headers=more or None, media_type="application/json")(scope, receive, send)
+
+
+def _plain(function: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
+    """A route that is given the request as it is."""
+    from fastapi import Request
+
+    async def route(request: Request) -> Any:
+        return await function(request)
+
+    route.__annotations__ = {"request": Request}
+    route.__doc__, route.__name__ = function.__doc__, function.__name__
+    return route
+
+
+async def _refusal(_: Any, error: Any) -> Any:
+    return _refused(error)
+
+
+def _refused(error: RequestError) -> Any:
+    from starlette.responses import JSONResponse
+
+    return JSONResponse({"error": str(error)}, error.status)
+
+
+async def _json_of(request: Any) -> Any:
+    try:
+        return json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise RequestError("The request is not valid JSON.") from None
+
+
+def _file(name: str) -> bytes:
+    return (files("nlp_rnn.serving") / "page" / name).read_bytes()
