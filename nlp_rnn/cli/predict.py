@@ -42,7 +42,7 @@ class PredictOptions:
     """Options of the verb."""
 
     run: RunPath
-    """The run directory."""
+    """The run directory; or --url http://HOST:PORT/NAME, a model that `serve` serves."""
     inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[INPUT …]")] = ()
     """Texts, or series as JSON; if none are given, they come from --input, standard input or a prompt."""
     input: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
@@ -73,7 +73,8 @@ def run(task: str | None, arguments: list[str], verb: str = "predict", descripti
     from nlp_rnn.run import load
 
     prog = program(task, verb)
-    owner, config = settings_of_run(task, arguments, prog)
+    arguments, remote = served_at(arguments, task)
+    owner, config = (remote.task, remote.config) if remote else settings_of_run(task, arguments, prog)
     kind = with_options(PredictOptions, owner.Options, owner.options(config))
     arguments = rename(arguments, {"--attention": "--plot"})  # its name in earlier versions
     arguments = rename_settings(arguments, former_names(owner.options(config)))
@@ -82,7 +83,7 @@ def run(task: str | None, arguments: list[str], verb: str = "predict", descripti
     check_ranges(settings)
     _refuse_contradictions(owner, options)
     records = _records(owner, config, options)  # mistakes in names are seen at once
-    found = load(options.run, task)
+    found = remote or load(options.run, task)
     if options.plot is not None:
         _draw(found, options, settings)
     if not options.inputs and not options.input and sys.stdin.isatty():
@@ -91,6 +92,31 @@ def run(task: str | None, arguments: list[str], verb: str = "predict", descripti
     if options.output:
         print(visible(f"{count:,} predictions written to {options.output}"), file=sys.stderr)
     return 0
+
+
+def served_at(arguments: list[str], task: str | None) -> tuple[list[str], Any]:
+    """The arguments with what --url says as the run, and the model that is served there; None without --url.
+
+    Raises:
+        InputError: there is none, it is of another task, or is asked for what only a run can do.
+    """
+    url = next(
+        (a.partition("=")[2] or b for a, b in itertools.pairwise([*arguments, ""]) if a.startswith("--url")), None
+    )
+    if url is None:
+        return arguments, None
+    place = next(i for i, argument in enumerate(arguments) if argument.startswith("--url"))
+    rest = arguments[:place] + arguments[place + (1 if "=" in arguments[place] else 2) :]
+    from nlp_rnn.serving import RemoteModel
+
+    remote = RemoteModel.at(url)
+    if remote.task is None:
+        raise InputError(f"{url} is no model of nlp-rnn's server; ask it with curl, or nlp_rnn.serving.Client.")
+    if task not in (None, remote.task.name):
+        raise InputError(f'{url} is a model of the task "{remote.task.name}", not "{task}"; use that task\'s commands.')
+    if any(argument.startswith("--plot") for argument in rest):
+        raise InputError("--plot needs a run: leave out --url, or look at the page that the server has.")
+    return [url, *rest], remote
 
 
 def _refuse_contradictions(task: AnyTask, options: PredictOptions) -> None:
@@ -178,7 +204,7 @@ def _predictions(found: AnyRun, records: Records | None, options: PredictOptions
         from nlp_rnn.data.summary import unknown_note
 
         first = records if len(records) <= _LOOKED_AT else records.select(range(_LOOKED_AT))
-        if note := unknown_note(found.batches_of(first)):
+        if hasattr(found, "batches_of") and (note := unknown_note(found.batches_of(first))):
             print(f"{note}, in the first {len(first):,} inputs", file=sys.stderr)
         yield from found.predict(records, settings)
     else:

@@ -1,5 +1,5 @@
 """Runs and exports behind HTTP, and a client for them."""
 
-from nlp_rnn.serving.client import Client, RemoteError
+from nlp_rnn.serving.client import Client, RemoteError, RemoteModel
 
-__all__ = ["Client", "RemoteError"]
+__all__ = ["Client", "RemoteError", "RemoteModel"]

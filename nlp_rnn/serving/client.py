@@ -1,19 +1,31 @@
-"""A client for models that are served: the rows that they answer, as in-process prediction gives them."""
+"""A client for models that are served: it predicts as a run does."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from nlp_rnn.config.values import override
+from nlp_rnn.errors import InputError
+from nlp_rnn.registry import get_task
+
+if TYPE_CHECKING:
+    from nlp_rnn.data.records import Records
+    from nlp_rnn.tasks.base import AnyTask
+
 _BUSY = (429, 503)
+_ROWS = 100
 
 
-class RemoteError(Exception):
-    """The server's answer to a request that it could not serve; `status` is the HTTP status."""
+class RemoteError(InputError):
+    """The server's answer to a request that it could not serve; `status` is the HTTP status, 0 if there is none."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -31,7 +43,7 @@ class Client:
     Example:
 
         client = Client("http://localhost:8501")
-        client["imdb"]("A joyless slog.")["label"]
+        client["imdb"]("A joyless slog.").label
     """
 
     def __init__(self, url: str, timeout: float = 30.0, retries: int = 3) -> None:
@@ -52,15 +64,16 @@ class Client:
     def __getitem__(self, name: str) -> RemoteModel:
         return RemoteModel(self, name)
 
-    def post(self, path: str, payload: Any) -> Any:
-        """The JSON answer to a JSON request.
+    def ask(self, path: str, payload: Any = None) -> Any:
+        """The JSON answer to a JSON request, or to none.
 
         Raises:
             RemoteError: the server refuses it, or does not answer.
         """
+        method = "GET" if payload is None else "POST"
         try:
-            response = self._http.post(self.url + path, json=payload, timeout=self.timeout)
-        except requests.RequestException as error:
+            response = self._http.request(method, self.url + path, json=payload, timeout=self.timeout)
+        except (requests.RequestException, ValueError) as error:
             raise RemoteError(f"{self.url} does not answer ({type(error).__name__}).", 0) from None
         try:
             content = response.json()
@@ -73,18 +86,94 @@ class Client:
 
 
 class RemoteModel:
-    """A model of a server: called with one input, it gives a row of outputs, with a list, a list of rows."""
+    """A model of a server. Called with one input it gives a prediction, with several a list, as a `Run` does; what this
+    package knows no task of gives rows of outputs by name."""
 
     def __init__(self, client: Client, name: str) -> None:
         self.client, self.name = client, name
 
-    def __call__(self, inputs: str | Sequence[Any], signature: str = "serving_default") -> Any:
-        """Answers inputs.
+    @classmethod
+    def at(cls, url: str) -> RemoteModel:
+        """The model at a URL such as http://localhost:8501/imdb.
+
+        Raises:
+            InputError: it names none.
+        """
+        server, _, name = url.rstrip("/").rpartition("/")
+        if not server.partition("//")[2]:
+            raise InputError(f"{url} does not say which model: give a URL such as {url.rstrip('/')}/imdb.")
+        return cls(Client(server.removesuffix("/v1/models")), name)
+
+    def rows(self, inputs: Sequence[Any], signature: str = "serving_default") -> list[Any]:
+        """What a signature answers: for each input its outputs by name.
 
         Raises:
             RemoteError: the server refuses them.
         """
-        is_one = isinstance(inputs, str)
-        payload = {"signature_name": signature, "instances": [inputs] if is_one else list(inputs)}
-        rows = self.client.post(f"/v1/models/{self.name}:predict", payload)["predictions"]
-        return rows[0] if is_one else rows
+        payload = {"signature_name": signature, "instances": list(inputs)}
+        found: list[Any] = self.client.ask(f"/v1/models/{self.name}:predict", payload)["predictions"]
+        return found
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What the model says of itself; {} from a server that is not of this package.
+
+        Raises:
+            RemoteError: there is no such model.
+        """
+        try:
+            found = self.client.ask(f"/v1/models/{self.name}/metadata").get("metadata", {})
+        except RemoteError as error:
+            if error.status == 404 and "does not exist" not in str(error):
+                return {}
+            raise
+        return found if "task" in found else {}
+
+    @cached_property
+    def task(self) -> AnyTask | None:
+        """The task that it was trained for; None if that is not known."""
+        return get_task(self.about["task"]) if self.about else None
+
+    @cached_property
+    def config(self) -> Any:
+        """The settings that it was trained with."""
+        return override(self.task.Config(), self.about["settings"]) if self.task else None
+
+    def predict(self, inputs: Iterable[Any] | Records, options: Any = None) -> Iterator[Any]:
+        """Predictions as `Run.predict` gives them; some inputs are sent at a time.
+
+        Raises:
+            InputError: the options are the server's.
+            RemoteError: the server refuses an input.
+        """
+        task = self.task
+        if task is None:
+            yield from self.rows(list(inputs))
+            return
+        rest, answers = iter(inputs.column(task.input.name) if hasattr(inputs, "column") else inputs), task.answers
+        if answers is None:
+            while some := list(itertools.islice(rest, _ROWS)):
+                columns = {"inputs": task.input.serving_arguments(some)}
+                found = self.client.ask(f"/v1/models/{self.name}:predict", columns)["outputs"]
+                yield from (dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True))
+            return
+        settings = task.options(self.config)
+        options = settings if options is None else options
+        if options != settings and not answers.takes_options:
+            changed = [
+                f.name for f in dataclasses.fields(options) if getattr(options, f.name) != getattr(settings, f.name)
+            ]
+            raise InputError(f"{', '.join(changed)}: these are settings of the server; leave them out.")
+        while some := ["" if one is None else one for one in itertools.islice(rest, _ROWS)]:
+            for row in self.rows(some, answers.signature):
+                yield answers.prediction(row, options)
+
+    def __call__(self, inputs: Any) -> Any:
+        """The prediction of one input, or those of several.
+
+        Raises:
+            RemoteError: the server refuses them.
+        """
+        is_one = self.task.input.is_one(inputs) if self.task else isinstance(inputs, str)
+        found = list(self.predict([inputs] if is_one else inputs))
+        return found[0] if is_one else found

@@ -123,6 +123,21 @@ def no_options(config: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Answers(Generic[P]):
+    """How predictions are made of what a model answers that is served elsewhere.
+
+    Args:
+        signature: the one to ask.
+        prediction: (a row of its outputs by name, as plain values; options) → a prediction.
+        takes_options: whether it heeds the options; else the server's hold.
+    """
+
+    signature: str
+    prediction: Callable[[dict[str, Any], Any], P]
+    takes_options: bool = False
+
+
+@dataclass(frozen=True)
 class Task(Generic[C, P, O]):
     """A task, in the order in which data flows through it.
 
@@ -142,6 +157,7 @@ class Task(Generic[C, P, O]):
             results has them as `ranked`.
         evaluate: (records, predictions, outputs, assets) → metrics.
         signatures: (config, model, assets) → `Signature`s of the SavedModel, or `tf.function`s, by name.
+        answers: how predictions are made of what a served model answers.
         settle: (config, assets, training records) → the config with what follows from the data where it is not given,
             and a sentence that says so.
         outcome: prediction → what it says, so that a model that says the same of all records is noticed.
@@ -174,6 +190,7 @@ class Task(Generic[C, P, O]):
     decode: Callable[[Outputs, Records, Assets, O], Sequence[Any]]
     evaluate: Callable[[Records, Sequence[P], Outputs, Assets], Metrics]
     signatures: Callable[[C, keras.Model, Assets], Signatures]
+    answers: Answers[P] | None = None
     settle: Callable[[C, Assets, Records], tuple[C, str]] = settled
     outcome: Callable[[P], Hashable] | None = None
     fits: Callable[[Any, Assets], bool] | None = None

@@ -1,12 +1,12 @@
 """Language modelling: what comes next."""
 
-from nlp_rnn.tasks.base import Metric, NoOptions, Task
+from nlp_rnn.tasks.base import Answers, Metric, NoOptions, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.language_modeling.commands import COMMANDS, SYNONYMS
 from nlp_rnn.tasks.language_modeling.data import RESOURCES, assets, batches, read
 from nlp_rnn.tasks.language_modeling.generating import complete, generate
 from nlp_rnn.tasks.language_modeling.model import build, fits, loss
-from nlp_rnn.tasks.language_modeling.predictions import Score, decode, evaluate, show
+from nlp_rnn.tasks.language_modeling.predictions import Score, decode, evaluate, from_row, show
 from nlp_rnn.tasks.language_modeling.serving import signatures
 from nlp_rnn.tasks.language_modeling.settings import Config
 from nlp_rnn.tasks.language_modeling.surprises import Surprise, surprise, windows
@@ -30,6 +30,7 @@ TASK: Task[Config, Score, NoOptions] = Task(
     evaluate=evaluate,
     show=show,
     signatures=signatures,
+    answers=Answers("score", from_row),
     commands=COMMANDS,
     synonyms=SYNONYMS,
 )

@@ -30,6 +30,11 @@ class Score:
     units: int
 
 
+def from_row(row: dict[str, Any], options: NoOptions) -> Score:
+    """A row of the signature `score`."""
+    return Score(row["text"], row["log_probability"], row["perplexity"], row["units"])
+
+
 def decode(outputs: Outputs, records: Records, assets: Assets, options: NoOptions) -> list[Score]:
     """Nats → log-probability and perplexity of each text."""
     from nlp_rnn.metrics.language import perplexity

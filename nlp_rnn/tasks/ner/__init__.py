@@ -1,10 +1,10 @@
 """Named entity recognition: a text → the entities in it, with their places and a confidence each."""
 
-from nlp_rnn.tasks.base import Metric, Task
+from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.ner.data import RESOURCES, assets, batches, count, read
 from nlp_rnn.tasks.ner.model import build, fits, loss
-from nlp_rnn.tasks.ner.predictions import Document, Entity, decode, errors, evaluate, show
+from nlp_rnn.tasks.ner.predictions import Document, Entity, decode, errors, evaluate, from_row, show
 from nlp_rnn.tasks.ner.serving import signatures
 from nlp_rnn.tasks.ner.settings import Config, EntityOptions
 
@@ -32,4 +32,5 @@ TASK: Task[Config, Document, EntityOptions] = Task(
     show=show,
     errors=errors,
     signatures=signatures,
+    answers=Answers("spans", from_row, takes_options=True),
 )

@@ -68,6 +68,13 @@ class Document:
         return [(e.start, e.end, e.label, e.confidence) for e in self.entities]
 
 
+def from_row(row: dict[str, Any], options: EntityOptions) -> Document:
+    """A row of the signature `spans`."""
+    columns = (row[name][: row["count"]] for name in ("texts", "labels", "starts", "ends", "confidences"))
+    found = [Entity(*values) for values in zip(*columns, strict=True)]
+    return Document(row["text"], [entity for entity in found if entity.confidence >= options.min_confidence])
+
+
 def decode(outputs: Outputs, records: Records, assets: Assets, options: EntityOptions) -> list[Document]:
     """Tags → entities in their places, but for those of too little confidence."""
     from nlp_rnn.text.schemes import spans_of, tag_names

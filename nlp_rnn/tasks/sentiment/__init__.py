@@ -1,11 +1,11 @@
 """Sentiment: a text → one of any number of classes, with a calibrated probability."""
 
-from nlp_rnn.tasks.base import Metric, NoOptions, Task
+from nlp_rnn.tasks.base import Answers, Metric, NoOptions, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.sentiment.commands import COMMANDS, Explanation, explain
 from nlp_rnn.tasks.sentiment.data import RESOURCES, assets, batches, read, settle
 from nlp_rnn.tasks.sentiment.model import build, fits, loss
-from nlp_rnn.tasks.sentiment.predictions import Sentiment, decode, errors, evaluate, show
+from nlp_rnn.tasks.sentiment.predictions import Sentiment, decode, errors, evaluate, from_row, show
 from nlp_rnn.tasks.sentiment.serving import signatures
 from nlp_rnn.tasks.sentiment.settings import Config
 
@@ -31,5 +31,6 @@ TASK: Task[Config, Sentiment, NoOptions] = Task(
     show=show,
     errors=errors,
     signatures=signatures,
+    answers=Answers("serving_default", from_row),
     commands=COMMANDS,
 )

@@ -30,6 +30,12 @@ class Sentiment:
     probabilities: dict[str, float]
 
 
+def from_row(row: dict[str, Any], options: NoOptions) -> Sentiment:
+    """A row of the signature `serving_default`."""
+    probabilities = dict(zip(row["labels"], row["probabilities"], strict=True))
+    return Sentiment(row["text"], row["label"], row["probability"], probabilities)
+
+
 def decode(outputs: Outputs, records: Records, assets: Assets, options: NoOptions | None = None) -> list[Sentiment]:
     """Logits → labels and probabilities."""
     import numpy as np

@@ -1,11 +1,11 @@
 """Translation: a text in another language, by a recurrent encoder and a recurrent decoder that attends to it."""
 
-from nlp_rnn.tasks.base import Metric, Task
+from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.translation.commands import COMMANDS, ScoredTranslation, candidates, picture, score
 from nlp_rnn.tasks.translation.data import RESOURCES, assets, batches, read, settle
 from nlp_rnn.tasks.translation.model import build, fits, infer, loss, options
-from nlp_rnn.tasks.translation.predictions import Candidate, Candidates, Translation, decode, evaluate, show
+from nlp_rnn.tasks.translation.predictions import Candidate, Candidates, Translation, decode, evaluate, from_row, show
 from nlp_rnn.tasks.translation.serving import signatures
 from nlp_rnn.tasks.translation.settings import Config, SearchOptions
 
@@ -44,6 +44,7 @@ TASK: Task[Config, Translation, SearchOptions] = Task(
     show=show,
     picture=picture,
     signatures=signatures,
+    answers=Answers("serving_default", from_row),
     commands=COMMANDS,
     predicts_lines=True,
 )

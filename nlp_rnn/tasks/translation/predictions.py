@@ -82,6 +82,11 @@ class Candidates:
     ranked: list[Candidate]
 
 
+def from_row(row: dict[str, Any], options: SearchOptions) -> Translation:
+    """A row of the signature `serving_default`."""
+    return Translation(row["source"], row["translation"], row["score"])
+
+
 def decode(
     outputs: Outputs, records: Records, assets: Assets, options: SearchOptions
 ) -> list[Translation] | list[Candidates]:
