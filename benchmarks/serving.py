@@ -63,11 +63,18 @@ def texts_of(words: int, file: Path | None, count: int = 200) -> list[str]:
 @contextmanager
 def serving(folder: Path, batch_size: int, options: list[str]) -> Iterator[int]:
     """A server of one model, under the name "model", on a free port."""
+    with server(folder, ["--batch_size", str(batch_size), *options]) as (port, _):
+        yield port
+
+
+@contextmanager
+def server(folder: Path, options: list[str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The same, with its process."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     command = [sys.executable, "-m", "nlp_rnn", "serve", f"model={folder}", "--port", str(port)]
-    command += ["--batch_size", str(batch_size), *options]
+    command += options
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
@@ -82,7 +89,7 @@ def serving(folder: Path, batch_size: int, options: list[str]) -> Iterator[int]:
             if process.poll() is not None:
                 log.seek(0)
                 sys.exit(log.read().decode(errors="replace")[-2000:])
-            yield port
+            yield port, process
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)

@@ -74,11 +74,10 @@ def export_onnx(
             file = folder / f"{name}.onnx"
             with quiet():
                 _convert(tf2onnx, signature, file)
-            if signature.example:
-                session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-                for given in (signature.arrays(), _of_one_step(signature)):
-                    outputs = {n: v.tolist() for n, v in run_session(session, given).items()}
-                    refuse_differences(outputs, signature.call(given=given), file.name)
+            session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+            for given in (signature.arrays(), _of_one_step(signature)):
+                outputs = {n: v.tolist() for n, v in run_session(session, given).items()}
+                refuse_differences(outputs, signature.call(given=given), file.name)
             if small:
                 _shrink(file)
         assets.save(folder / "assets")
@@ -90,13 +89,13 @@ def export_onnx(
 
 
 def numeric_signatures(signatures: Mapping[str, Any]) -> dict[str, Signature]:
-    """Those that take numbers alone.
+    """Those that take numbers alone, and have an example, by which a conversion is judged.
 
     Raises:
         InputError: there are none.
     """
     found = {name: as_signature(value) for name, value in signatures.items()}
-    found = {name: one for name, one in found.items() if one.is_numeric}
+    found = {name: one for name, one in found.items() if one.example and one.is_numeric}
     if not found:
         raise InputError("Every signature of this task takes texts: only --to savedmodel can have them.")
     return found

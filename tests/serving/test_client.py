@@ -37,11 +37,11 @@ def test_the_client_sends_what_tensorflow_serving_takes_and_retries_only_where_t
     url, answers, got = answering
     client = Client(url)
     answers += [(429, {"error": "busy"}), (503, {"error": "busy"}), (200, {"predictions": [{"label": "x"}]})]
-    assert client["reviews"]("Loved it.") == {"label": "x"}
+    assert client["reviews"].rows(["Loved it."]) == [{"label": "x"}]
     payload = {"signature_name": "serving_default", "instances": ["Loved it."]}
     assert got == [("/v1/models/reviews:predict", payload)] * 3
     answers += [(200, {"predictions": [1, 2]})]
-    assert client["reviews"](["a", "b"], "tokens") == [1, 2]
+    assert client["reviews"].rows(["a", "b"], "tokens") == [1, 2]
     del got[:]
     for status, content, message in [
         (400, {"error": "Give a list."}, "Give a list."),
@@ -49,11 +49,11 @@ def test_the_client_sends_what_tensorflow_serving_takes_and_retries_only_where_t
     ]:
         answers += [(status, content)]
         with pytest.raises(RemoteError, match=message) as error:
-            client["reviews"]("a")
+            client["reviews"].rows(["a"])
         assert error.value.status == status
     assert len(got) == 2
     answers += [(429, {"error": "busy"})] * 3
     with pytest.raises(RemoteError, match="busy"):
-        Client(url, retries=2)["reviews"]("a")
+        Client(url, retries=2)["reviews"].rows(["a"])
     with pytest.raises(RemoteError, match="does not answer"):
-        Client("http://127.0.0.1:9")["reviews"]("a")
+        Client("http://127.0.0.1:9")["reviews"].rows(["a"])
