@@ -48,6 +48,7 @@ def malformed(number: int, rng: random.Random) -> tuple[str, str, bytes, dict[st
     value = rng.choice(wrong)
     deep = "[" * 5000 + "]" * 5000
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
+    shape = rng.choice([[2], [-1], ["a"], [0, 5], [10**12], 1, [], None])
     kinds: list[tuple[str, str, Any, dict[str, str]]] = [
         ("POST", v1, noise, JSON),
         ("POST", v1, noise, {}),
@@ -71,12 +72,7 @@ def malformed(number: int, rng: random.Random) -> tuple[str, str, bytes, dict[st
         ("POST", v2, json.dumps({"inputs": value}), JSON),
         ("POST", v2, json.dumps({"inputs": []}), JSON),
         ("POST", v2, json.dumps({"inputs": [{**tensor, "datatype": rng.choice(["INT64", "FP32", "X", 5])}]}), JSON),
-        (
-            "POST",
-            v2,
-            json.dumps({"inputs": [{**tensor, "shape": rng.choice([[2], [-1], ["a"], [0, 5], [10**12]])}]}),
-            JSON,
-        ),
+        ("POST", v2, json.dumps({"inputs": [{**tensor, "shape": shape}]}), JSON),
         ("POST", v2, json.dumps({"inputs": [{**tensor, "data": rng.choice([[5], [None], 5, [["a", "b"]]])}]}), JSON),
         ("POST", v2, json.dumps({"inputs": [{**tensor, "name": text}]}), JSON),
         ("POST", v2, json.dumps({"inputs": [tensor], "outputs": [{"name": text}]}), JSON),
@@ -99,12 +95,12 @@ def answers_rightly(port: int) -> bool:
 
 def throw(port: int, count: int) -> None:
     """Sends malformed requests, and prints what came of them."""
-    rng, session = random.Random(0), requests.Session()
+    rng = random.Random(0)
     statuses: collections.Counter[int] = collections.Counter()
     bad: collections.Counter[str] = collections.Counter()
     for number in range(count):
         method, path, body, headers = malformed(number, rng)
-        found = session.request(method, f"http://127.0.0.1:{port}{path}", data=body, headers=headers, timeout=30)
+        found = requests.request(method, f"http://127.0.0.1:{port}{path}", data=body, headers=headers, timeout=30)
         statuses[found.status_code] += 1
         try:
             content = found.json()
@@ -113,9 +109,8 @@ def throw(port: int, count: int) -> None:
             has_sentence = False
         if not 400 <= found.status_code < 500 or not has_sentence:
             bad[f"{method} {path.split('/models')[0]} {body[:60]!r} -> {found.status_code} {found.text[:80]!r}"] += 1
-    print(
-        f"{count:,} malformed requests: {dict(sorted(statuses.items()))}; {sum(bad.values())} without a 4xx and a sentence"
-    )
+    print(f"{count:,} malformed requests: {dict(sorted(statuses.items()))}; ", end="")
+    print(f"{sum(bad.values())} without a 4xx and a sentence")
     for example, times in bad.most_common(12):
         print(f"  {times} x {example}")
     print(f"  right afterwards: {answers_rightly(port)}")
@@ -130,10 +125,9 @@ async def exchanged(port: int, folder: Path, sound: list[bytes]) -> None:
         await asyncio.to_thread(shutil.copytree, folder / "1", temporary)
         temporary.rename(folder / str(version))
     found = await asking
-    about = requests.get(f"http://127.0.0.1:{port}/v1/models/model/metadata", timeout=30).json()["model_spec"][
-        "version"
-    ]
-    print(f"exchanged under load: {found['errors']:.0f} errors in {20 * found['requests/s']:,.0f}; now version {about}")
+    about = requests.get(f"http://127.0.0.1:{port}/v1/models/model/metadata", timeout=30).json()["model_spec"]
+    print(f"exchanged under load: {found['errors']:.0f} errors in {20 * found['requests/s']:,.0f}; ", end="")
+    print(f"now version {about['version']}")
 
 
 def resident(process: int) -> float:

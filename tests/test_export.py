@@ -142,3 +142,28 @@ def test_the_command_says_that_an_export_differs(reviews, command, at_hand, monk
     code, out, error = command("export", reviews.path, "--out", tmp_path / "x")
     assert (code, out) == (1, "")
     assert "it was not written" in error
+
+
+@pytest.mark.parametrize("task", SUBJECTS)
+def test_tensorflow_serving_warms_up_with_the_examples(task):
+    logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2", reason="it knows the messages")
+    folder, about = described(task)
+    records = list(tf.data.TFRecordDataset(str(folder / "assets.extra" / "tf_serving_warmup_requests")))
+    found = {}
+    for record in records:
+        request = logs.PredictionLog.FromString(record.numpy()).predict_log.request
+        assert request.model_spec.name == folder.name
+        found[request.model_spec.signature_name] = request.inputs
+    assert set(found) == {name for name, signature in about["signatures"].items() if "example" in signature}
+    loaded = tf.saved_model.load(str(folder))
+    for name, inputs in found.items():
+        given = {n: tf.constant(tf.make_ndarray(tensor)) for n, tensor in inputs.items()}
+        expected = about["signatures"][name]["example"]["outputs"]
+        for output, value in loaded.signatures[name](**given).items():
+            assert np.array(expected[output]).shape == value.shape
+
+
+def test_the_vocabularies_are_beside_the_graph():
+    folder, _ = described("language-modeling")
+    vocabulary = json.loads((folder / "assets.extra" / "assets" / "tokenizer" / "vocabulary.json").read_text())
+    assert vocabulary == SUBJECTS["language-modeling"].run.assets.tokenizer.vocabulary

@@ -176,3 +176,56 @@ def test_every_cell(cell, bidirectional, tmp_path):
     folder = onnx_export.export_onnx(tmp_path / "model", model, Assets({}), signatures, about)
     (found,) = onnxruntime.InferenceSession(folder / "tokens.onnx").run(["logits"], {"tokens": ids})
     np.testing.assert_allclose(found, model({"tokens": ids}), rtol=1e-4, atol=1e-5)
+
+
+TEXTS = [
+    "Ada met O'Neill's 3.50 dog in the U.N., didn't she? (Yes.)",
+    "Ｈｉ ﬁne é é ÇA İstanbul ΣΊΣΥΦΟΣ naïve — “quoted” … 🐈👩‍👩‍👧",
+    "漢字かな交じり文 ภาษาไทย 한국어 עברית العربية हिन्दी",
+    "tabs\tand\nlines\r\n\x00 nul  two  blanks ",
+    "e-mail well-known X-1 a.b.c 10:30 1,000,000 B2B @user #tag http://x.y/z?q=1",
+    "",
+    " ",
+]
+
+
+@pytest.mark.parametrize("kind", ["unicode", "fine", "treebank", "whitespace", "character", "byte", "subword"])
+@pytest.mark.parametrize(("lowercase", "form"), [(False, "none"), (True, "nfkc")])
+def test_ids_in_plain_python_are_those_of_the_graph(kind, lowercase, form, tmp_path):
+    from nlp_rnn.export.tokens import Tokens
+    from nlp_rnn.text.normalization import Normalizer
+    from nlp_rnn.text.tokenizers import ByteTokenizer, CharacterTokenizer, SubwordTokenizer, WordTokenizer
+
+    normalizer = Normalizer(form, lowercase)
+    if kind == "subword":
+        tokenizer = SubwordTokenizer.train(TEXTS * 20, 400, normalizer)
+    elif kind == "character":
+        tokenizer = CharacterTokenizer.train(TEXTS[:3], 60, normalizer)
+    elif kind == "byte":
+        tokenizer = ByteTokenizer(normalizer)
+    else:
+        tokenizer = WordTokenizer.train(TEXTS * 2, 60, normalizer, split=kind)
+    tokenizer.save(tmp_path)
+    plain, expected = Tokens(tmp_path), tokenizer.encode(TEXTS).to_list()
+    assert [plain.encode(text) for text in TEXTS] == expected
+    for ids in expected:
+        known = [number for number in ids if number > 3]
+        assert plain.decode(known).lstrip(" ") == tokenizer.decode([known])[0].lstrip(" ")
+
+
+def test_cases_in_plain_python_are_those_of_the_graph():
+    import ast
+    from importlib.resources import files
+
+    import regex
+
+    from nlp_rnn.text.sentences import case_ids
+
+    tree = ast.parse((files("nlp_rnn.tasks.ner") / "plain.py").read_text())
+    wanted = [one for one in tree.body if isinstance(one, (ast.Assign, ast.FunctionDef))]
+    names = {"CASES", "case_of"}
+    body = [one for one in wanted if {getattr(one, "name", ""), *map(ast.unparse, getattr(one, "targets", ()))} & names]
+    scope = {"regex": regex}
+    exec(compile(ast.Module(body, []), "plain.py", "exec"), scope)
+    words = ["rain", "Ada", "UN", "iPhone", "1,200", "B2", "-", "é", "ÇA", "漢字", "U.N.", "x1", "McCoy", "'s", "ǅ"]
+    assert [scope["case_of"](word) for word in words] == case_ids(tf.constant(words)).numpy().tolist()

@@ -11,8 +11,10 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.export.folders import describe, refuse_differences, written
+from nlp_rnn.export.folders import EXTRA, describe, refuse_differences, written
 from nlp_rnn.export.signatures import Signature, also_of_nothing, as_signature
+from nlp_rnn.export.warm_up import FILE as WARM_UP
+from nlp_rnn.export.warm_up import write_warm_up
 from nlp_rnn.layers.precision import float32_copy
 
 Plain: TypeAlias = dict[str, Any]
@@ -42,7 +44,8 @@ def export_saved_model(
     about: Mapping[str, Any],
 ) -> Path:
     """Writes a SavedModel and, in `assets.extra`, what a client must know: `signature.json` has the inputs and outputs
-    of each signature with an example, `labels.json` and `signatures.json` names alone.
+    of each signature with an example, `labels.json` and `signatures.json` names alone, `assets` the vocabularies; and
+    requests with which TensorFlow Serving warms up.
 
     The graph is built for any device: a model trained with cuDNN is exported with the plain loop. What was written is
     loaded and compared with the model before it takes its place.
@@ -64,7 +67,9 @@ def export_saved_model(
         expected = predicted(model if model.compute_dtype == "float32" else float32_copy(model))
         model = portable_copy(model)
         found = with_example(signatures(model), example)
-        _write(temporary, Served(model, assets), assets, found, about)
+        whole = path.resolve()
+        name = whole.parent.name if whole.name.isdigit() else whole.name
+        _write(temporary, name, Served(model, assets), assets, found, about)
         _compare(temporary, found, expected)
     return path
 
@@ -76,11 +81,18 @@ def with_example(signatures: Mapping[str, Any], example: Mapping[str, Any]) -> d
 
 
 def _write(
-    folder: Path, served: Served, assets: Assets, signatures: Mapping[str, Signature], about: Mapping[str, Any]
+    folder: Path,
+    name: str,
+    served: Served,
+    assets: Assets,
+    signatures: Mapping[str, Signature],
+    about: Mapping[str, Any],
 ) -> None:
     concrete = {name: also_of_nothing(one.function).get_concrete_function() for name, one in signatures.items()}
     tf.saved_model.save(served, str(folder), signatures=concrete)
     describe(folder, signatures, about)
+    assets.save(folder / EXTRA / "assets")
+    write_warm_up(folder / EXTRA / WARM_UP, name, signatures)
 
 
 def _compare(folder: Path, signatures: Mapping[str, Signature], predicted: list[Plain]) -> None:

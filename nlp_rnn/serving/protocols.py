@@ -85,6 +85,8 @@ async def answer_v2(model: Batcher, request: Any) -> Any:
 
 
 def _array_of(given: Any) -> np.ndarray:
+    if not all(isinstance(size, int) and size >= 0 for size in given.shape):
+        raise RequestError(f'The shape of "{given.name}" must be of whole numbers.')
     try:
         values = given.as_numpy()
         if values.dtype == object:

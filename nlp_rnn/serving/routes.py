@@ -156,10 +156,14 @@ class Front:
 async def _predicted(model: Any, scope: Any, receive: Any, send: Any) -> None:
     """V1's answer of a KServe model."""
     import orjson
+    from kserve.errors import InvalidInput
     from starlette.requests import Request
     from starlette.responses import Response
 
-    found, more = await model(await _json_of(Request(scope, receive)))
+    try:
+        found, more = await model(await _json_of(Request(scope, receive)))
+    except InvalidInput as error:
+        raise RequestError(f"{error.reason}.") from None
     content = orjson.dumps(found)
     await Response(content, headers=more or None, media_type="application/json")(scope, receive, send)
 
