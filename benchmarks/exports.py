@@ -2,7 +2,7 @@
 
 For a classifier or a tagger. The ids of real inputs go, one row at a time, to the SavedModel, to ONNX with the
 operators LSTM, GRU and RNN, to ONNX with Keras's loops (a Loop), to ONNX and LiteRT with weights of 8 bits, and to the
-model in process. Prints the size, the median milliseconds of a row (the sides taking turns, row by row), how many rows
+model in process. Prints the size, the median milliseconds of a row (the sides taking turns), how many rows
 have another label or other tags than the SavedModel, and the largest difference of a probability.
 """
 
@@ -23,6 +23,7 @@ import numpy as np
 Rows = list[dict[str, np.ndarray]]
 Call = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 NUMBERS = ("probabilities", "confidences")
+_TURN = 100
 
 
 def rows_of(run: Any, file: str, count: int) -> Rows:
@@ -92,7 +93,7 @@ def keras_loops() -> Iterator[None]:
         yield
 
 
-def sides_of(run: Any, folder: Path) -> dict[str, tuple[Call, int]]:
+def sides_of(run: Any, folder: Path, row: dict[str, np.ndarray]) -> dict[str, tuple[Call, int]]:
     """The sides by name: how each is called, and its size in bytes."""
     import tensorflow as tf
 
@@ -112,7 +113,8 @@ def sides_of(run: Any, folder: Path) -> dict[str, tuple[Call, int]]:
     for name, weights in (("LiteRT", "float32"), ("LiteRT, int8", "int8")):
         path = run.export(folder / name, "litert", weights) / "model.tflite"
         sides[name] = of_litert(path), path.stat().st_size
-    infer = tf.function(run.model.infer, autograph=False, reduce_retracing=True)
+    specs = {name: tf.TensorSpec([None] * value.ndim, tf.int32) for name, value in row.items()}
+    infer = tf.function(run.model.infer, input_signature=[specs], autograph=False)
 
     def in_process(row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         found = infer({name: tf.constant(value) for name, value in row.items()})
@@ -126,29 +128,41 @@ def sides_of(run: Any, folder: Path) -> dict[str, tuple[Call, int]]:
     return sides
 
 
+def compared(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> tuple[bool, float]:
+    """Whether a row has another label or other tags, and the largest difference of a probability."""
+    number = next(n for n in NUMBERS if n in found)
+    if found[number].shape != expected[number].shape:
+        return True, 1.0
+    difference = float(np.abs(found[number] - expected[number]).max())
+    if "ids" in found:
+        return not np.array_equal(found["ids"], expected["ids"]), difference
+    return not np.array_equal(found[number].argmax(-1), expected[number].argmax(-1)), difference
+
+
 def measure(sides: dict[str, tuple[Call, int]], rows: Rows, rounds: int) -> list[dict[str, Any]]:
     """The figures of each side."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     changed, largest = dict.fromkeys(sides, 0), dict.fromkeys(sides, 0.0)
-    for row in rows[:20]:
-        for call, _ in sides.values():
-            call(row)
+    expected: list[dict[str, np.ndarray]] = []
     for turn in range(rounds):
-        for row in rows:
-            expected: dict[str, np.ndarray] = {}
+        for first in range(0, len(rows), _TURN):
+            some = rows[first : first + _TURN]
             for name, (call, _) in sides.items():
-                began = time.perf_counter()
-                found = call(row)
-                times[name].append(1000 * (time.perf_counter() - began))
-                expected = expected or found
+                for row in some[:5]:  # threads of the side before may still wait for more work
+                    call(row)
+                found = []
+                for row in some:
+                    began = time.perf_counter()
+                    found.append(call(row))
+                    times[name].append(1000 * (time.perf_counter() - began))
                 if turn:
                     continue
-                number = next(n for n in NUMBERS if n in found)
-                same_shape = found[number].shape == expected[number].shape
-                largest[name] = max(largest[name], np.abs(found[number] - expected[number]).max() if same_shape else 1)
-                choice = "ids" if "ids" in found else number
-                of = (lambda v: v) if choice == "ids" else (lambda v: v.argmax(-1))
-                changed[name] += not np.array_equal(of(found[choice]), of(expected[choice]))
+                if name == next(iter(sides)):
+                    expected = found
+                for one, other in zip(found, expected, strict=True):
+                    differs, difference = compared(one, other)
+                    changed[name] += differs
+                    largest[name] = max(largest[name], difference)
     return [
         {
             "side": name,
@@ -175,7 +189,7 @@ def main() -> None:
     run = load(args.run)
     rows = rows_of(run, args.data, args.rows)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(sides_of(run, Path(folder)), rows, args.rounds)
+        found = measure(sides_of(run, Path(folder), rows[0]), rows, args.rounds)
     if args.json:
         print(json.dumps({"run": args.run, "rows": len(rows), "sides": found}))
         return
