@@ -17,7 +17,9 @@ import nlp_rnn
 from tests.conftest import ROOT
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-MODULES = [m.name for m in pkgutil.walk_packages(nlp_rnn.__path__, "nlp_rnn.") if "__main__" not in m.name]
+# `plain` are scripts that are copied beside exports.
+MODULES = [m.name for m in pkgutil.walk_packages(nlp_rnn.__path__, "nlp_rnn.")]
+MODULES = [name for name in MODULES if not name.endswith((".__main__", ".plain"))]
 
 
 @contextmanager

@@ -25,7 +25,7 @@ VERBS = {
     "train": "train a model on your data and write a run directory",
     "evaluate": "measure a run on labelled data",
     "predict": "apply a run to raw input",
-    "export": "write a SavedModel that takes raw input",
+    "export": "write a SavedModel, ONNX or LiteRT",
     "serve": "answer requests over HTTP",
 }
 GENERAL = {

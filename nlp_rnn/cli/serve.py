@@ -50,15 +50,18 @@ def run(task: str | None, arguments: list[str]) -> int:
     from nlp_rnn.cli import program
 
     options = parse(ServeOptions, arguments, program(task, "serve"), "Answers requests over HTTP.")
-    from nlp_rnn.serving.server import check_port, import_kserve, serve
+    from nlp_rnn.serving.server import check_kserve, check_port, import_kserve, serve
 
     _check(options)
     places = _places(options.models)
     check_port(options.host, options.port)
-    import_kserve()
+    if options.grpc_port:
+        check_port(options.host, options.grpc_port, "--grpc_port")
+    check_kserve()
     from nlp_rnn.startup import import_tensorflow
 
-    import_tensorflow()
+    import_tensorflow()  # first: KServe would import it without keeping it quiet
+    import_kserve()
     from nlp_rnn.serving.batching import Batching
     from nlp_rnn.serving.endpoints import Limits
     from nlp_rnn.serving.models import Model
@@ -81,7 +84,11 @@ def _check(options: ServeOptions) -> None:
             raise InputError(f"--{name} is {getattr(options, name)}; it must be above 0.")
     for name in ("grpc_port", "port"):
         if not 0 <= getattr(options, name) <= 65535:
-            raise InputError(f"--{name} is {getattr(options, name)}; ports go up to 65535.")
+            raise InputError(f"--{name} is {getattr(options, name)}; ports go from 0 to 65535.")
+    if options.grpc_port and options.grpc_port == options.port:
+        raise InputError("--port and --grpc_port are the same; choose two.")
+    if not options.reload_seconds >= 0:
+        raise InputError(f"--reload_seconds is {options.reload_seconds}; it must be at least 0.")
 
 
 def _places(models: tuple[str, ...]) -> list[Place]:

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from nlp_rnn.errors import ExportDiffers, InputError
+from nlp_rnn.export import DESCRIPTION, EXTRA
 from nlp_rnn.export.signatures import Signature
 
-DESCRIPTION = "signature.json"
-EXTRA = "assets.extra"  # where TensorFlow Serving looks for further files
 TOLERANCE = 1e-4
 
 

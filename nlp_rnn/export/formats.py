@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 FORMATS = ("savedmodel", "onnx", "litert")
 WEIGHTS = ("float32", "int8")
+_SOURCES = ("train", "validation", "test")  # whoever gets a model need not know where its data lay
 
 
 def about_of(run: AnyRun) -> dict[str, Any]:
     """What a description says beside the signatures."""
     from nlp_rnn.export.savedmodel import libraries_of
 
+    settings = to_dict(run.config)
     return {
         "task": run.task.name,
         "input": run.task.input.name,
         "libraries": ["tensorflow", *libraries_of(run.assets)],
         "labels": list(run.assets.get("labels", ())),
-        "settings": to_dict(run.config),
+        "settings": {**settings, "data": {n: v for n, v in settings["data"].items() if n not in _SOURCES}},
     }
 
 

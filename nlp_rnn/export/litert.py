@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,6 +64,7 @@ def export_litert(
             refuse_differences({n: v.tolist() for n, v in outputs.items()}, signature.call(), f"{FILE}, {name},")
         (folder / FILE).write_bytes(content)
         assets.save(folder / "assets")
+        shutil.copy(Path(__file__).with_name("tokens.py"), folder)
         describe(folder, found, {**about, "libraries": ["ai_edge_litert"]})
     return path
 

@@ -79,7 +79,8 @@ def export_onnx(
                 outputs = {n: v.tolist() for n, v in run_session(session, given).items()}
                 refuse_differences(outputs, signature.call(given=given), file.name)
             if small:
-                _shrink(file)
+                with quiet():
+                    _shrink(file)
         assets.save(folder / "assets")
         shutil.copy(Path(__file__).with_name("tokens.py"), folder)
         if example is not None and example.is_file():

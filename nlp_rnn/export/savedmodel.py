@@ -11,7 +11,8 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.export.folders import EXTRA, describe, refuse_differences, written
+from nlp_rnn.export import EXTRA
+from nlp_rnn.export.folders import describe, refuse_differences, written
 from nlp_rnn.export.signatures import Signature, also_of_nothing, as_signature
 from nlp_rnn.export.warm_up import FILE as WARM_UP
 from nlp_rnn.export.warm_up import write_warm_up

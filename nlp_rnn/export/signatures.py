@@ -89,6 +89,15 @@ def numbers_of(function: Any, specs: Sequence[tf.TensorSpec]) -> Any:
     return call
 
 
+def never_of_padding(ids: tf.Tensor, unknown: int = 1) -> tf.Tensor:
+    """Ids `[rows, steps]`, padded with 0, with one step more: a row of nothing else begins with the unknown id, as the
+    tokenizers have it."""
+    longer = tf.pad(ids, [[0, 0], [0, 1]])
+    is_empty = tf.reduce_all(longer == 0, 1, keepdims=True)
+    is_first = tf.range(tf.shape(longer)[1]) == 0
+    return tf.where(is_empty & is_first, unknown, longer)
+
+
 def also_of_nothing(function: Any) -> Any:
     """A function that takes batches without rows too: it is then called with one row, of which nothing is returned."""
     specs = tf.nest.flatten(function.get_concrete_function().structured_input_signature)

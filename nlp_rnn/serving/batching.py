@@ -65,6 +65,11 @@ class Batcher:
         self._together = _Lane(batching, ThreadPoolExecutor(batching.threads))
         self._alone = _Lane(batching, ThreadPoolExecutor(batching.threads))
 
+    @property
+    def is_computing(self) -> bool:
+        """Whether a worker is at work."""
+        return self._together.free + self._alone.free < 2 * self.batching.threads
+
     async def answer(self, inputs: Mapping[str, Any], signature: str = DEFAULT) -> Arrays:
         """As `Endpoint.answer`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ class Client:
     """
 
     def __init__(self, url: str, timeout: float = 30.0, retries: int = 3) -> None:
+        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+            raise InputError(f"{url} is no URL of a server: give one such as http://localhost:8501.")
         self.url, self.timeout = url.rstrip("/"), timeout
         self._http = requests.Session()
         again = Retry(
@@ -100,7 +102,7 @@ class RemoteModel:
             InputError: it names none.
         """
         server, _, name = url.rstrip("/").rpartition("/")
-        if not server.partition("//")[2]:
+        if "://" in url and not server.partition("//")[2]:
             raise InputError(f"{url} does not say which model: give a URL such as {url.rstrip('/')}/imdb.")
         return cls(Client(server.removesuffix("/v1/models")), name)
 
@@ -110,6 +112,8 @@ class RemoteModel:
         Raises:
             RemoteError: the server refuses them.
         """
+        if isinstance(inputs, (str, bytes, Mapping)):
+            raise InputError("Give a list of inputs.")
         payload = {"signature_name": signature, "instances": list(inputs)}
         found: list[Any] = self.client.ask(f"/v1/models/{self.name}:predict", payload)["predictions"]
         return found
@@ -147,6 +151,8 @@ class RemoteModel:
             RemoteError: the server refuses an input.
         """
         task = self.task
+        if isinstance(inputs, (str, bytes, Mapping)):
+            raise InputError(f"predict takes several inputs: give a list, or call {self.name} for one.")
         if task is None:
             yield from self.rows(list(inputs))
             return
@@ -163,7 +169,7 @@ class RemoteModel:
             changed = [
                 f.name for f in dataclasses.fields(options) if getattr(options, f.name) != getattr(settings, f.name)
             ]
-            raise InputError(f"{', '.join(changed)}: these are settings of the server; leave them out.")
+            raise InputError(f"{', '.join(changed)}: a model is served with the settings of its run; leave this out.")
         while some := ["" if one is None else one for one in itertools.islice(rest, _ROWS)]:
             for row in self.rows(some, answers.signature):
                 yield answers.prediction(row, options)
@@ -174,6 +180,8 @@ class RemoteModel:
         Raises:
             RemoteError: the server refuses them.
         """
+        if isinstance(inputs, Mapping):
+            raise InputError("Give an input or a list of inputs; .rows() takes them by name.")
         is_one = self.task.input.is_one(inputs) if self.task else isinstance(inputs, str)
         found = list(self.predict([inputs] if is_one else inputs))
         return found[0] if is_one else found

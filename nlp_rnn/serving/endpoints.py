@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from nlp_rnn.data.fields import without_halves
 from nlp_rnn.errors import InputError
+from nlp_rnn.export import DESCRIPTION, EXTRA
 
 if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
@@ -149,8 +151,11 @@ class Endpoint:
         try:
             return {name: value.numpy() for name, value in self.functions[signature](**tensors).items()}
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            raise RequestError(f"{signature} cannot compute this: {reason}") from None
+            outside = re.search(r"= (-?\d+) is not in \[0, (\d+)\)", str(error))
+            reason = "its sizes do not fit each other"
+            if outside:
+                reason = f"there is no id {outside[1]}, ids go from 0 to {int(outside[2]) - 1}"
+            raise RequestError(f"{signature} cannot compute this: {reason}.") from None
 
     def takes_only_texts(self, signature: str) -> bool:
         """Whether a row is a text and nothing else, which depends on no other: so that several can be put together."""
@@ -166,25 +171,43 @@ class Endpoint:
         longest = max(map(len, texts or ()), default=0)
         if longest > self.limits.characters:
             raise RequestError(f"A text of {longest:,} characters is longer than {self.limits.characters:,}.", 413)
-        try:
-            array = np.array(value, object if dtype == "string" else dtype)
-        except (ValueError, TypeError, OverflowError):
-            array = np.empty([0] * (1 + len(shape)), object)  # of no shape that fits
-        if dtype == "string" and any(isinstance(one, list) for one in array.ravel()):  # lists of several lengths
-            array = np.empty([0] * (1 + len(shape)), object)
-        rows = array.shape[0] if array.ndim else 1
+        array = _as_array(value, dtype)
+        rows = array.shape[0] if array is not None and array.ndim else 1
         if len(shape) and rows > self.limits.inputs:
             raise RequestError(f"{rows:,} inputs are more than {self.limits.inputs:,}: send fewer at once.", 413)
-        if array.shape == (0,):
+        if array is not None and array.shape == (0,):
             array = array.reshape([0 if size is None else size for size in shape])
-        if array.ndim != len(shape) or not all(w in (None, s) for w, s in zip(shape, array.shape, strict=True)):
-            lists = "lists of " * (len(shape) - 1) + "texts" if dtype == "string" else f"{dtype} of the shape {shape}"
-            raise RequestError(f'"{name}" must hold {lists}.')
+        sizes = () if array is None else array.shape
+        fits = len(sizes) == len(shape) and all(w in (None, n) for w, n in zip(shape, sizes, strict=True))
+        if array is None or not fits:
+            kind = "texts" if dtype == "string" else "whole numbers" if dtype.startswith("int") else "numbers"
+            lists = "a list of " * min(len(shape), 1) + "lists of equal length of " * (len(shape) - 1)
+            raise RequestError(f'"{name}" must be {lists}{kind}.' if shape else f'"{name}" must be one of {kind}.')
+        if array.ndim and array.dtype.kind == "i" and array.size and array.min() < 0:
+            raise RequestError(f'"{name}" has ids below 0.')
         return array
 
 
+def _as_array(value: Any, dtype: str) -> np.ndarray | None:
+    """A value as an array of its type, without loss; None if it is none."""
+    try:
+        if dtype == "string":
+            array = np.array(value, object)
+            return None if any(isinstance(one, list) for one in array.ravel()) else array
+        found = np.asarray(value)
+        of_kind = {"i": "iu", "f": "iuf", "b": "b"}[np.dtype(dtype).kind]
+        if found.size and found.dtype.kind not in of_kind:
+            return None
+        array = found.astype(dtype)
+        return array if found.dtype.kind == "f" or np.array_equal(array, found) or not found.size else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
 def _about(folder: Path) -> dict[str, Any]:
-    path = folder / "assets.extra" / "signature.json"
+    path = folder / EXTRA / DESCRIPTION
+    if path.is_file() and not (folder / "saved_model.pb").is_file():
+        raise InputError(f"{folder} is an export for another runtime; serve the run, or a SavedModel of it.")
     if not (folder / "saved_model.pb").is_file():
         reason = "holds no run and no export" if folder.is_dir() else "does not exist"
         raise InputError(f"{folder} {reason}; give the directory that `train` or `export` wrote.")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from nlp_rnn.errors import InputError
-from nlp_rnn.export.folders import DESCRIPTION, EXTRA
+from nlp_rnn.export import DESCRIPTION, EXTRA
 from nlp_rnn.serving.batching import Batcher, Batching
-from nlp_rnn.serving.endpoints import Endpoint, Limits
+from nlp_rnn.serving.endpoints import Endpoint, Limits, RequestError
 
 Stamp: TypeAlias = tuple[str, int, int]
 _LOG = logging.getLogger("kserve")
@@ -37,6 +38,8 @@ class Place:
         ('imdb', 'reviews')
         """
         name, equals, folder = value.rpartition("=")
+        if equals and not re.fullmatch(r"[\w.-]+", name):
+            raise InputError(f'"{name}" is no name for a model: letters, digits, ".", "-" and "_" make one.')
         path = Path(folder)
         whole = path.resolve()
         return cls(name if equals else whole.parent.name if whole.name.isdigit() else whole.name, path)
@@ -95,8 +98,18 @@ class Model(Batcher):
 
     def __init__(self, place: Place, limits: Limits, batching: Batching) -> None:
         self.place, self.limits = place, limits
-        self.stamp, self.version = place.stamp(), place.version
+        self.stamp: Stamp | None = place.stamp()
+        self.version = place.version
         super().__init__(place.load(limits), batching)
+
+    def check_version(self, version: str) -> None:
+        """Only the newest is served.
+
+        Raises:
+            RequestError: another is asked for.
+        """
+        if version not in ("", self.version):
+            raise RequestError(f"{self.place.name} is served in version {self.version}, not {version}.", 404)
 
     async def refresh(self) -> bool:
         """Loads what stands there now, if it is another; requests go on with the one before until it is ready.
@@ -104,6 +117,9 @@ class Model(Batcher):
         One that cannot be loaded is said and left; whether there was another.
         """
         stamp = self.place.stamp()
+        if stamp is None and self.stamp is not None:
+            _LOG.warning("%s is gone from %s; it is served as it was loaded", self.place.name, self.place.path)
+            self.stamp = None
         if stamp is None or stamp == self.stamp:
             return False
         self.stamp = stamp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from nlp_rnn.serving.batching import Batcher
 from nlp_rnn.serving.endpoints import DEFAULT, RequestError
+from nlp_rnn.serving.models import Model
 
 TYPES = {
     "string": "BYTES",
@@ -37,13 +39,13 @@ async def answer_v1(model: Batcher, payload: Any) -> dict[str, Any]:
         raise RequestError('Give either "instances", a list of inputs, or "inputs", lists by name.')
     wanted = list(model.endpoint.signatures.get(signature, {}).get("inputs", {}))
     if "inputs" in payload:
-        given = payload["inputs"]
+        given = _texts_of_bytes(payload["inputs"])
         if not isinstance(given, Mapping):
             given = {_only(wanted, signature): given}
         found = await model.answer(given, signature)
         plain = {name: plain_of(value) for name, value in found.items()}
         return {"outputs": next(iter(plain.values())) if len(plain) == 1 else plain}
-    instances = payload["instances"]
+    instances = _texts_of_bytes(payload["instances"])
     if not isinstance(instances, list):
         raise RequestError('"instances" must be a list.')
     found = await model.answer(_by_name(instances, wanted, signature), signature)
@@ -55,7 +57,7 @@ async def answer_v1(model: Batcher, payload: Any) -> dict[str, Any]:
     return {"predictions": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
 
 
-async def answer_v2(model: Batcher, request: Any) -> Any:
+async def answer_v2(model: Model, request: Any) -> Any:
     """The Open Inference Protocol: a KServe `InferRequest` → its `InferResponse`; the parameter "signature_name" names
     the signature.
 
@@ -64,7 +66,10 @@ async def answer_v2(model: Batcher, request: Any) -> Any:
     """
     from kserve import InferOutput, InferResponse
 
+    model.check_version(request.model_version or "")
     given = {one.name: _array_of(one) for one in request.inputs}
+    if len(given) < len(request.inputs):
+        raise RequestError("Two inputs have the same name.")
     signature = _plain_parameter((request.parameters or {}).get("signature_name", DEFAULT))
     if not isinstance(signature, str):
         raise RequestError('"signature_name" must be a text.')
@@ -81,7 +86,22 @@ async def answer_v2(model: Batcher, request: Any) -> Any:
         output.set_data_from_numpy(value, binary_data=binary)
         outputs.append(output)
     about = {"from_grpc": request.from_grpc, "use_binary_outputs": binary, "requested_outputs": request.request_outputs}
+    about["model_version"] = model.version
     return InferResponse(request.id or str(uuid.uuid4()), model.endpoint.name, outputs, **about)
+
+
+def _texts_of_bytes(value: Any) -> Any:
+    """Values in which `{"b64": …}`, TensorFlow Serving's way of sending bytes, is text."""
+    if isinstance(value, list):
+        return [_texts_of_bytes(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if set(value) != {"b64"} or not isinstance(value["b64"], str):
+        return {name: _texts_of_bytes(item) for name, item in value.items()}
+    try:
+        return base64.b64decode(value["b64"], validate=True).decode("utf-8", "replace")
+    except ValueError:
+        raise RequestError('"b64" must hold bytes in base 64.') from None
 
 
 def _array_of(given: Any) -> np.ndarray:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
 from nlp_rnn.serving.endpoints import RequestError
 from nlp_rnn.serving.models import Model
-from nlp_rnn.serving.protocols import answer_v1
 from nlp_rnn.serving.streams import event, pieces
 
 _POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:"
@@ -24,12 +24,15 @@ class Routes:
 
     def add_to(self, app: Any, served: Mapping[str, Any]) -> None:
         """Adds them to an application of FastAPI, before KServe does; `served` are the models as KServe has them."""
+        from fastapi.exceptions import RequestValidationError
+
         app.add_exception_handler(RequestError, _refusal)
-        app.add_middleware(Front, body=max(one.limits.body for one in self.models.values()), models=served)
+        app.add_exception_handler(RequestValidationError, _invalid)
+        app.add_middleware(Front, models=self.models, served=served)
         for path, function in (("/", self.page), ("/page.css", self.part), ("/page.js", self.part)):
             app.add_api_route(path, _plain(function), include_in_schema=False)
         app.add_api_route("/v1/models/{name}/metadata", _plain(self.metadata), tags=["V1"])
-        app.add_api_route("/v1/models/{name}/versions/{version}:predict", _plain(self.predict), methods=["POST"])
+        app.add_api_route("/v1/models/{name}", _plain(self.status), tags=["V1"])
         app.add_api_route("/v2/models/{name}/generate", _plain(self.generate), methods=["POST"], tags=["V2"])
         app.add_api_route("/v2/models/{name}/generate_stream", _plain(self.stream), methods=["POST"], tags=["V2"])
         app.add_api_route("/v2/repository/{rest:path}", _plain(self.refuse), methods=["POST"], include_in_schema=False)
@@ -57,14 +60,13 @@ class Routes:
         spec = {"name": model.endpoint.name, "signature_name": "", "version": model.version}
         return JSONResponse({"model_spec": spec, "metadata": model.endpoint.about})
 
-    async def predict(self, request: Any) -> Any:
-        """V1 of one version; only the newest is served."""
+    async def status(self, request: Any) -> Any:
+        """Whether a model is ready, as KServe says it and as TensorFlow Serving does."""
         from starlette.responses import JSONResponse
 
-        model, version = self._model(request), request.path_params["version"]
-        if version != model.version:
-            raise RequestError(f"{model.endpoint.name} is served in version {model.version}, not {version}.", 404)
-        return JSONResponse(await answer_v1(model, await _json_of(request)))
+        model = self._model(request)
+        state = {"version": model.version, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        return JSONResponse({"name": model.endpoint.name, "ready": True, "model_version_status": [state]})
 
     async def generate(self, request: Any) -> Any:
         """Text that goes on from a prompt, at once."""
@@ -105,23 +107,32 @@ class Routes:
 
 
 class Front:
-    """What every request meets first: it may not be too large, whatever it says of its size; and V1's `:predict` goes
-    straight to its model, past the routes, which take longer than a short text."""
+    """What every request meets first: it may not be too large, whatever it says of its size; versions are looked at;
+    and V1's `:predict` goes straight to its model, past the routes, which take longer than a short text."""
 
-    def __init__(self, app: Any, body: int, models: Mapping[str, Any]) -> None:
-        self.app, self.body = app, body
-        self.paths = {f"/v1/models/{name}:predict": model for name, model in models.items()}
+    def __init__(self, app: Any, models: Mapping[str, Model], served: Mapping[str, Any]) -> None:
+        self.app, self.models = app, models
+        self.body = max(one.limits.body for one in models.values())
+        self.paths = {f"/v1/models/{name}:predict": model for name, model in served.items()}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        given = headers.get(b"content-length", b"0")
         if not given.isdigit() or int(given) > self.body:
             while (await receive()).get("more_body"):  # a client that is still sending would not hear the answer
                 pass
             await _refused(self._too_large)(scope, receive, send)
             return
+        try:
+            scope = {**scope, "path": self._without_version(scope["path"])}
+        except RequestError as error:
+            await _refused(error)(scope, receive, send)
+            return
+        if scope["path"].endswith("/infer") and b"inference-header-content-length" not in headers:
+            scope["headers"] = [*{**headers, b"content-type": b"application/json"}.items()]
         received, answered = 0, False
 
         async def counted() -> Any:
@@ -147,6 +158,13 @@ class Front:
             if answered:
                 raise
             await _refused(error)(scope, receive, send)
+
+    def _without_version(self, path: str) -> str:
+        found = re.fullmatch(r"(/v[12]/models/([^/]+))/versions/([^/:]+)(.*)", path)
+        if found is None or found[2] not in self.models:
+            return path
+        self.models[found[2]].check_version(found[3])
+        return found[1] + found[4]
 
     @property
     def _too_large(self) -> RequestError:
@@ -178,6 +196,18 @@ def _plain(function: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitab
     route.__annotations__ = {"request": Request}
     route.__doc__, route.__name__ = function.__doc__, function.__name__
     return route
+
+
+async def _invalid(_: Any, error: Any) -> Any:
+    """What does not fit an interface's schema, in a sentence that does not repeat it."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "bytes", "InferenceRequest"))
+    return _refused(RequestError(f"The request does not fit the protocol: {place or 'the body'}: {first['msg']}."))
+
+
+async def unreadable(_: Any, error: Any) -> Any:
+    """What KServe could not read of a request."""
+    return _refused(RequestError("The request cannot be read: are its texts in UTF-8?"))
 
 
 async def _refusal(_: Any, error: Any) -> Any:

@@ -4,23 +4,27 @@ gRPC, health, metadata and metrics; with what it lacks: limits, versions, stream
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
+import os
 import socket
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nlp_rnn.errors import InputError
 from nlp_rnn.serving.endpoints import DEFAULT, RequestError
 from nlp_rnn.serving.models import Model, watch
 from nlp_rnn.serving.protocols import answer_v1, answer_v2, types_of
-from nlp_rnn.serving.routes import Routes
+from nlp_rnn.serving.routes import Routes, unreadable
 
-_REFUSALS = ("RequestError", "InvalidInput", "ModelNotFound")
-_GRPC_STATUS = {413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED", 504: "DEADLINE_EXCEEDED"}
+_REFUSALS = ("RequestError", "InvalidInput", "InferenceError", "ModelNotFound")
+_MISSING = 'Serving needs KServe: install it with `pip install "nlp-rnn[serve]"`.'
+_GRPC_STATUS = {404: "NOT_FOUND", 413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED", 504: "DEADLINE_EXCEEDED"}
 
 
-def check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int, option: str = "--port") -> None:
     """A port must be free.
 
     Raises:
@@ -31,7 +35,18 @@ def check_port(host: str, port: int) -> None:
         try:
             one.bind((host, port))
         except OSError as error:
-            raise InputError(f"{host}:{port} cannot be used ({error.strerror}); choose another --port.") from None
+            what = "--host" if isinstance(error, socket.gaierror) else option
+            raise InputError(f"{host}:{port} cannot be used ({error.strerror}); choose another {what}.") from None
+
+
+def check_kserve() -> None:
+    """KServe must be installed.
+
+    Raises:
+        InputError: it is not.
+    """
+    if importlib.util.find_spec("kserve") is None:
+        raise InputError(_MISSING)
 
 
 def import_kserve() -> Any:
@@ -44,7 +59,7 @@ def import_kserve() -> Any:
     try:
         import kserve.model_server
     except ImportError:
-        raise InputError('Serving needs KServe: install it with `pip install "nlp-rnn[serve]"`.') from None
+        raise InputError(_MISSING) from None
     finally:
         sys.argv = arguments
     return kserve
@@ -67,29 +82,17 @@ def serve(
         InputError: a port is taken, or KServe is missing.
     """
     kserve = import_kserve()
-    for one in (port, grpc_port) if grpc_port else (port,):
-        check_port(host, one)
+    _log_briefly()
     server = kserve.ModelServer(http_port=port, enable_grpc=False, grace_period=grace)
     served = {model.endpoint.name: _model(kserve, model) for model in models}
     server._register_and_check_atleast_one_model_is_ready(list(served.values()))
-    from kserve.protocol.rest.server import RESTServer
-
-    class Rest(RESTServer):
-        def _add_middlewares(self, app: Any) -> None:
-            """None: that of KServe writes two more lines about each request."""
-
-    rest = Rest(
-        "kserve.model_server:app", server.dataplane, server.model_repository_extension, port, grace_period=grace
-    )
-    rest.config.host = host
-    for handler in logging.getLogger("kserve").handlers:
-        handler.addFilter(_Brief())
-    logging.getLogger("kserve").addFilter(_Brief())
-    Routes({model.endpoint.name: model for model in models}).add_to(kserve.model_server.app, served)
+    rest = _rest(kserve, server, host, port, grace)
+    by_name = {model.endpoint.name: model for model in models}
+    Routes(by_name).add_to(kserve.model_server.app, served)
 
     async def run() -> None:
         beside = [asyncio.create_task(watch(list(models), reload_seconds))] if reload_seconds else []
-        grpc = await _grpc(server, host, grpc_port) if grpc_port else None
+        grpc = await _grpc(server, by_name, host, grpc_port) if grpc_port else None
         try:
             await rest.start()
         finally:
@@ -98,7 +101,40 @@ def serve(
             if grpc is not None:
                 await grpc.stop(grace)
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except BaseException as error:
+        if not any(model.is_computing for model in models):
+            raise
+        # What nobody waits for any more would keep the process for as long as it takes.
+        print("Terminated.", file=sys.stderr, flush=True)
+        os._exit(130 if type(error) is KeyboardInterrupt else 143)
+
+
+def _rest(kserve: Any, server: Any, host: str, port: int, grace: int) -> Any:
+    """KServe's server for HTTP."""
+    from kserve.protocol.rest.server import RESTServer
+
+    class Rest(RESTServer):
+        def _add_middlewares(self, app: Any) -> None:
+            """None: that of KServe writes two more lines about each request."""
+
+        def _add_exception_handlers(self, app: Any) -> None:
+            super()._add_exception_handlers(app)
+            app.add_exception_handler(kserve.errors.InferenceError, unreadable)  # KServe's is 500, and says the text
+
+    repository = server.model_repository_extension
+    found = Rest("kserve.model_server:app", server.dataplane, repository, port, grace_period=grace)
+    found.config.host = host
+    return found
+
+
+def _log_briefly() -> None:
+    """A line for each request, and one for each that is refused."""
+    warnings.filterwarnings("ignore", message=".*ORJSONResponse.*")
+    logging.getLogger("kserve.trace").setLevel(logging.WARNING)
+    for one in (logging.getLogger("kserve"), *logging.getLogger("kserve").handlers):
+        one.addFilter(_Brief())
 
 
 class _Brief(logging.Filter):
@@ -132,7 +168,7 @@ def _model(kserve: Any, model: Model) -> Any:
     return served
 
 
-async def _grpc(server: Any, host: str, port: int) -> Any:
+async def _grpc(server: Any, models: Mapping[str, Model], host: str, port: int) -> Any:
     """KServe's servicer on a port of our choice; it would listen on all addresses."""
     import grpc
     from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
@@ -147,6 +183,11 @@ async def _grpc(server: Any, host: str, port: int) -> Any:
             await super().handle_exception(ex, request, context, method_name)
 
     class Servicer(InferenceServicer):
+        async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+            if request.name in models:
+                models[request.name].check_version(request.version)
+            return await super().ModelReady(request, context)
+
         async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "Models are chosen where the server is started.")
 

@@ -33,6 +33,8 @@ def settings_of(payload: Any) -> tuple[str, int, list[str], dict[str, float]]:
     """
     if not isinstance(payload, Mapping) or not isinstance(payload.get("text_input"), str):
         raise RequestError('A JSON object with "text_input", a text, is needed.')
+    if others := set(payload) - {"text_input", "parameters", "id"}:
+        raise RequestError(f'"{min(others)}" is not known here; settings stand in "parameters".')
     given = payload.get("parameters", {})
     if not isinstance(given, Mapping):
         raise RequestError('"parameters" must be an object.')

@@ -178,7 +178,7 @@ class TaskContract:
         run = subject.run
         # What a fresh process loads and an export holds is tested above: here the run is as it is.
         monkeypatch.setattr("nlp_rnn.run.load", lambda path, task=None: copy.copy(run))
-        monkeypatch.setattr("nlp_rnn.run.Run.export", lambda self, path: subject.exported)
+        monkeypatch.setattr("nlp_rnn.run.Run.export", lambda self, *_: subject.exported)
         inputs = [value if isinstance(value, str) else json.dumps(value) for value in subject.inputs]
         found = _command(capsys, "predict", subject.path, *inputs, "--json")
         assert_close([json.loads(line) for line in found], json.loads(json.dumps(subject.predictions)))

@@ -361,7 +361,7 @@ def test_an_export_onto_a_full_disk(fails, reviews, at_hand, tmp_path, monkeypat
     at_hand(reviews)
 
     def full(served, folder, **_):
-        Path(folder).mkdir()
+        Path(folder).mkdir(exist_ok=True)
         raise tf.errors.ResourceExhaustedError(None, None, f"{folder}/variables; No space left on device")
 
     monkeypatch.setattr(tf.saved_model, "save", full)

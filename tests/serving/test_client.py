@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from nlp_rnn.errors import InputError
 from nlp_rnn.serving import Client, RemoteError
 
 
@@ -55,5 +56,11 @@ def test_the_client_sends_what_tensorflow_serving_takes_and_retries_only_where_t
     answers += [(429, {"error": "busy"})] * 3
     with pytest.raises(RemoteError, match="busy"):
         Client(url, retries=2)["reviews"].rows(["a"])
+    for given in ({"text": ["a"]}, "a"):
+        with pytest.raises(InputError, match="Give a list of inputs"):
+            client["reviews"].rows(given)
+    for url in ("localhost:8501", "ftp://localhost", 5):
+        with pytest.raises(InputError, match="is no URL of a server"):
+            Client(url)
     with pytest.raises(RemoteError, match="does not answer"):
         Client("http://127.0.0.1:9")["reviews"].rows(["a"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import numpy as np
 import pytest
 
 from nlp_rnn.errors import InputError
@@ -56,15 +57,33 @@ def test_rows_are_what_the_run_predicts(subject, kind):
         ({"instances": "a"}, '"instances" must be a list', 400),
         ({"instances": [5]}, '"text" must hold texts', 400),
         ({"instances": [None]}, '"text" must hold texts', 400),
-        ({"instances": [["a"], ["b", "c"]]}, '"text" must hold texts', 400),
+        ({"instances": [["a"], ["b", "c"]]}, '"text" must be a list of texts', 400),
+        ({"inputs": {"text": "a"}}, '"text" must be a list of texts', 400),
+        ({"instances": [{"b64": "é"}]}, '"b64" must hold bytes in base 64', 400),
+        ({"instances": [[-1]], "signature_name": "tokens"}, '"tokens" has ids below 0', 400),
+        ({"instances": [[1.5]], "signature_name": "tokens"}, "must be a list of lists of equal length of whole", 400),
+        ({"instances": [[True]], "signature_name": "tokens"}, "must be a list of lists of equal length of whole", 400),
+        ({"instances": [[10**6]], "signature_name": "tokens"}, "there is no id 1000000, ids go from 0 to", 400),
         ({"instances": [{"txt": "a"}]}, 'takes no "txt"; it takes: text', 400),
         ({"instances": [{}]}, 'needs "text"', 400),
         ({"instances": ["a", {"text": "b"}]}, "All instances must have the same names", 400),
         ({"instances": ["a"], "signature_name": "x"}, 'has no signature "x"; it has: serving_default, tokens', 400),
         ({"instances": ["a"], "signature_name": 5}, '"signature_name" must be a text', 400),
-        ({"instances": [[1, "a"]], "signature_name": "tokens"}, '"tokens" must hold int32', 400),
-        ({"inputs": {"tokens": [[1], [2, 3]]}, "signature_name": "tokens"}, '"tokens" must hold int32', 400),
-        ({"inputs": {"tokens": [[2**40]]}, "signature_name": "tokens"}, '"tokens" must hold int32', 400),
+        (
+            {"instances": [[1, "a"]], "signature_name": "tokens"},
+            '"tokens" must be a list of lists of equal length of whole numbers',
+            400,
+        ),
+        (
+            {"inputs": {"tokens": [[1], [2, 3]]}, "signature_name": "tokens"},
+            '"tokens" must be a list of lists of equal length of whole numbers',
+            400,
+        ),
+        (
+            {"inputs": {"tokens": [[2**40]]}, "signature_name": "tokens"},
+            '"tokens" must be a list of lists of equal length of whole numbers',
+            400,
+        ),
         ({"instances": ["a"] * 101}, "101 inputs are more than 100: send fewer at once", 413),
         ({"instances": ["a" * 5001]}, "A text of 5,001 characters is longer than 5,000", 413),
     ],
@@ -74,6 +93,29 @@ def test_what_makes_no_sense_is_refused(endpoint, payload, message, status):
         answer_v1(endpoint, payload)
     assert error.value.status == status
     assert answer_v1(endpoint, {"instances": ["a fine film"]})["predictions"][0]["label"] == "positive"
+
+
+def test_rows_of_padding_are_texts_without_words(endpoint):
+    for name, empty in (("sentiment", ""), ("ner", None)):
+        model = endpoint if name == "sentiment" else Endpoint.of_export("entities", SUBJECTS[name].exported)
+        inputs = model.signatures["tokens"]["inputs"]
+        for shape in ((1, 0), (1, 3)):
+            zeros = {n: np.zeros((*shape, 2)[: len(about["shape"])], np.int32) for n, about in inputs.items()}
+            found = model.answer(zeros, "tokens")
+            assert not any(np.isnan(value).any() for value in found.values() if value.dtype.kind == "f")
+            if empty is not None:
+                expected = model.answer({"text": [empty]})["probabilities"]
+                np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-4)
+            else:
+                assert found["ids"].shape == shape
+                assert (found["ids"] == -1).all()
+
+
+def test_bytes_in_base_64_are_text(endpoint):
+    given = {"instances": [{"b64": "TG92ZWQgaXQu"}, "Loved it."]}
+    one, other = answer_v1(endpoint, given)["predictions"]
+    assert (one["text"], one["label"]) == (other["text"], other["label"])
+    assert answer_v1(endpoint, {"inputs": {"text": given["instances"]}})["outputs"]["text"] == ["Loved it."] * 2
 
 
 def test_half_a_character_is_answered(endpoint):
@@ -100,6 +142,10 @@ def test_what_is_no_export(tmp_path):
         Endpoint.of_export("x", tmp_path)
     (tmp_path / "assets.extra").mkdir()
     about = tmp_path / "assets.extra" / "signature.json"
+    (tmp_path / "onnx" / "assets.extra").mkdir(parents=True)
+    (tmp_path / "onnx" / "assets.extra" / "signature.json").write_text("{}")
+    with pytest.raises(InputError, match="is an export for another runtime"):
+        Endpoint.of_export("x", tmp_path / "onnx")
     about.write_text('{"format": 2}')
     with pytest.raises(InputError, match="was written by a newer version"):
         Endpoint.of_export("x", tmp_path)

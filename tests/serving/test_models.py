@@ -52,11 +52,12 @@ def test_what_cannot_be_loaded_is_left(tmp_path, caplog):
     model = Model(Place.parse(str(tmp_path / "reviews")), Limits(), Batching())
     before = model.endpoint
     shutil.rmtree(tmp_path / "reviews")
+    logging.getLogger("kserve").addHandler(caplog.handler)  # KServe's own go nowhere else
     assert asyncio.run(model.refresh()) is False
+    assert "reviews is gone" in caplog.text
     shutil.copytree(SUBJECTS["sentiment"].exported, tmp_path / "reviews")
     (tmp_path / "reviews" / "saved_model.pb").write_bytes(b"x")
     (tmp_path / "reviews" / "assets.extra" / "signature.json").touch()
-    logging.getLogger("kserve").addHandler(caplog.handler)  # KServe's own go nowhere else
     assert asyncio.run(model.refresh()) is False
     logging.getLogger("kserve").removeHandler(caplog.handler)
     assert "reviews cannot be exchanged" in caplog.text

@@ -110,7 +110,7 @@ def test_the_command_predicts_with_a_served_model(server, command, tmp_path):
         (server[0], (), "does not say which model"),
         ("http://127.0.0.1:9/x", (), "does not answer"),
         (f"{server[0]}/entities", ("--plot", "-"), "--plot needs a run"),
-        (f"{server[0]}/words", ("--beam", "7"), "width: these are settings of the server"),
+        (f"{server[0]}/words", ("--beam", "7"), "width: a model is served with the settings of its run"),
     ]:
         code, out, error = command("predict", "--url", url, "Ada", *more)
         assert (code, out, message in error) == (2, "", True), error
@@ -174,10 +174,31 @@ def test_clients_of_triton_move_here_unchanged(server):
         assert found.as_numpy("confidences").dtype == np.float32
         wanted = kind.InferRequestedOutput("tags")
         assert client.infer("entities", [given], outputs=[wanted]).as_numpy("confidences") is None
+        for version, answers in (("1", True), ("9", False)):
+            if answers:
+                assert client.infer("entities", [given], model_version=version).get_response()
+                continue
+            with pytest.raises(tritonclient.utils.InferenceServerException, match="served in version 1, not 9"):
+                client.infer("entities", [given], model_version=version)
         given = kind.InferInput("text", [1], "INT32")
         given.set_data_from_numpy(np.array([1], np.int32))
         with pytest.raises(tritonclient.utils.InferenceServerException, match='"text" must hold texts'):
             client.infer("entities", [given])
+
+
+def test_the_open_inference_protocol_takes_json_and_bytes_that_are_no_text(server):
+    import tritonclient.http
+
+    client = tritonclient.http.InferenceServerClient(server[0].removeprefix("http://"))
+    given = tritonclient.http.InferInput("text", [1], "BYTES")
+    given.set_data_from_numpy(np.array([b"Ada met Bob ."], object), binary_data=False)
+    assert client.infer("entities", [given]).as_numpy("tags").tolist()[0][0] == b"S-PER"
+    given.set_data_from_numpy(np.array([b"\xff\xfe"], object))
+    with pytest.raises(tritonclient.utils.InferenceServerException, match="are its texts in UTF-8"):
+        client.infer("entities", [given])
+    for body in ("[]", "{", '{"inputs": [{"name": "text", "shape": "x"}]}'):
+        status, answer = post(f"{server[0]}/v2/models/entities/infer", body)
+        assert (status, answer["error"].startswith("The request does not fit the protocol: ")) == (400, True)
 
 
 def test_text_comes_as_it_is_written(server):
@@ -209,6 +230,10 @@ def test_versions_and_descriptions(server):
     assert (status, answer["outputs"]["translation"]) == (200, example["outputs"]["translation"])
     status, answer = post(f"{url}/2:predict", json.dumps({"inputs": example["inputs"]}))
     assert (status, answer["error"]) == (404, "words is served in version 1, not 2.")
+    with urllib.request.urlopen(f"{url}/1") as response:
+        assert json.load(response)["model_version_status"][0]["state"] == "AVAILABLE"
+    with urllib.request.urlopen(f"{server[0]}/v2/models/words/versions/1/ready") as response:
+        assert json.load(response)["ready"] is True
     for action in ("load", "unload"):
         assert post(f"{server[0]}/v2/repository/models/words/{action}", "")[0] == 403
     assert post(f"{url}/1:predict", json.dumps({"inputs": example["inputs"]}))[0] == 200

@@ -48,6 +48,7 @@ def test_it_is_what_the_run_writes(writer, parameters):
     [
         ([], 'with "text_input", a text, is needed'),
         ({"text_input": 5}, 'with "text_input", a text, is needed'),
+        ({"text_input": "a", "max_tokens": 5}, '"max_tokens" is not known here; settings stand in "parameters"'),
         ({"text_input": "a", "parameters": []}, '"parameters" must be an object'),
         ({"text_input": "a", "parameters": {"x": 1}}, 'There is no parameter "x"; there are: max_tokens'),
         ({"text_input": "a", "parameters": {"max_tokens": 0}}, '"max_tokens" must be a whole number from 1'),

@@ -38,9 +38,12 @@ longest = about["settings"]["embedding"]["max_characters"]  # of longer words th
 head, tail = longest // 2, longest - longest // 2
 for text in sys.argv[1:] or ["Ada met Bob in Rome."]:
     found = words.pattern.findall(words.normalized(text) if not words.about["lowercase"] else text)
+    if not found:
+        print("[]")
+        continue
     spelt = [characters.encode(word) for word in found]
     spelt = [ids if len(ids) <= longest else ids[:head] + ids[len(ids) - tail :] for ids in spelt]
-    width = max(map(len, spelt))
+    width = max(map(len, spelt), default=1)
     features = {
         "tokens": [[words.ids.get(words.normalized(word), 1) for word in found]],
         "characters": [[ids + [0] * (width - len(ids)) for ids in spelt]],

@@ -128,6 +128,7 @@ def _from_text(config: Config, model: keras.Model, assets: Assets) -> tf.types.e
 def _from_tokens(model: keras.Model, assets: Assets) -> tf.types.experimental.PolymorphicFunction:
     import tensorflow as tf
 
+    from nlp_rnn.export.signatures import never_of_padding
     from nlp_rnn.text.schemes import tag_names
 
     names = tf.constant(tag_names(assets.labels))
@@ -139,7 +140,9 @@ def _from_tokens(model: keras.Model, assets: Assets) -> tf.types.experimental.Po
 
     @tf.function(input_signature=inputs, autograph=False)
     def from_tokens(tokens: tf.Tensor, characters: tf.Tensor, case: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = model.infer({"tokens": tokens, "characters": characters, "case": case})
+        time, words = tf.shape(tokens)[1], never_of_padding(tokens)
+        one_more = {"characters": tf.pad(characters, [[0, 0], [0, 1], [0, 1]]), "case": tf.pad(case, [[0, 0], [0, 1]])}
+        outputs = {name: value[:, :time] for name, value in model.infer({"tokens": words, **one_more}).items()}
         is_word = tokens != 0
         return {
             "tags": tf.where(is_word, tf.gather(names, outputs["tags"]), ""),

@@ -18,7 +18,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     import keras
     import tensorflow as tf
 
-    from nlp_rnn.export.signatures import Signature
+    from nlp_rnn.export.signatures import Signature, never_of_padding
     from nlp_rnn.text.ragged import by_length, truncate
 
     labels = tf.constant(list(assets.labels))
@@ -43,7 +43,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, name="tokens")], autograph=False)
     def from_tokens(tokens: tf.Tensor) -> dict[str, tf.Tensor]:
-        return named(probabilities_of({"tokens": tokens})["probabilities"])
+        return named(probabilities_of({"tokens": never_of_padding(tokens)})["probabilities"])
 
     ids = assets.tokenizer.encode(["A joyless slog.", "Warm and funny, it never lets go."])[:, : config.data.longest]
     return {
