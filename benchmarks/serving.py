@@ -173,7 +173,9 @@ def direct(folder: Path, texts: list[str], seconds: float) -> dict[str, float]:
     (name,) = about["signatures"]["serving_default"]["inputs"]
     command = [sys.executable, "-c", _DIRECT, str(folder), name, " ".join(about["libraries"]), str(seconds)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, input=json.dumps(texts), stdout=subprocess.PIPE, text=True, env=environment)
+    done = subprocess.run(
+        command, input=json.dumps(texts), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
     times = json.loads(done.stdout)
     return {"requests/s": len(times) / sum(times), "errors": 0, **quantiles(times)}
 

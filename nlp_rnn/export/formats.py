@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from nlp_rnn.errors import InputError
 if TYPE_CHECKING:
     import keras
 
+    from nlp_rnn.assets import Assets
+    from nlp_rnn.export.signatures import Signature
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.base import AnyTask
 
@@ -34,9 +37,14 @@ def about_of(run: AnyRun) -> dict[str, Any]:
     }
 
 
-def example_of(task: AnyTask) -> dict[str, Any]:
-    """The example of a task as the inputs of its default signature."""
-    return task.input.serving_arguments([task.input.example])
+def described_signatures(task: AnyTask, config: Any, model: keras.Model, assets: Assets) -> dict[str, Signature]:
+    """The signatures of a task, the default one with the example of its input if it has none."""
+    from nlp_rnn.export.signatures import as_signature
+
+    found = {name: as_signature(value) for name, value in task.signatures(config, model, assets).items()}
+    default = found["serving_default"]
+    example = default.example or task.input.serving_arguments([task.input.example])
+    return {**found, "serving_default": replace(default, example=example)}
 
 
 def export(run: AnyRun, path: Path, to: str, weights: str) -> Path:
@@ -44,8 +52,8 @@ def export(run: AnyRun, path: Path, to: str, weights: str) -> Path:
     task = run.task
     about = about_of(run)
 
-    def signatures(model: keras.Model) -> Any:
-        return task.signatures(run.config, model, run.assets)
+    def signatures(model: keras.Model) -> dict[str, Signature]:
+        return described_signatures(task, run.config, model, run.assets)
 
     if to not in FORMATS or weights not in WEIGHTS:
         wrong, known = (to, FORMATS) if to not in FORMATS else (weights, WEIGHTS)
@@ -68,4 +76,4 @@ def export(run: AnyRun, path: Path, to: str, weights: str) -> Path:
     def predicted(model: keras.Model) -> list[dict[str, Any]]:
         return [dict(vars(one)) for one in type(run)(task, run.config, run.assets, model).predict([example])]
 
-    return export_saved_model(path, run.model, run.assets, signatures, example_of(task), predicted, about)
+    return export_saved_model(path, run.model, run.assets, signatures, predicted, about)

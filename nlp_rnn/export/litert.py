@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from nlp_rnn.export.signatures import Signature, numbers_of
 
 FILE = "model.tflite"
 LENGTHS = (16, 64, 256)
-_INNER = 16  # of a third axis, such as the characters of a word
+_INNER = 24  # of a third axis, such as the characters of a word, where settings do not say how many are seen
 
 
 def export_litert(
@@ -35,14 +35,14 @@ def export_litert(
     """Writes a folder with `model.tflite`, the assets and `assets.extra/signature.json`.
 
     A signature stands for one row. Where it takes several steps, there is one for each of some lengths, such as
-    `tokens_64`, to which rows are padded with 0; one that also takes a state goes on by one step. Each is run and
-    compared with the model.
+    `tokens_64`, to which rows are padded with 0, up to the longest that the model was trained for; one that also
+    takes a state goes on by one step. Each is run and compared with the model.
 
     Args:
         path: the folder to write.
         model: what to export.
         assets: written beside it.
-        signatures: model → `Signature`s, or `tf.function`s, by name.
+        signatures: model → `Signature`s by name.
         about: further facts for `signature.json`.
         small: keep the weights of products as whole numbers of 8 bits; the results differ a little then.
 
@@ -56,7 +56,7 @@ def export_litert(
         raise InputError('LiteRT needs a further package: install it with `pip install "nlp-rnn[litert]"`.') from None
     with written(path) as folder:
         copy = portable_copy(model)
-        found = _of_fixed_lengths(numeric_signatures(signatures(copy)))
+        found = _of_fixed_lengths(numeric_signatures(signatures(copy)), *_sizes(about["settings"]))
         content = _converted(Served(copy, assets), found, small)
         interpreter = Interpreter(model_content=content, num_threads=1)
         for name, signature in {} if small else found.items():
@@ -69,7 +69,14 @@ def export_litert(
     return path
 
 
-def _of_fixed_lengths(signatures: Mapping[str, Signature]) -> dict[str, Signature]:
+def _sizes(settings: Mapping[str, Any]) -> tuple[list[int], int]:
+    """The lengths of rows, and that of a third axis, by the settings of a run."""
+    longest = settings.get("data", {}).get("max_tokens") or LENGTHS[-1]
+    inner = settings.get("embedding", {}).get("max_characters") or _INNER
+    return [*(length for length in LENGTHS if length < longest), longest], inner
+
+
+def _of_fixed_lengths(signatures: Mapping[str, Signature], lengths: Sequence[int], inner: int) -> dict[str, Signature]:
     """Signatures for one row, each for some lengths, or for one step where a state goes in.
 
     Raises:
@@ -80,16 +87,15 @@ def _of_fixed_lengths(signatures: Mapping[str, Signature]) -> dict[str, Signatur
         floats = [spec.shape[1:].is_fully_defined() for spec in signature.specs if spec.dtype.is_floating]
         if True in floats and False in floats:
             raise InputError(f"LiteRT cannot have {name}, which looks at a memory of any length; use --to onnx.")
-        for length in (1,) if True in floats else LENGTHS:
-            specs = [_fixed(spec, length) for spec in signature.specs]
+        for length in (1,) if True in floats else lengths:
+            specs = [_fixed(spec, (1, length, inner)) for spec in signature.specs]
             example = {spec.name: _example(spec, signature.example.get(spec.name)) for spec in specs}
             one = Signature(numbers_of(signature.function, specs), signature.about, example)
             found[name if True in floats else f"{name}_{length}"] = one
     return found
 
 
-def _fixed(spec: tf.TensorSpec, length: int) -> tf.TensorSpec:
-    sizes = (1, length, _INNER)
+def _fixed(spec: tf.TensorSpec, sizes: tuple[int, int, int]) -> tf.TensorSpec:
     shape = [size if size is not None else sizes[min(axis, 2)] for axis, size in enumerate(spec.shape)]
     return tf.TensorSpec(shape, spec.dtype, spec.name)
 

@@ -21,11 +21,11 @@ from nlp_rnn.assets import Assets
 from nlp_rnn.errors import InputError
 from nlp_rnn.export.folders import describe, quiet, refuse_differences, written
 from nlp_rnn.export.savedmodel import portable_copy
-from nlp_rnn.export.signatures import Signature, as_signature, numbers_of
+from nlp_rnn.export.signatures import Signature, numbers_of
 from nlp_rnn.layers.kernels import kind_of
 from nlp_rnn.layers.recurrent import replaced_loops
 
-Signatures: TypeAlias = Callable[[keras.Model], Mapping[str, Any]]
+Signatures: TypeAlias = Callable[[keras.Model], Mapping[str, Signature]]
 _OPSET = 17
 # The operator of each kind of layer, and the places of its gates in ONNX's order: Keras has i f c o, ONNX i o f c.
 _OPERATORS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -54,7 +54,7 @@ def export_onnx(
         path: the folder to write.
         model: what to export.
         assets: written beside the files, for whoever makes ids of texts.
-        signatures: model → `Signature`s, or `tf.function`s, by name.
+        signatures: model → `Signature`s by name.
         about: further facts for `signature.json`.
         small: keep the weights of products as whole numbers of 8 bits; the results differ a little then.
         example: a script that shows how to ask it, written beside.
@@ -89,14 +89,13 @@ def export_onnx(
     return path
 
 
-def numeric_signatures(signatures: Mapping[str, Any]) -> dict[str, Signature]:
+def numeric_signatures(signatures: Mapping[str, Signature]) -> dict[str, Signature]:
     """Those that take numbers alone, and have an example, by which a conversion is judged.
 
     Raises:
         InputError: there are none.
     """
-    found = {name: as_signature(value) for name, value in signatures.items()}
-    found = {name: one for name, one in found.items() if one.example and one.is_numeric}
+    found = {name: one for name, one in signatures.items() if one.example and one.is_numeric}
     if not found:
         raise InputError("Every signature of this task takes texts: only --to savedmodel can have them.")
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +12,7 @@ import tensorflow as tf
 from nlp_rnn.assets import Assets
 from nlp_rnn.export import EXTRA
 from nlp_rnn.export.folders import describe, refuse_differences, written
-from nlp_rnn.export.signatures import Signature, also_of_nothing, as_signature
+from nlp_rnn.export.signatures import Signature, also_of_nothing
 from nlp_rnn.export.warm_up import FILE as WARM_UP
 from nlp_rnn.export.warm_up import write_warm_up
 from nlp_rnn.layers.precision import float32_copy
@@ -39,8 +38,7 @@ def export_saved_model(
     path: Path,
     model: keras.Model,
     assets: Assets,
-    signatures: Callable[[keras.Model], Mapping[str, Any]],
-    example: Mapping[str, Any],
+    signatures: Callable[[keras.Model], Mapping[str, Signature]],
     predicted: Callable[[keras.Model], list[Plain]],
     about: Mapping[str, Any],
 ) -> Path:
@@ -55,8 +53,7 @@ def export_saved_model(
         path: the folder to write.
         model: what to export.
         assets: whose tables the SavedModel keeps alive.
-        signatures: model → `Signature`s, or `tf.function`s, by name.
-        example: inputs of the default signature by name, as plain values.
+        signatures: model → `Signature`s by name.
         predicted: model → what is predicted for the example, each result as plain values by name.
         about: further facts for `signature.json`.
 
@@ -67,18 +64,12 @@ def export_saved_model(
     with written(path) as temporary:
         expected = predicted(model if model.compute_dtype == "float32" else float32_copy(model))
         model = portable_copy(model)
-        found = with_example(signatures(model), example)
+        found = signatures(model)
         whole = path.resolve()
         name = whole.parent.name if whole.name.isdigit() else whole.name
         _write(temporary, name, Served(model, assets), assets, found, about)
         _compare(temporary, found, expected)
     return path
-
-
-def with_example(signatures: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Signature]:
-    """Signatures, the default one with an example if it has none."""
-    found = {name: as_signature(value) for name, value in signatures.items()}
-    return {**found, _DEFAULT: replace(found[_DEFAULT], example=found[_DEFAULT].example or example)}
 
 
 def _write(

@@ -95,13 +95,12 @@ class Endpoint:
     @classmethod
     def of_run(cls, name: str, run: AnyRun, limits: Limits = Limits()) -> Endpoint:
         """A run, with the kernels that are fastest on this machine."""
-        from nlp_rnn.export.formats import about_of, example_of
-        from nlp_rnn.export.savedmodel import with_example
+        from nlp_rnn.export.formats import about_of, described_signatures
         from nlp_rnn.export.signatures import also_of_nothing
         from nlp_rnn.layers.precision import float32_copy
 
         model = run.model if run.model.compute_dtype == "float32" else float32_copy(run.model)
-        found = with_example(run.task.signatures(run.config, model, run.assets), example_of(run.task))
+        found = described_signatures(run.task, run.config, model, run.assets)
         functions = {n: also_of_nothing(one.function).get_concrete_function() for n, one in found.items()}
         described = {n: one.description() for n, one in found.items()}
         return cls(name, functions, {**about_of(run), "signatures": described}, limits)
