@@ -94,8 +94,17 @@ def test_weights_of_8_bits_are_smaller_and_nearly_as_good(tmp_path):
     assert np.abs(found[0] - found[1]).max() < 0.05
 
 
-@pytest.mark.parametrize("task", ["sentiment", "ner", "language-modeling"])
-@pytest.mark.parametrize("weights", ["float32", "int8"])
+@pytest.mark.parametrize(
+    ("task", "weights"),
+    [
+        ("sentiment", "float32"),
+        ("sentiment", "int8"),
+        ("ner", "float32"),
+        pytest.param("ner", "int8", marks=pytest.mark.slow),  # ten seconds of conversion each
+        ("language-modeling", "float32"),
+        pytest.param("language-modeling", "int8", marks=pytest.mark.slow),
+    ],
+)
 def test_litert(task, weights, tmp_path):
     interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="it needs the extra `litert`")
     subject = SUBJECTS[task]
