@@ -44,7 +44,8 @@ def export_litert(
         assets: written beside it.
         signatures: model → `Signature`s by name.
         about: further facts for `signature.json`.
-        small: keep the weights of products as whole numbers of 8 bits; the results differ a little then.
+        small: keep the weights of products as whole numbers of 8 bits; the results differ a little then, and are not
+            compared.
 
     Raises:
         InputError: packages are missing, or no signature takes numbers.

@@ -56,7 +56,8 @@ def export_onnx(
         assets: written beside the files, for whoever makes ids of texts.
         signatures: model → `Signature`s by name.
         about: further facts for `signature.json`.
-        small: keep the weights of products as whole numbers of 8 bits; the results differ a little then.
+        small: keep the weights of products as whole numbers of 8 bits, after the comparison; the results differ a
+            little then.
         example: a script that shows how to ask it, written beside.
 
     Raises:

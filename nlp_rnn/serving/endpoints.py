@@ -1,4 +1,4 @@
-"""An export that is loaded, and answers requests."""
+"""A run or an export that is loaded, and answers requests."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class Model(Batcher):
         self.stamp = stamp
         try:
             endpoint = await asyncio.to_thread(self.place.load, self.limits)
-        except (InputError, OSError) as error:
+        except Exception as error:  # of whatever kind: what is served goes on, and so does the watch
             _LOG.error("%s cannot be exchanged: %s", self.place.name, error)
             return False
         self.endpoint, self.version = endpoint, self.place.version

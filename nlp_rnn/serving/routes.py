@@ -182,6 +182,8 @@ async def _predicted(model: Any, scope: Any, receive: Any, send: Any) -> None:
         found, more = await model(await _json_of(Request(scope, receive)))
     except InvalidInput as error:
         raise RequestError(f"{error.reason}.") from None
+    except RecursionError:
+        raise RequestError("The request is nested too deeply.") from None
     content = orjson.dumps(found)
     await Response(content, headers=more or None, media_type="application/json")(scope, receive, send)
 

@@ -103,12 +103,13 @@ def serve(
 
     try:
         asyncio.run(run())
-    except BaseException as error:
+    except KeyboardInterrupt as error:
         if not any(model.is_computing for model in models):
             raise
         # What nobody waits for any more would keep the process for as long as it takes.
-        print("Terminated.", file=sys.stderr, flush=True)
-        os._exit(130 if type(error) is KeyboardInterrupt else 143)
+        code, message = (130, "Interrupted.") if type(error) is KeyboardInterrupt else (143, "Terminated.")
+        print(message, file=sys.stderr, flush=True)
+        os._exit(code)
 
 
 def _rest(kserve: Any, server: Any, host: str, port: int, grace: int) -> Any:

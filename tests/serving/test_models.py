@@ -59,6 +59,9 @@ def test_what_cannot_be_loaded_is_left(tmp_path, caplog):
     (tmp_path / "reviews" / "saved_model.pb").write_bytes(b"x")
     (tmp_path / "reviews" / "assets.extra" / "signature.json").touch()
     assert asyncio.run(model.refresh()) is False
+    (tmp_path / "reviews" / "assets.extra" / "signature.json").write_text('{"format": 1}')  # fails in another way
+    assert asyncio.run(model.refresh()) is False
+    assert "reviews cannot be exchanged: 'libraries'" in caplog.text
     logging.getLogger("kserve").removeHandler(caplog.handler)
     assert "reviews cannot be exchanged" in caplog.text
     assert model.endpoint is before

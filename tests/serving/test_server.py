@@ -143,6 +143,7 @@ def test_the_open_inference_protocol(server):
             413,
             "A request may have 20,000,000",
         ),
+        ("/v1/models/entities:predict", '{"instances": [' + "[" * 600 + "]" * 600 + "]}", 400, "nested too deeply"),
         ("/v2/models/entities/infer", '{"inputs": []}', 400, 'needs "text"'),
     ],
 )
