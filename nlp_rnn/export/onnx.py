@@ -72,22 +72,26 @@ def export_onnx(
     with written(path) as folder:
         found = {n: _apart(one) for n, one in numeric_signatures(signatures(portable_copy(model))).items()}
         for name, signature in found.items():
-            file = folder / f"{name}.onnx"
-            with quiet():
-                _convert(tf2onnx, signature, file)
-            session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-            for given in (signature.arrays(), _of_one_step(signature)):
-                outputs = {n: v.tolist() for n, v in run_session(session, given).items()}
-                refuse_differences(outputs, signature.call(given=given), file.name)
-            if small:
-                with quiet():
-                    _shrink(file)
+            _write_one(tf2onnx, onnxruntime, signature, folder / f"{name}.onnx", small)
         assets.save(folder / "assets")
         shutil.copy(Path(__file__).with_name("tokens.py"), folder)
         if example is not None and example.is_file():
             shutil.copy(example, folder / "example.py")
         describe(folder, found, {**about, "libraries": ["onnxruntime"]})
     return path
+
+
+def _write_one(tf2onnx: Any, onnxruntime: Any, signature: Signature, file: Path, small: bool) -> None:
+    """Converts a signature and compares it with the model, on its example and on one step."""
+    with quiet():
+        _convert(tf2onnx, signature, file)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for given in (signature.arrays(), _of_one_step(signature)):
+        outputs = {n: v.tolist() for n, v in run_session(session, given).items()}
+        refuse_differences(outputs, signature.call(given=given), file.name)
+    if small:
+        with quiet():
+            _shrink(file)
 
 
 def numeric_signatures(signatures: Mapping[str, Signature]) -> dict[str, Signature]:
