@@ -34,6 +34,8 @@ _KINDS = {
     "tokenizer": "nlp_rnn.text.tokenizers:load_tokenizer",
     "labels": "nlp_rnn.assets:Labels.load",
     "facts": "nlp_rnn.assets:Facts.load",
+    "covariates": "nlp_rnn.tasks.forecasting.covariates:Covariates.load",
+    "linear baseline": "nlp_rnn.tasks.forecasting.baselines:Linear.load",
 }
 
 

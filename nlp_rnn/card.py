@@ -35,6 +35,7 @@ def model_card(run: AnyRun) -> str:
         lines += ["Its weights have been changed since, outside of the training that this describes.", ""]
         lines += _table({f"{name}, before that": values for name, values in before.items()})
     lines += _table(report["metrics"])
+    lines += [_escaped(remark) for remark in run.task.remarks(run.metrics)]
     if "labels" in run.assets:
         lines += ["", f"Labels: {', '.join(map(_escaped, run.assets.labels))}."]
     lines += [

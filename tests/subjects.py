@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nlp_rnn.testing import Subject
 
 SENTENCES = [
@@ -48,6 +50,16 @@ def write_text(folder: Path) -> dict[str, Any]:
     return {"train": [str(folder / "text.txt")]}
 
 
+def write_series(folder: Path) -> dict[str, Any]:
+    rows = ["ds,store,y,other,holiday"]
+    for store in "ab":
+        for day in range(120):
+            wave = 5 + 3 * (day % 7 == 6) + (store == "b") * 20
+            rows.append(f"{np.datetime64('2025-01-01') + day},{store},{wave},{day % 5},{int(day % 30 == 0)}")
+    (folder / "sales.csv").write_text("\n".join(rows) + "\n")
+    return {"train": [str(folder / "sales.csv")], "target": ["y"], "series": "store", "validation_fraction": 0.2}
+
+
 SUBJECTS = {
     "sentiment": Subject(
         "sentiment",
@@ -88,6 +100,23 @@ SUBJECTS = {
         },
         write_pairs,
         [*ENGLISH, "", "one 🐈", "one cat " * 100],
+    ),
+    "forecasting": Subject(
+        "forecasting",
+        {
+            "horizon": 5,
+            "lookback": 14,
+            "model": {"segment": 7, "calendar": "none"},
+            "stack": {"units": 8},
+            "train": {"epochs": 6, "batch_size": 16, "learning_rate": 0.02},
+        },
+        write_series,
+        [
+            {"values": [5, 5, 5, 5, 5, 8, 5] * 3},
+            {"values": [20.0, None, 21.0]},
+            {"values": [[7]], "name": "café"},
+            {"values": list(range(40)), "name": "b"},
+        ],
     ),
     "language-modeling": Subject(
         "language-modeling",

@@ -92,6 +92,8 @@ def _print(found: AnyRun, records: Records, settings: Any, options: EvaluateOpti
         print(to_json({**flat(metrics), **({"errors": mistakes} if options.errors else {})}))
         return 0
     PlainConsole().print(result_table({"value": metrics}))
+    for remark in task.remarks(metrics):
+        print(visible(remark))
     if options.errors:
         print("\n" + "\n".join(map(visible, mistakes or ["No mistakes to show."])))
     return 0

@@ -58,6 +58,7 @@ def run(task: str | None, arguments: list[str]) -> int:
 
 def _say_how_to_load(found: AnyRun, path: Path, names: list[str], to: str) -> None:
     from nlp_rnn.display.console import visible
+    from nlp_rnn.export import DESCRIPTION, EXTRA
     from nlp_rnn.export.savedmodel import libraries_of
     from nlp_rnn.tasks.inputs import serving_call
 
@@ -73,4 +74,7 @@ def _say_how_to_load(found: AnyRun, path: Path, names: list[str], to: str) -> No
     print(f"Load it where {' and '.join(name.replace('_', '-') for name in needed)} can be imported:")
     print(f"  import {', '.join(['tensorflow as tf', *needed[1:]])}")
     print(visible(f'  serve = tf.saved_model.load("{path}").signatures["serving_default"]'))
-    print(f"  {serving_call(found.task.input)}")
+    example = found.task.example_for(found.assets)
+    described = json.loads((path / EXTRA / DESCRIPTION).read_text(encoding="utf-8"))["signatures"]["serving_default"]
+    dtypes = {name: one["dtype"] for name, one in described["inputs"].items()}
+    print(f"  {serving_call(found.task.input.serving_arguments([example]), dtypes)}")

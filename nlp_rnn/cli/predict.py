@@ -76,7 +76,8 @@ def run(task: str | None, arguments: list[str], verb: str = "predict", descripti
     arguments, remote = served_at(arguments, task)
     owner, config = (remote.task, remote.config) if remote else settings_of_run(task, arguments, prog)
     kind = with_options(PredictOptions, owner.Options, owner.options(config))
-    arguments = rename(arguments, {"--attention": "--plot"})  # its name in earlier versions
+    # The name of an earlier version, and that of other verbs.
+    arguments = rename(arguments, {"--attention": "--plot", "--data": "--input"})
     arguments = rename_settings(arguments, former_names(owner.options(config)))
     options = parse(kind, arguments, prog, description or "Applies a run to raw input.")
     settings = own_options(owner.Options, options)
@@ -85,8 +86,8 @@ def run(task: str | None, arguments: list[str], verb: str = "predict", descripti
     records = _records(owner, config, options)  # mistakes in names are seen at once
     found = remote or load(options.run, task)
     if options.plot is not None:
-        _draw(found, options, settings)
-    if not options.inputs and not options.input and sys.stdin.isatty():
+        _draw(found, records, options, settings)
+    if not options.inputs and records is None and sys.stdin.isatty():
         return _prompt(found, options, settings)
     count = _write_all(found, options, _predictions(found, records, options, settings))
     if options.output:
@@ -138,7 +139,7 @@ def _refuse_contradictions(task: AnyTask, options: PredictOptions) -> None:
         return
     if task.picture is None:
         raise InputError(f"{task.name} cannot draw its predictions: leave out --plot.")
-    if len(options.inputs) != 1:
+    if len(options.inputs) != 1 and not (task.goes_on and not options.inputs):
         raise InputError(f"--plot draws exactly one {task.input.noun}: give one as an argument.")
     if options.plot != "-":
         check_place(figure_path(options.plot, "--plot"), "--plot")
@@ -150,13 +151,13 @@ def _is_same(one: str, other: str) -> bool:
     return all(path.is_file() for path in paths) and paths[0].samefile(paths[1])
 
 
-def _draw(found: AnyRun, options: PredictOptions, settings: Any) -> None:
+def _draw(found: AnyRun, records: Records | None, options: PredictOptions, settings: Any) -> None:
     from nlp_rnn.display.console import visible
     from nlp_rnn.display.figures import save_figure
 
     assert found.task.picture is not None
     assert options.plot is not None
-    picture = found.task.picture(found, options.inputs[0], settings)
+    picture = found.task.picture(found, options.inputs[0] if options.inputs else records, settings)
     if options.plot == "-":
         print(visible(str(picture)) if sys.stdout.isatty() else picture)
     else:
@@ -173,7 +174,10 @@ def _write_all(found: AnyRun, options: PredictOptions, predictions: Iterator[Any
             encoding = "utf-8-sig" if options.spreadsheet else "utf-8"
             sink = stack.enter_context(open(path, "w", encoding=encoding, newline=""))
         for prediction, kept in rows:
-            for result in getattr(prediction, "ranked", [prediction]):
+            results = getattr(prediction, "ranked", [prediction])
+            if isinstance(write, _TableWriter):
+                results = getattr(prediction, "rows", results)
+            for result in results:
                 write(sink, result, kept)
                 count += 1
     return count
@@ -186,6 +190,10 @@ def _records(task: AnyTask, config: Any, options: PredictOptions) -> Records | N
 
     from_columns = options.format not in ("auto", "txt") and not options.inputs
     source = options.input or ("-" if from_columns and not sys.stdin.isatty() else None)
+    if source is None and task.goes_on and not options.inputs:
+        records = task.read(config, "predict")
+        assert records is not None
+        return records
     if source is None:
         return None
     columns: dict[str, Any] = {"format": options.format, "delimiter": options.delimiter}

@@ -106,6 +106,8 @@ def _show(finished: AnyRun, as_json: bool, task: str) -> None:
         str(finished.path),
     ]
     console.print(" · ".join(facts))
+    for remark in finished.task.remarks(finished.metrics):
+        console.warn(remark)
     if as_json:
         print(json.dumps({**flat(finished.metrics), "run": str(finished.path)}))
         return

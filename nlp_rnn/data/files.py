@@ -41,7 +41,7 @@ def read_file(path: Path, form: Form, fields: Fields, shown: str = "") -> Record
         InputError: it cannot be read, with the line where that is known.
     """
     kind, shown = form.kind_of(path), shown or shown_name(path)
-    path = path if path.is_file() else Path(_spooled(str(path)).name)
+    path = path if path.is_file() else Path(spooled(str(path)).name)
     if path.stat().st_size == 0:
         raise InputError(f"{_capital(shown)} is empty.")
     kind = kind or _guessed(str(path), shown, fields)
@@ -64,7 +64,7 @@ def read_standard_input(form: Form, fields: Fields) -> Records:
 
 def read_parallel(first: str, second: str, fields: Fields) -> Records:
     """Two files of lines as records of the first two fields."""
-    paths = [Path(path) if Path(path).is_file() else Path(_spooled(path).name) for path in (first, second)]
+    paths = [Path(path) if Path(path).is_file() else Path(spooled(path).name) for path in (first, second)]
     stats = [path.stat() for path in paths]
     key = {  # tuples: `datasets` takes lists for shards
         "path": tuple(str(path.resolve()) for path in paths),
@@ -96,7 +96,7 @@ def _guessed(path: str, shown: str, fields: Fields) -> str:
 
 
 @cache
-def _spooled(path: str) -> Any:
+def spooled(path: str) -> Any:
     """A pipe, or for "-" standard input, as a file: it can be read only once, and training reads its data for each
     split."""
     spool = tempfile.NamedTemporaryFile()

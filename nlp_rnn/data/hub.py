@@ -1,13 +1,12 @@
-"""Data sets of the hub → records."""
+"""Data sets of the hub → rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from typing import Any
 
-from nlp_rnn.data.fields import Fields
-from nlp_rnn.data.records import Records
-from nlp_rnn.data.tables import datasets_library, from_table, last_line
+from nlp_rnn.data.tables import datasets_library, last_line
 from nlp_rnn.errors import InputError
 
 _SECONDS = 8
@@ -15,10 +14,8 @@ _LOCAL = "To use a file of your own, give its path with --data."
 
 
 @cache
-def hub_places(
-    source: str, splits: tuple[tuple[str, tuple[str, ...]], ...]
-) -> Mapping[str, Callable[[Fields], Records]]:
-    """What a data set offers: split → a function of `Fields` that reads it.
+def hub_places(source: str, splits: tuple[tuple[str, tuple[str, ...]], ...]) -> Mapping[str, Callable[[], Any]]:
+    """What a data set offers: split → a function that loads its rows, a `datasets.Dataset`.
 
     Args:
         source: the data set, "name" or "name:configuration".
@@ -43,12 +40,11 @@ def hub_places(
             f'"{source}" is not a file, and the data-set hub cannot be reached ({type(error).__name__}). {_LOCAL}'
         ) from None
 
-    def read(split: str, fields: Fields) -> Records:
+    def read(split: str) -> Any:
         try:
-            rows = datasets.load_dataset(identifier, name or None, split=split)
+            return datasets.load_dataset(identifier, name or None, split=split)
         except Exception as error:
             raise InputError(f'The data set "{source}" cannot be loaded: {last_line(error)}. {_LOCAL}') from None
-        return from_table(rows, fields, source)
 
     found = {ours: partial(read, theirs) for theirs in there for ours, names in splits if theirs in names}
     return found or {"train": partial(read, there[0])}

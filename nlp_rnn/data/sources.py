@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from nlp_rnn.data.fields import Fields
 from nlp_rnn.data.files import read_file, read_parallel, read_standard_input
 from nlp_rnn.data.hub import hub_places
 from nlp_rnn.data.readers import FORMATS, Form, suffix_format
 from nlp_rnn.data.records import Record, Records
-from nlp_rnn.data.tables import datasets_library
+from nlp_rnn.data.tables import datasets_library, from_table
 from nlp_rnn.errors import InputError, did_you_mean
 
 SPLITS = {
@@ -98,6 +98,21 @@ def _places(source: str, form: Form, starter: Path | None = None) -> Places:
         return _folder_places(path, form, f"{source} is a folder without data")
     if path.exists():
         return {"train": partial(read_file, path, form)}
+    rows = hub_rows(source)
+    return {split: partial(_read_hub, read, source) for split, read in rows.items()}
+
+
+def _read_hub(read: Callable[[], Any], source: str, fields: Fields) -> Records:
+    return from_table(read(), fields, source)
+
+
+def hub_rows(source: str) -> Mapping[str, Callable[[], Any]]:
+    """What a data set of the hub offers: split → a function that loads its rows, a `datasets.Dataset`.
+
+    Raises:
+        InputError: there is none of that name, or it names a file that does not exist.
+    """
+    path = Path(source)
     near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
     near = near if "Did you mean" in near else ""
     if _looks_like_a_file(source):
@@ -109,18 +124,27 @@ def _places(source: str, form: Form, starter: Path | None = None) -> Places:
 
 
 def _folder_places(folder: Path, form: Form, complaint: str) -> Places:
-    places: dict[str, Callable[[Fields], Records]] = {}
+    return {split: partial(read_file, path, form) for split, path in split_files(folder, complaint).items()}
+
+
+def split_files(folder: Path, complaint: str) -> dict[str, Path]:
+    """The files of a folder by the split that their names say.
+
+    Raises:
+        InputError: there are none; the message begins with `complaint`.
+    """
+    found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         stem = path.name.split(".")[0].lower()
         for split, names in SPLITS.items():
             if any(re.fullmatch(rf"(.*[-_])?{name}([-_].*)?", stem) for name in names) and suffix_format(path):
-                places.setdefault(split, partial(read_file, path, form))
-    if not places:
+                found.setdefault(split, path)
+    if not found:
         raise InputError(
             f"{complaint}: put files in it named train, validation and test, such as train.csv, "
             f"in one of the formats {', '.join(FORMATS)}."
         )
-    return places
+    return found
 
 
 def _looks_like_a_file(source: str) -> bool:

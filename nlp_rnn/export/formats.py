@@ -43,7 +43,7 @@ def described_signatures(task: AnyTask, config: Any, model: keras.Model, assets:
 
     found = {name: as_signature(value) for name, value in task.signatures(config, model, assets).items()}
     default = found["serving_default"]
-    example = default.example or task.input.serving_arguments([task.input.example])
+    example = default.example or task.input.serving_arguments([task.example_for(assets)])
     return {**found, "serving_default": replace(default, example=example)}
 
 
@@ -71,7 +71,7 @@ def export(run: AnyRun, path: Path, to: str, weights: str) -> Path:
         raise InputError("A SavedModel has weights of float32; int8 is for --to onnx and --to litert.")
     from nlp_rnn.export.savedmodel import export_saved_model
 
-    example = task.input.example
+    example = task.example_for(run.assets)
 
     def predicted(model: keras.Model) -> list[dict[str, Any]]:
         return [dict(vars(one)) for one in type(run)(task, run.config, run.assets, model).predict([example])]

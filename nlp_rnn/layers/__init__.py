@@ -6,6 +6,7 @@ from nlp_rnn.layers.decoder import AttentionDecoder, Bridge
 from nlp_rnn.layers.embedding import CharacterEmbedding, FrameProjection, TokenEmbedding
 from nlp_rnn.layers.kernels import kernel_of
 from nlp_rnn.layers.pooling import SequencePooling
+from nlp_rnn.layers.quantiles import OrderedQuantiles, pinball
 from nlp_rnn.layers.recurrent import GRU, LSTM, SimpleRNN
 from nlp_rnn.layers.softmax import AdaptiveSoftmaxHead, SoftmaxHead
 from nlp_rnn.layers.stack import RecurrentStack
@@ -24,6 +25,7 @@ __all__ = [
     "CRFLoss",
     "CharacterEmbedding",
     "FrameProjection",
+    "OrderedQuantiles",
     "RecurrentStack",
     "SequencePooling",
     "SimpleRNN",
@@ -35,5 +37,6 @@ __all__ = [
     "kernel_of",
     "log_partition",
     "marginals",
+    "pinball",
     "viterbi",
 ]

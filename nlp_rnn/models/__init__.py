@@ -2,13 +2,19 @@
 
 from nlp_rnn import layers
 from nlp_rnn.models.classifier import ClassifierHead, SequenceClassifier
+from nlp_rnn.models.deepar import DeepAR
+from nlp_rnn.models.forecaster import EncoderDecoder, Forecaster, SegmentForecaster
 from nlp_rnn.models.language_model import LanguageModel
 from nlp_rnn.models.tagger import Tagger, TaggingHead, WordEmbedding
 from nlp_rnn.models.translator import Translator
 
 __all__ = [
     "ClassifierHead",
+    "DeepAR",
+    "EncoderDecoder",
+    "Forecaster",
     "LanguageModel",
+    "SegmentForecaster",
     "SequenceClassifier",
     "Tagger",
     "TaggingHead",

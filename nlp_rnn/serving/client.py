@@ -159,9 +159,7 @@ class RemoteModel:
         rest, answers = iter(inputs.column(task.input.name) if hasattr(inputs, "column") else inputs), task.answers
         if answers is None:
             while some := list(itertools.islice(rest, _ROWS)):
-                columns = {"inputs": task.input.serving_arguments(some)}
-                found = self.client.ask(f"/v1/models/{self.name}:predict", columns)["outputs"]
-                yield from (dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True))
+                yield from self._columns(task.input.serving_arguments(some))
             return
         settings = task.options(self.config)
         options = settings if options is None else options
@@ -171,8 +169,16 @@ class RemoteModel:
             ]
             raise InputError(f"{', '.join(changed)}: a model is served with the settings of its run; leave this out.")
         while some := ["" if one is None else one for one in itertools.islice(rest, _ROWS)]:
-            for row in self.rows(some, answers.signature):
-                yield answers.prediction(row, options)
+            arguments = task.input.serving_arguments(some)
+            is_alone = list(arguments) == [task.input.name]
+            found = self.rows(some, answers.signature) if is_alone else self._columns(arguments, answers.signature)
+            yield from (answers.prediction(row, options) for row in found)
+
+    def _columns(self, arguments: Mapping[str, Any], signature: str = "serving_default") -> Iterator[dict[str, Any]]:
+        """What a signature of several arguments answers, row by row."""
+        payload = {"signature_name": signature, "inputs": arguments}
+        found = self.client.ask(f"/v1/models/{self.name}:predict", payload)["outputs"]
+        return (dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True))
 
     def __call__(self, inputs: Any) -> Any:
         """The prediction of one input, or those of several.

@@ -182,7 +182,7 @@ class Endpoint:
             kind = "texts" if dtype == "string" else "whole numbers" if dtype.startswith("int") else "numbers"
             lists = "a list of " * min(len(shape), 1) + "lists of equal length of " * (len(shape) - 1)
             raise RequestError(f'"{name}" must be {lists}{kind}.' if shape else f'"{name}" must be one of {kind}.')
-        if array.ndim and array.dtype.kind == "i" and array.size and array.min() < 0:
+        if array.ndim and array.dtype == np.int32 and array.size and array.min() < 0:
             raise RequestError(f'"{name}" has ids below 0.')
         return array
 

@@ -171,10 +171,14 @@ class Task(Generic[C, P, O]):
         count: records → how often each label occurs, for the table of the data; by default those of the field "label".
         show: (prediction, record or None) → a line for a person; with a record, whether it was right.
         errors: (records, predictions, count) → lines on the mistakes that matter most.
-        picture: (run, input, options) → something with `plot()` and `str`, for `predict --plot`.
+        picture: (run, input, options) → something with `plot()` and `str`, for `predict --plot`. The input is an
+            argument, or the records that were read where `goes_on`.
         commands: further verbs.
         synonyms: other names of `predict` that users know: name → what it does.
         predicts_lines: whether predictions are lines of text, so that `predict --output` may be any file.
+        goes_on: whether `predict` without inputs goes on from the end of the run's own data.
+        example: assets → an input that fits a run with these; by default that of `input`.
+        remarks: metrics → sentences on what they mean, such as that a simple method does better.
     """
 
     name: str
@@ -206,6 +210,13 @@ class Task(Generic[C, P, O]):
     commands: tuple[Command[Any], ...] = ()
     synonyms: Mapping[str, str] | None = None
     predicts_lines: bool = False
+    goes_on: bool = False
+    example: Callable[[Assets], Any] | None = None
+    remarks: Callable[[Metrics], list[str]] = lambda metrics: []
+
+    def example_for(self, assets: Assets) -> Any:
+        """An input that fits a run with these assets."""
+        return self.input.example if self.example is None else self.example(assets)
 
 
 AnyTask: TypeAlias = Task[Any, Any, Any]

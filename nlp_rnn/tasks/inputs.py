@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nlp_rnn.data.fields import as_series, as_text
 from nlp_rnn.data.records import Records
+from nlp_rnn.data.series import Series, history_of
 
 
 class Input(Protocol):
@@ -40,14 +41,14 @@ class Input(Protocol):
         """Inputs as the arguments of a signature by name: lists, rectangular ones where they are of numbers."""
 
 
-def serving_call(of: Input) -> str:
-    """Python code that calls a signature with the example of an input.
+def serving_call(arguments: Mapping[str, Any], dtypes: Mapping[str, str]) -> str:
+    """Python code that calls a signature with arguments, of types that are said where TensorFlow would take others.
 
-    >>> serving_call(TextInput())
-    'serve(text=tf.constant(["A joyless slog."]))'
+    >>> serving_call({"text": ["A joyless slog."], "time": [0]}, {"time": "int64"})
+    'serve(text=tf.constant(["A joyless slog."]), time=tf.constant([0], tf.int64))'
     """
-    arguments = of.serving_arguments([of.example]).items()
-    given = (f"{name}=tf.constant({json.dumps(values, ensure_ascii=False)})" for name, values in arguments)
+    kinds = {name: f", tf.{dtype}" if dtype == "int64" else "" for name, dtype in dtypes.items()}
+    given = (f"{n}=tf.constant({json.dumps(v, ensure_ascii=False)}{kinds.get(n, '')})" for n, v in arguments.items())
     return f"serve({', '.join(given)})"
 
 
@@ -124,6 +125,48 @@ class SeriesInput:
         longest = max(len(steps) for steps in values)
         padded = [[*map(list, steps), *[[0.0] * len(steps[0])] * (longest - len(steps))] for steps in values]
         return {self.name: padded, "lengths": [len(steps) for steps in values]}
+
+
+@dataclass(frozen=True)
+class HistoryInput:
+    """The values of a series so far, with their times where these matter; on the command line and in files as JSON."""
+
+    name: str = "history"
+    example: tuple[float, ...] = (0.0, 1.0, 0.5, 1.0)
+
+    @property
+    def noun(self) -> str:
+        """A history."""
+        return "history"
+
+    def is_one(self, value: Any) -> bool:
+        """Whether it is a series, or has steps of numbers, rather than histories.
+
+        >>> HistoryInput().is_one({"values": [1, 2]}), HistoryInput().is_one([[[1.0]], [[2.0]]])
+        (True, False)
+        """
+        return isinstance(value, (Mapping, Series)) or SeriesInput().is_one(value)
+
+    def parse(self, value: Any) -> Series:
+        """A series from a list or array of steps, or from `{"values": …}` with "times", covariates by their names, and
+        a "name"; also as JSON.
+
+        >>> HistoryInput().parse("[1, 2, null]").values.tolist()
+        [[1.0], [2.0], [2.0]]
+        >>> HistoryInput().parse({"values": [1, 2], "times": ["2026-01-31", "2026-02-01"]}).times.tolist()
+        [1769817600, 1769904000]
+        """
+        return value if isinstance(value, Series) else history_of(value, f"The history {str(value)[:40]!r}")
+
+    def serving_arguments(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The histories padded with zeros to the longest, their lengths, and the time of the last step of each.
+
+        >>> HistoryInput().serving_arguments([[1.0], [2.0, 3.0]])
+        {'history': [[[1.0], [0.0]], [[2.0], [3.0]]], 'lengths': [1, 2], 'time': [0, 1]}
+        """
+        series = [self.parse(value) for value in values]
+        padded = SeriesInput(self.name).serving_arguments([one.values.tolist() for one in series])
+        return {**padded, "time": [int(one.times[-1]) for one in series]}
 
 
 def records_of(of: Input, inputs: Iterable[Any]) -> Records:

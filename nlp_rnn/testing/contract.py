@@ -115,12 +115,15 @@ class TaskContract:
     def test_the_export_serves_what_its_signature_does_here(self, subject: Subject, elsewhere: dict[str, Any]) -> None:
         import tensorflow as tf
 
+        from nlp_rnn.export.signatures import as_signature
+
         run = subject.run
         signatures = run.task.signatures(run.config, run.model, run.assets)
         assert elsewhere[subject.task]["signatures"] == sorted(signatures)
         assert set(elsewhere[subject.task]["rows of none"].values()) == {0}
-        given = {n: tf.constant(v) for n, v in run.task.input.serving_arguments(subject.inputs).items()}
-        for name, value in signatures["serving_default"](*given.values()).items():
+        default = as_signature(signatures["serving_default"])
+        arguments = run.task.input.serving_arguments(subject.inputs)
+        for name, value in default(*(tf.constant(arguments[spec.name], spec.dtype) for spec in default.specs)).items():
             found, expected = np.array(elsewhere[subject.task]["served"][name]), value.numpy()
             if expected.dtype.kind == "f":
                 np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3, err_msg=name)
@@ -219,7 +222,8 @@ class TaskContract:
             for wrong in (outside(allowed, int if several else type(value)) for allowed in setting.ranges):
                 if wrong is None:
                     continue
-                section: Any = {setting.section.rstrip("."): {setting.name: [wrong] if several else wrong}}
+                section: Any = {setting.name: [wrong] if several else wrong}
+                section = {setting.section.rstrip("."): section} if setting.section else section
                 with pytest.raises(InputError, match=f"{setting.dotted} is .*; it must be"):
                     train(subject.task, out=tmp_path / "run", **section)
         assert not (tmp_path / "run").exists()

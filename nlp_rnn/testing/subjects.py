@@ -122,7 +122,8 @@ for job in jobs:
     for library in job["libraries"]:
         __import__(library)
     signatures = tf.saved_model.load(job["export"]).signatures
-    given = {name: tf.constant(values) for name, values in job["arguments"].items()}
+    specs = signatures["serving_default"].structured_input_signature[1]
+    given = {name: tf.constant(values, specs[name].dtype) for name, values in job["arguments"].items()}
     outputs = signatures["serving_default"](**given)
     plain = lambda x: [plain(y) for y in x] if isinstance(x, list) else x.decode() if isinstance(x, bytes) else x
     served = {name: plain(value.numpy().tolist()) for name, value in outputs.items()}

@@ -1,0 +1,174 @@
+"""DeepAR: a recurrent network that gives the distribution of each next value, and goes on from values drawn of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from nlp_rnn.layers.base import Nest, Tensor
+from nlp_rnn.layers.distributions import Distribution
+from nlp_rnn.models.forecaster import Forecaster, mean_of_observed
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class DeepAR(Forecaster):
+    """DeepAR (Salinas et al. 2017, arXiv:1704.04110), for each channel by itself.
+
+        h_t = RNN([z_{t-1}, x_t, e_channel], h_{t-1}),   z_t ~ p(· | W·h_t + b)
+
+    In training it reads the values that came; the loss is the mean -log p of those to forecast. Forecasts are the
+    quantiles of paths that are drawn with the same random numbers each time, so that an input has one forecast.
+
+    Args:
+        distribution: as `Distribution` has it; with "negative-binomial" the values are counts.
+        **options: those of `Forecaster`; of "levels" the quantiles are taken from the paths.
+
+    Call arguments:
+        features: as those of `Forecaster`, with "following", float32 `[batch, horizon, channels]`: the values that
+            came.
+
+    Returns:
+        float32 `[batch, horizon, channels, parameters]`, of the distributions of the scaled values.
+
+    Example:
+
+    >>> model = DeepAR(channels=1, lookback=12, horizon=4, units=8)
+    >>> model.infer({"history": keras.ops.ones((3, 12, 1))})["quantiles"].shape
+    TensorShape([3, 4, 1, 7])
+    """
+
+    OPTIONS = (*Forecaster.OPTIONS, "distribution")
+
+    def __init__(self, *sizes: Any, distribution: str = "student-t", **options: Any) -> None:
+        super().__init__(*sizes, **options)
+        self.distribution, self._family = distribution, Distribution(distribution)
+        self.stack = self._stack()
+        self.drop = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy, name="drop")
+        self.head = keras.layers.Dense(self._family.parameters, dtype="float32", name="head")
+
+    def _build_parts(self) -> None:
+        if self.past:
+            raise ValueError("DeepAR reads what is known of the future too, and no covariates of the past alone.")
+        self._kind_size = min(self.channels, 8)
+        normal = keras.initializers.RandomNormal(stddev=1.0)
+        shape = (self.channels, self._kind_size)
+        self.kinds = self.add_weight(name="kinds", shape=shape, initializer=normal, dtype="float32")
+        self.stack.build((None, None, 1 + self.covariates + self._kind_size))
+        self.head.build((None, self.units))
+
+    def scale_of(self, history: Tensor) -> tuple[Tensor, Tensor]:
+        if not self._family.of_counts:
+            return super().scale_of(history)
+        size = 1.0 + tf.reduce_mean(tf.abs(history), 1, keepdims=True)
+        return tf.zeros_like(size), size
+
+    def call(self, features: Mapping[str, Tensor], training: bool = False) -> Tensor:
+        history = features["history"]
+        following = features.get("following")
+        following = tf.zeros([tf.shape(history)[0], self.horizon, self.channels]) if following is None else following
+        shift, spread = self.scale_of(history)
+        values = (tf.concat([history, following], 1) - shift) / spread
+        inputs = self._inputs(values[:, :-1], self.covariates_of(features), 1)
+        sequence, _ = self.stack(inputs, training=training)
+        sequence = self.drop(sequence[:, self.lookback - 1 :], training=training)
+        raw = tf.reshape(self.head(sequence), [-1, self.channels, self.horizon, self._family.parameters])
+        return tf.transpose(raw, [0, 2, 1, 3])
+
+    def _inputs(self, values: Tensor, covariates: Tensor | None, first: Any) -> Tensor:
+        """What the stack reads, `[batch · channels, steps, features]`: scaled values `[batch, steps, channels]`, each
+        with what is known of the step after it; the first of these is the step `first`."""
+        batch, steps = tf.shape(values)[0], tf.shape(values)[1]
+        rows = tf.reshape(tf.transpose(values, [0, 2, 1]), [batch * self.channels, steps, 1])
+        kinds = tf.tile(self.kinds[:, None], [batch, steps, 1])
+        parts = [rows, kinds]
+        if covariates is not None:
+            parts.append(tf.repeat(covariates[:, first : first + steps], self.channels, axis=0))
+        return ops.cast(tf.concat(parts, -1), self.compute_dtype)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Tensor | None = None,
+        y_pred: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
+        shift, spread = self.scale_of(x["history"])
+        filled = tf.where(tf.math.is_finite(y), y, shift)
+        nats = self._nats(filled, y_pred, shift, spread)
+        return tf.add_n([mean_of_observed(nats, y, sample_weight), *self.losses])
+
+    def _nats(self, values: Tensor, raw: Tensor, shift: Tensor, spread: Tensor) -> Tensor:
+        """-log p of values, up to what does not depend on the network."""
+        parameters = self._family.of(raw)
+        if self._family.of_counts:
+            return self._family.nats(values, [parameters[0] * spread, parameters[1]])
+        return self._family.nats((values - shift) / spread, parameters)
+
+    def infer(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self.forecast(features, self.horizon, 200)
+
+    def forecast(self, features: Mapping[str, Tensor], horizon: int, samples: int) -> dict[str, Tensor]:
+        """The "quantiles" of drawn paths, float32 `[batch, horizon, channels, levels]`.
+
+        Args:
+            features: as a call takes them, without "following".
+            horizon: steps to forecast; where covariates are known, at most those of the model.
+            samples: paths to draw.
+        """
+        if self.known:
+            horizon = min(horizon, self.horizon)
+        paths = self._paths(features, horizon, samples)
+        ordered = tf.sort(paths, axis=-1)
+        found = [ordered[..., min(int(level * samples), samples - 1)] for level in self.levels]
+        return {"quantiles": self.above_floor(tf.stack(found, -1))}
+
+    def _paths(self, features: Mapping[str, Tensor], horizon: int, samples: int) -> Tensor:
+        """Values that are drawn one after the other, `[batch, horizon, channels, samples]`."""
+        history = features["history"]
+        shift, spread = self.scale_of(history)
+        covariates = self.covariates_of(features, horizon)
+        scaled, batch = (history - shift) / spread, tf.shape(history)[0]
+        state: Nest = None
+        if self.lookback > 1:
+            _, state = self.stack(self._inputs(scaled[:, :-1], covariates, 1))
+            state = tf.nest.map_structure(lambda part: tf.repeat(part, samples, axis=0), state)
+        else:
+            state = [self.stack._zeros(i, batch * self.channels * samples) for i in range(self.layers_)]
+        last = tf.repeat(tf.reshape(scaled[:, -1], [-1]), samples)
+        by_row = [tf.repeat(tf.reshape(part[:, 0], [-1]), samples) for part in (shift, spread)]
+        drawn = tf.TensorArray(tf.float32, horizon)
+
+        def go_on(step: Tensor, last: Tensor, state: Nest, drawn: Any) -> tuple[Tensor, Tensor, Nest, Any]:
+            known = None
+            if covariates is not None:
+                known = covariates[:, self.lookback + step]
+            value, state = self._draw(last, known, state, step, samples, by_row)
+            return step + 1, (value - by_row[0]) / by_row[1], state, drawn.write(step, value)
+
+        _, _, _, drawn = tf.while_loop(
+            lambda step, *_: step < horizon, go_on, (0, last, state, drawn), maximum_iterations=horizon
+        )
+        rows = tf.reshape(drawn.stack(), [horizon, batch, self.channels, samples])
+        return tf.transpose(rows, [1, 0, 2, 3])
+
+    def _draw(
+        self, last: Tensor, known: Tensor | None, state: Nest, step: Tensor, samples: int, by_row: list[Tensor]
+    ) -> tuple[Tensor, Nest]:
+        """The next value of each path, `[batch · channels · samples]`, and the state after it."""
+        batch = tf.shape(last)[0] // (self.channels * samples)
+        parts = [last[:, None], tf.repeat(tf.tile(self.kinds, [batch, 1]), samples, axis=0)]
+        if known is not None:
+            parts.append(tf.repeat(known, self.channels * samples, axis=0))
+        sequence, state = self.stack(ops.cast(tf.concat(parts, -1), self.compute_dtype)[:, None], initial_state=state)
+        parameters = self._family.of(self.head(sequence[:, 0]))
+        # All rows are drawn with the same numbers: a forecast does not depend on its neighbours.
+        uniform = tf.random.stateless_uniform([2, samples], [samples, step], 1e-6, 1.0)
+        u, v = (tf.tile(part, [batch * self.channels]) for part in tf.unstack(uniform))
+        if self._family.of_counts:
+            return self._family.draw([parameters[0] * by_row[1], parameters[1]], u, v), state
+        return by_row[0] + by_row[1] * self._family.draw(parameters, u, v), state

@@ -1,0 +1,1 @@
+"""Series of numbers in time → what a model reads: steps of time, phases of the calendar."""

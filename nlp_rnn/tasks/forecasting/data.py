@@ -1,0 +1,274 @@
+"""Sources → series → windows of splits in time → scales, columns, baseline → batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlp_rnn.assets import Assets, Facts
+from nlp_rnn.config.recipes import starter_folder
+from nlp_rnn.config.values import refuse_settings
+from nlp_rnn.errors import InputError
+from nlp_rnn.tasks.forecasting.settings import Config, ForecastData
+
+if TYPE_CHECKING:
+    from nlp_rnn.data.batching import Batches
+    from nlp_rnn.data.records import Records
+    from nlp_rnn.data.series import Columns, Series
+    from nlp_rnn.data.windows import Windows
+    from nlp_rnn.series.steps import Step
+
+RESOURCES = "nlp_rnn.tasks.forecasting"
+_MOST_WINDOWS = {"train": 50_000, "validation": 5_000, "test": 5_000}
+_LONGEST_LOOKBACK = 512
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was read of a source."""
+
+    series: list[Series]
+    step: Step
+    columns: Columns
+    notes: tuple[str, ...]
+    shown: str
+
+
+def read(config: Config, split: str) -> Records | None:
+    """`Windows` of a split; of "predict" one for each series, at its end."""
+    from nlp_rnn.data.windows import Windows
+
+    data = config.data
+    if split == "predict":
+        loaded = _load(data, data.test or data.train, "train") or _load(data, data.train, "test")
+        if loaded is None:
+            raise InputError(f"{', '.join(data.train)} has no series to go on from: give some with --data.")
+        return Windows.at_the_end(loaded.series, config.horizon or 1, loaded.notes)
+    train = _train_of(data)
+    given = getattr(data, split) if split != "train" else ()
+    loaded = _load(data, given, "train") or _load(data, given, split) if given else None
+    loaded = loaded or (_load(data, data.train, split) if split != "train" else None)
+    horizon, lookback = sizes(config, train)
+    if loaded is not None:
+        return _windows(config, split, loaded, loaded.series, [], [], lookback, horizon)
+    parts = _parts(data)
+    if split not in parts:
+        return None
+    borders = _borders(train.series, data, parts)
+    place = ["train", *parts].index(split) if split == "train" else parts.index(split)
+    begins, ends = ([one[place + shift] for one in borders] for shift in (0, 1))
+    kept = [one.until(end) for one, end in zip(train.series, ends, strict=True)]
+    return _windows(config, split, train, kept, begins, ends, lookback, horizon)
+
+
+def _parts(data: ForecastData) -> list[str]:
+    """The splits that the training source is cut into, in the order of time."""
+    wanted = {"validation": data.validation_fraction, "test": data.test_fraction}
+    if data.steps:
+        wanted = {name: bool(data.steps[1 + i : 2 + i]) for i, name in enumerate(wanted)}
+    cut = [n for n, part in wanted.items() if part and not getattr(data, n) and _load(data, data.train, n) is None]
+    return ["train", *cut]
+
+
+def _borders(series: list[Series], data: ForecastData, parts: list[str]) -> list[list[int]]:
+    """For each series the steps at which its parts begin, and its end."""
+    import numpy as np
+
+    if data.steps:
+        counts = [0, *np.cumsum(data.steps[: len(parts)])]
+        return [[min(int(count), len(one)) for count in counts] for one in series]
+    times = np.sort(np.concatenate([one.times for one in series]))
+    fractions = {"validation": data.validation_fraction, "test": data.test_fraction}
+    after, cuts = 0.0, []
+    for name in reversed(parts[1:]):
+        after += fractions[name]
+        cuts.append(times[max(min(round(len(times) * (1 - after)), len(times) - 1), 0)])
+    return [[0, *(int(np.searchsorted(one.times, cut)) for cut in reversed(cuts)), len(one)] for one in series]
+
+
+def sizes(config: Config, train: Loaded) -> tuple[int, int]:
+    """Horizon and look-back: as they are set, or else by the season and by how long the series are."""
+    season = config.data.season or train.step.season
+    horizon = config.horizon or (season if season > 1 else 24)
+    if config.lookback:
+        return horizon, config.lookback
+    longest = max(border[1] for border in _borders(train.series, config.data, _parts(config.data)))
+    wanted = -(-max(3 * horizon, 2 * season) // season) * season
+    return horizon, max(min(wanted, max(_LONGEST_LOOKBACK, season), (longest - horizon) // 2), 1)
+
+
+def _windows(
+    config: Config,
+    split: str,
+    loaded: Loaded,
+    series: list[Series],
+    begins: list[int],
+    ends: list[int],
+    lookback: int,
+    horizon: int,
+) -> Windows:
+    from nlp_rnn.data.windows import Windows
+
+    data = config.data
+    stride = data.stride if split == "train" else data.measured_stride
+    spans = zip(begins or [0] * len(series), ends or map(len, series), strict=True)
+    total = sum(max(end - horizon - max(begin, lookback) + 1, 0) for begin, end in spans)
+    stride = stride or max(-(-total // _MOST_WINDOWS[split]), 1)
+    notes = [*loaded.notes, f"a forecast every {stride} steps"] if stride > 1 else loaded.notes
+    windows = Windows.over(series, lookback, horizon, stride, begins, ends, notes)
+    if not len(windows):
+        longest = max(ends or [len(one) for one in series])
+        raise InputError(
+            f"{loaded.shown}: no series is long enough for {split}: {lookback} steps to read and {horizon} to forecast "
+            f"need {lookback + horizon}, the longest has {longest} until there; give a smaller --lookback or --horizon."
+        )
+    return windows
+
+
+def _train_of(data: ForecastData) -> Loaded:
+    loaded = _load(data, data.train, "train")
+    if loaded is None:
+        raise InputError(f"{', '.join(data.train)} has no training data: give some with --data.")
+    return loaded
+
+
+def _load(data: ForecastData, sources: tuple[str, ...], split: str) -> Loaded | None:
+    stamps = tuple(path.stat().st_mtime_ns for path in map(Path, sources) if path.is_file())
+    return _loaded(replace(data, train=(), validation=(), test=()), tuple(sources), split, stamps)
+
+
+@lru_cache(maxsize=8)
+def _loaded(data: ForecastData, sources: tuple[str, ...], split: str, stamps: tuple[int, ...]) -> Loaded | None:
+    from nlp_rnn.data import series as tables
+    from nlp_rnn.data.frames import read_frame
+    from nlp_rnn.data.readers import Form
+
+    texts = {data.time, data.series, *tables.NAMES["time"], *tables.NAMES["series"]} - {""}
+    found = read_frame(sources, split, Form(data.format, data.delimiter), texts, starter_folder(RESOURCES))
+    if found is None:
+        return None
+    frame, shown = found
+    asked = tables.Columns(data.time, data.series, data.target, data.future, data.past, data.static)
+    policy = tables.Policy(data.frequency, data.duplicates, data.gaps, data.timezone)
+    if tables.is_of_rows(frame):
+        return _of_rows(tables.series_of_rows(frame, data.frequency, shown), asked, data.frequency, shown)
+    columns = tables.find_columns(frame, asked, shown)
+    series, step, counts = tables.series_of(frame, columns, policy, shown)
+    notes = [f"{what}: {count:,}" for what, count in counts.items()]
+    return Loaded(series, step, columns, tuple(notes), shown)
+
+
+def _of_rows(series: list[Series], asked: Columns, frequency: str, shown: str) -> Loaded:
+    """Series that were whole rows; their channels have the names that were asked for, or none."""
+    from nlp_rnn.data.grids import infer_step
+    from nlp_rnn.series.steps import Step
+
+    count = series[0].values.shape[1]
+    if other := next((one for one in series if one.values.shape[1] != count), None):
+        raise InputError(f"{shown}: {other.values.shape[1]} values in a step of one series, {count} in another.")
+    others = [f"value {i}" if count > 1 else "value" for i in range(count)]
+    names, step = asked.targets if len(asked.targets) == count else tuple(others), Step("1")
+    if all(one.has_times for one in series):
+        step = Step(frequency or infer_step([one.times for one in series], shown))
+    return Loaded(series, step, replace(asked, time="", series="", targets=names), (), shown)
+
+
+def assets(config: Config, records: Records) -> Assets:
+    """Measures the training data: scales, columns and their categories, and the linear baseline."""
+    import numpy as np
+
+    from nlp_rnn.series.calendar import cycles_of
+    from nlp_rnn.tasks.forecasting.baselines import Linear
+    from nlp_rnn.tasks.forecasting.covariates import Covariates
+    from nlp_rnn.tasks.forecasting.features import windows_of
+
+    _refuse(config)
+    counts = config.model.kind == "deepar" and config.model.distribution == "negative-binomial"
+    windows, loaded = windows_of(records), _train_of(config.data)
+    step, columns = loaded.step, loaded.columns
+    horizon, lookback = sizes(config, loaded)
+    values = np.concatenate([one.values for one in windows.series])
+    observed = np.concatenate([one.observed for one in windows.series])
+    if counts and ((values < 0) | (values != values.round()))[observed].any():
+        raise InputError("Not all values are counts (0, 1, 2, …): take --model.distribution student-t.")
+    mean = np.where(observed, values, 0).sum(0) / observed.sum(0)
+    spread = np.sqrt((np.where(observed, values - mean, 0) ** 2).sum(0) / observed.sum(0))
+    notes = [f'"{n}" is constant in training.' for n, s in zip(columns.targets, spread, strict=True) if not s]
+    spread = np.where(spread > 0, spread, np.maximum(np.abs(mean), 1.0))
+    longest = max(windows.series, key=len)
+    cycles = cycles_of(step, float(longest.times[-1] - longest.times[0])) if config.model.calendar == "auto" else []
+    facts = Facts(
+        step=step.alias,
+        season=config.data.season or step.season,
+        targets=list(columns.targets),
+        cycles=cycles,
+        several=len(windows.series) > 1,
+        mean=mean.tolist(),
+        spread=spread.tolist(),
+        never_negative=(np.where(observed, values, 0).min(0) >= 0).tolist(),
+        levels=list(config.model.levels),
+        horizon=horizon,
+        counts=counts,
+        example_start=int(longest.times[0]),
+    )
+    covariates = Covariates.of(windows.series, columns)
+    linear = Linear.of(windows, lookback, mean, spread)
+    names = ", ".join(columns.targets[:8]) + (
+        f" and {len(columns.targets) - 8} more" if len(columns.targets) > 8 else ""
+    )
+    count = f"{len(loaded.series):,} series" if len(loaded.series) > 1 else "1 series"
+    calendar = f"; calendar: {', '.join(cycles)}" if cycles else ""
+    step_text = f"step {step.alias}" if step.has_times else "no times"
+    notes.insert(0, f"{count} of {names}; {step_text}, season {facts['season']}{calendar}.")
+    notes.append(f"Reads {lookback} steps and forecasts {horizon}.")
+    return Assets({"facts": facts, "covariates": covariates, "linear": linear}, notes)
+
+
+def _refuse(config: Config) -> None:
+    refuse_settings(config.train, "train", "forecasting", "class_weights", "label_smoothing", "buckets")
+    refuse_settings(config.stack, "stack", "forecasting", "bidirectional", "residual", "activation")
+    levels = config.model.levels
+    symmetric = all(abs(a + b - 1) < 1e-6 for a, b in zip(levels, reversed(levels), strict=True))
+    if list(levels) != sorted({*levels}) or not symmetric or 0.5 not in levels:
+        raise InputError(
+            f"model.levels must increase and be symmetric around 0.5, such as 0.1 0.5 0.9; they are {levels}."
+        )
+
+
+def settle(config: Config, assets: Assets, records: Records) -> tuple[Config, str]:
+    """Writes down what follows from the data: columns, step, horizon, look-back, segment, scaling."""
+    loaded = _train_of(config.data)
+    horizon, lookback = sizes(config, loaded)
+    columns, facts = loaded.columns, assets.facts
+    segment = min(config.model.segment or _segment(facts["season"], horizon, lookback), lookback)
+    scaling = config.model.scaling
+    if scaling == "auto":
+        scaling = "window" if facts["several"] else "standard"
+    data = replace(config.data, time=columns.time, series=columns.series, target=columns.targets)
+    data = replace(data, frequency=facts["step"] if loaded.step.has_times else "", season=facts["season"])
+    model = replace(config.model, segment=segment, scaling=scaling)
+    return replace(config, horizon=horizon, lookback=lookback, data=data, model=model), ""
+
+
+def _segment(season: int, horizon: int, lookback: int) -> int:
+    """Steps in a segment: a season, or a part of it, so that there are several segments to read."""
+    most = max(min(lookback // 3, horizon, 48), 1)
+    fitting = [size for size in range(1, most + 1) if max(season, size) % min(season, size) == 0]
+    return fitting[-1] if fitting and season > 1 else most
+
+
+def batches(config: Config, assets: Assets, records: Records, seed: int | None) -> Batches:
+    """Batches of `{"history", …}`, what followed, and weights."""
+    from nlp_rnn.data.batching import Batches
+    from nlp_rnn.data.windows import Gathered
+    from nlp_rnn.tasks.forecasting.features import features_of, windows_of
+
+    windows = windows_of(records, config.horizon)
+    features, notes = features_of(config, assets, windows)
+    if seed is not None and config.model.kind == "deepar":  # it is told each value before it predicts the next one
+        features["following"] = Gathered([one.values for one in windows.series], windows, (0, config.horizon))
+    targets: Any = Gathered([one.known for one in windows.series], windows, (0, config.horizon))
+    size = config.train.batch_size if seed is not None else max(config.train.batch_size, 256)
+    return Batches(features, targets, size, None, seed, 1, notes=notes)
