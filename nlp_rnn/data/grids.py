@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nlp_rnn.errors import InputError
-from nlp_rnn.series.steps import DAY, Step
+from nlp_rnn.series.steps import DAY, Step, time_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,15 +30,10 @@ def parse_times(frame: pd.DataFrame, name: str, timezone: str, shown: str) -> np
     Raises:
         InputError: a value is no time, with its line, or the zone is unknown.
     """
-    import pandas as pd
-
     column = frame[name]
     if column.dtype.kind in "iuf":
         return _of_numbers(frame, name, shown)
-    try:
-        parsed = pd.to_datetime(column, errors="coerce", utc=_has_offsets(column), format=_format_of(column))
-    except (ValueError, TypeError, OverflowError):
-        parsed = pd.Series(pd.NaT, index=column.index)
+    parsed = _parsed(column)
     wrong = parsed.isna()
     if wrong.any():
         place = wrong.idxmax()
@@ -46,36 +43,56 @@ def parse_times(frame: pd.DataFrame, name: str, timezone: str, shown: str) -> np
         raise InputError(f'{shown}, line {frame[LINE][place]}: {what} in "{name}"; times look like 2026-01-31 13:00.')
     if parsed.dt.tz is None and timezone:
         try:
-            parsed = parsed.dt.tz_localize(timezone, ambiguous="NaT", nonexistent="shift_forward")
+            # Of the hour that a clock shows twice, what comes first in the column is the first.
+            is_first = (~parsed.duplicated()).to_numpy()
+            parsed = parsed.dt.tz_localize(timezone, ambiguous=is_first, nonexistent="shift_forward")
         except Exception:
             raise InputError(f'There is no time zone "{timezone}"; they look like Europe/Berlin.') from None
-        # The hour that a clock shows twice: what comes first in the column is the first of the two.
-        if parsed.isna().any():
-            twice = pd.to_datetime(column, format=_format_of(column))
-            first = ~twice.duplicated()
-            parsed = twice.dt.tz_localize(timezone, ambiguous=first.to_numpy(), nonexistent="shift_forward")
-    return (
-        np.asarray(
-            parsed.dt.tz_localize(None) if parsed.dt.tz is None else parsed.dt.tz_convert("UTC").dt.tz_localize(None)
-        )
-        .astype("datetime64[s]")
-        .astype(np.int64)
-    )
+    if parsed.dt.tz is not None:
+        parsed = parsed.dt.tz_convert("UTC").dt.tz_localize(None)
+    return np.asarray(parsed).astype("datetime64[s]").astype(np.int64)
 
 
-def _has_offsets(column: pd.Series) -> bool:
-    first = str(column.dropna().iloc[0]) if column.notna().any() else ""
-    import re
+def looks_like_times(column: pd.Series) -> bool:
+    """Whether texts, as far as they are looked at, are times."""
+    some = column.dropna().head(_LOOKED_AT)
+    if column.dtype.kind == "M":
+        return True
+    are_texts = len(some) and some.map(lambda value: isinstance(value, str) and bool(re.search(r"\d", value))).all()
+    return bool(are_texts and _parsed(some).notna().all())
 
-    return bool(re.search(r"(Z|[+-]\d\d:?\d\d)$", first.strip())) and len(first.strip()) > 10
+
+def _parsed(column: pd.Series) -> pd.Series:
+    """Times of one form, NaT for what is none: ISO 8601 in its varieties; days before months or after them, whichever
+    gives times, and more regular ones; or another form that pandas finds."""
+    import pandas as pd
+
+    if column.dtype.kind == "M":
+        return column
+    texts = column.astype("string").str.strip()
+    first = str(texts.dropna().iloc[0]) if texts.notna().any() else ""
+    has_offset = re.search(r"(Z|[+-]\d\d:?\d\d)$", first) is not None and len(first) > 10
+    options: list[dict[str, Any]] = [{}]
+    if re.match(r"\d{4}-\d\d", first):
+        options = [{"format": "ISO8601"}]
+    elif match := re.match(r"\d{1,2}([./-])\d{1,2}[./-]\d{2,4}", first):
+        orders = (True, False) if match[1] == "." else (False, True)
+        options = [{"dayfirst": order, "format": "mixed"} for order in orders]
+    found = []
+    for option in options:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of days and months, which are tried both ways
+            try:
+                found.append(pd.to_datetime(texts, errors="coerce", utc=has_offset, **option))
+            except (ValueError, TypeError, OverflowError):
+                found.append(pd.Series(pd.NaT, index=column.index, dtype="datetime64[ns]"))
+    return max(found, key=lambda times: (times.notna().sum(), _regularity(times)))
 
 
-def _format_of(column: pd.Series) -> str | None:
-    """ISO 8601 in its varieties, where the column begins so; else pandas finds one format for all."""
-    import re
-
-    first = str(column.dropna().iloc[0]) if column.notna().any() else ""
-    return "ISO8601" if re.match(r"\d{4}-\d\d", first) else None
+def _regularity(times: pd.Series) -> float:
+    """The part of the distances between neighbours that is the commonest one."""
+    distances = times.dropna().drop_duplicates().sort_values().diff().dropna()
+    return float(distances.value_counts(normalize=True).iloc[0]) if len(distances) else 0.0
 
 
 def _of_numbers(frame: pd.DataFrame, name: str, shown: str) -> np.ndarray:
@@ -184,15 +201,3 @@ class Grid:
     def shown(self, place: int) -> str:
         """The time of a place, for messages."""
         return time_text(self.times(place + 1)[place], self.step.has_times)
-
-
-def time_text(time: int | np.integer, has_times: bool = True) -> str:
-    """A time as ISO 8601, without a clock where it is midnight; a position as its number.
-
-    >>> time_text(86400), time_text(86460), time_text(7, has_times=False)
-    ('1970-01-02', '1970-01-02T00:01:00', '7')
-    """
-    if not has_times:
-        return str(int(time))
-    text = str(np.datetime64(int(time), "s"))
-    return text[:10] if int(time) % DAY == 0 else text

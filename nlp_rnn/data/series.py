@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlp_rnn.data.grids import Grid, infer_step, parse_times
+from nlp_rnn.data.grids import Grid, infer_step, looks_like_times, parse_times
 from nlp_rnn.errors import InputError, did_you_mean
-from nlp_rnn.series.steps import Step
+from nlp_rnn.series.steps import Step, time_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +24,6 @@ NAMES = {
     "target": ("y", "target", "value", "values", "history"),
 }
 """What columns are called where that is not said, in any case."""
-VALUES = ("history", "values", "target", "y")
-"""What the values are called where a row is a series."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,8 @@ def find_columns(frame: pd.DataFrame, asked: Columns, shown: str) -> Columns:
         found = [lower[name] for name in NAMES[kind] if name in lower and lower[name] not in taken]
         return found[0] if found else ""
 
-    time, series = asked.time or usual("time"), asked.series or usual("series")
+    series = asked.series or usual("series")
+    time = asked.time or usual("time") or _first_of_times(frame, {series, *taken})
     targets = asked.targets or tuple(filter(None, [usual("target")]))
     if not targets:
         used = {time, series, *asked.covariates}
@@ -146,6 +144,14 @@ def find_columns(frame: pd.DataFrame, asked: Columns, shown: str) -> Columns:
     if not targets:
         raise InputError(f"{shown} has no column of numbers to forecast; it has: {', '.join(there)}: name it (target).")
     return replace(asked, time=time, series=series, targets=targets)
+
+
+def _first_of_times(frame: pd.DataFrame, others: set[str]) -> str:
+    """The first column of texts that look like times."""
+    for name in frame.columns:
+        if name not in others and name != LINE and frame[name].dtype.kind in "OMU" and looks_like_times(frame[name]):
+            return str(name)
+    return ""
 
 
 def _is_numeric(column: pd.Series) -> bool:
@@ -264,7 +270,7 @@ def _series_of(
         raise InputError(f"{where} has {missing:,} missing values, the first at {when}: fill them, or say how (gaps).")
     counts[f"missing values, filled ({policy.gaps}) and not counted as known"] += missing
     covariates = _covariates_of(group, places, last, grid.size, columns, where)
-    return Series(name, grid.times(last), _filled(values, policy.gaps), observed, covariates, step.has_times)
+    return Series(name, grid.times(last), filled(values, policy.gaps), observed, covariates, step.has_times)
 
 
 def _without_duplicates(
@@ -276,10 +282,10 @@ def _without_duplicates(
         return group, places
     if policy.duplicates == "refuse":
         at = int(np.flatnonzero(np.diff(places) == 0)[0]) + 1
-        when = group.iloc[at]
         raise InputError(
-            f"{where}, line {when[LINE]}: the time {when[columns.time]} repeats ({repeated:,} do): keep one of them, "
-            f"or say which counts (duplicates): first, last, mean or sum; is there a column that names the series?"
+            f"{where}, line {group[LINE].iloc[at]}: the time {time_text(group[columns.time].iloc[at])} repeats "
+            f"({repeated:,} do): keep one of them, or say which counts (duplicates): first, last, mean or sum; is "
+            f"there a column that names the series?"
         )
     counts[f"rows of a time that repeats ({policy.duplicates})"] += repeated
     rules: dict[str, Any] = dict.fromkeys([*group.columns], "first" if policy.duplicates == "first" else "last")
@@ -311,7 +317,8 @@ def _covariates_of(
     return found
 
 
-def _filled(values: np.ndarray, how: str) -> np.ndarray:
+def filled(values: np.ndarray, how: str) -> np.ndarray:
+    """Values with something where NaN is: a line between neighbours, the one before, or 0; at the ends the nearest."""
     import pandas as pd
 
     frame = pd.DataFrame(values)
@@ -320,95 +327,3 @@ def _filled(values: np.ndarray, how: str) -> np.ndarray:
     elif how == "interpolate":
         frame = frame.interpolate(limit_area="inside")
     return frame.ffill().bfill().to_numpy()
-
-
-def as_steps(value: Any, where: str) -> list[list[float]]:
-    """A list of numbers, or of steps with as many numbers each, None for missing ones → `[steps][channels]`.
-
-    Raises:
-        InputError: it is something else, or empty.
-    """
-    value = value.tolist() if hasattr(value, "tolist") else value
-    steps: Iterable[Any] = value if isinstance(value, (list, tuple)) else []
-    try:
-        rows = [step.tolist() if hasattr(step, "tolist") else step for step in steps]
-        found = [
-            [np.nan if x is None else float(x) for x in (row if isinstance(row, (list, tuple)) else [row])]
-            for row in rows
-        ]
-    except (TypeError, ValueError):
-        found = []
-    if not found or len({len(row) for row in found}) != 1 or not found[0]:
-        raise InputError(
-            f"{where} must be a list of numbers, or of steps with as many numbers each: [[0.5, 1], [0, 2]]."
-        )
-    return found
-
-
-def is_of_rows(frame: pd.DataFrame) -> bool:
-    """Whether the rows of a frame are whole series, with lists of values, as GluonTS and `predict` have them."""
-    name = next((name for name in VALUES if name in frame.columns), None)
-    if name is None:
-        return False
-    value = next((value for value in frame[name] if value is not None), None)
-    return name == "history" or isinstance(value, (list, tuple, dict, np.ndarray))
-
-
-def series_of_rows(frame: pd.DataFrame, step: str, shown: str) -> list[Series]:
-    """The series of a frame in which each row is one.
-
-    Raises:
-        InputError: a row holds no list of numbers, or its times do not fit.
-    """
-    names = [name for name in frame.columns if name != LINE]
-    found = []
-    for row in frame.to_dict("records"):
-        given = {name: row[name] for name in names if not _is_missing(row[name])}
-        value = given.pop("history", None)
-        inner = json.loads(value) if isinstance(value, str) and value.lstrip()[:1] in "{[" else value
-        given |= inner if isinstance(inner, Mapping) else {} if inner is None else {"history": inner}
-        found.append(history_of(given, f"{shown}, line {row[LINE]}", step))
-    return found
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and np.isnan(value))
-
-
-def history_of(value: Any, where: str, step: str = "") -> Series:
-    """A series by itself: a list or array of steps, `{"values": …}` with what else is known, or either as JSON. Its
-    times are "times", or go on from "start" by the step.
-
-    Raises:
-        InputError: it is something else.
-    """
-    import pandas as pd
-
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
-    given = dict(value) if isinstance(value, Mapping) else {"values": value}
-    steps = np.array(as_steps(_taken(given, VALUES), where), np.float64)
-    times, start, name = (_taken(given, names) for names in (("times", "ds"), ("start",), ("name", *NAMES["series"])))
-    stamps = np.arange(len(steps))
-    if times is None and isinstance(start, str) and step:
-        times = [str(time) for time in pd.date_range(start, periods=len(steps), freq=step)]
-    if times is not None:
-        rows = pd.DataFrame({"times": list(times), LINE: range(1, len(times) + 1)})
-        stamps = parse_times(rows, "times", "", where)
-        if len(stamps) != len(steps):
-            raise InputError(f"{where} has {len(steps)} steps and {len(stamps)} times.")
-    observed = np.isfinite(steps)
-    if not observed.any(0).all():
-        raise InputError(f"{where} has no value.")
-    covariates = {n: v if isinstance(v, (str, int, float)) else np.array(v, ndmin=1) for n, v in given.items()}
-    values = _filled(np.where(observed, steps, np.nan), "interpolate")
-    return Series("" if name is None else str(name), stamps, values, observed, covariates, times is not None)
-
-
-def _taken(given: dict[str, Any], names: Iterable[str]) -> Any:
-    """Takes the first of the names that is there out of a dict."""
-    name = next((name for name in names if name in given), None)
-    return None if name is None else given.pop(name)

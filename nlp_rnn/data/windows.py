@@ -69,7 +69,8 @@ class Windows(Records):
             origins.append(np.arange(last, max(begin, lookback) - 1, -stride)[::-1])
         short = sum(not len(places) for places in origins)
         if short:
-            found.dropped = {f"series too short for {lookback} steps to read and {horizon} to forecast": short}
+            note = f"series too short for {lookback} steps and {horizon} more, left out: {short:,}"
+            found.notes = (*found.notes, note)
         found.which = np.repeat(np.arange(len(origins)), [len(places) for places in origins])
         found.origins = np.concatenate(origins) if origins else found.origins
         return found

@@ -14,6 +14,7 @@ from nlp_rnn.display.console import visible
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST = 9
+_BANDS = ("#dbe8f3", "#b9d3e8", "#93bbdb", "#6da3ce")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def draw_fan(axes: Any, fan: Fan) -> None:
     for place in range(pairs):
         low, high = fan.quantiles[:, place], fan.quantiles[:, len(fan.levels) - 1 - place]
         name = f"{100 * (fan.levels[-1 - place] - fan.levels[place]):.0f} %"
-        axes.fill_between(after, low, high, color="C0", alpha=0.18, linewidth=0, label=name)
+        colour = _BANDS[min(place, len(_BANDS) - 1)]
+        axes.fill_between(after, low, high, color=colour, linewidth=0, label=name)
     axes.plot(after, fan.median, color="C0", linewidth=1.5, label="median")
     if len(fan.actual):
         axes.plot(after[: len(fan.actual)], fan.actual, color="C1", linewidth=1, label="what came")

@@ -24,20 +24,17 @@ def forecast_report(
 
     Args:
         actual: what came, `[windows, horizon, channels]`.
-        quantiles: what was forecast, `[windows, horizon, channels, levels]`; the median is the forecast of errors.
+        quantiles: what was forecast, `[windows, horizon, channels, levels]`.
         levels: of the quantiles.
         spread: of each channel in training, `[channels]`.
-        naive_errors: for each window the mean absolute error, on the steps before it, of the value a season ago,
-            `[windows, channels]`.
+        naive_errors: the mean absolute error of the value a season ago before each window, `[windows, channels]`.
         targets: names of the channels.
         baselines: by name the forecasts of simple methods, `[windows, horizon, channels]`.
 
     Returns:
-        "wql": the mean weighted quantile loss, near the CRPS relative to the size of the values; "mse" of the mean and
-        "mae" of the median, of values divided by their spread in training, as benchmarks have them; "mase", the mean
-        absolute error relative to `naive_errors` (Hyndman and Koehler 2006); "smape", in percent; for each pair of
-        levels the part of the values that lies between them, such as "coverage_80"; "mae by step", "mae in units" of
-        each channel, and "mae of" and "mse of" the baselines.
+        "wql"; "mse" of the mean and "mae" of the median, of values divided by their spread, as benchmarks have them;
+        "mase", relative to `naive_errors` (Hyndman and Koehler 2006); "smape" in percent; "coverage_80", the part of
+        the values within the interval, for each; "mae by step", "mae in units", "mae of" and "mse of" the baselines.
     """
     median = quantiles[..., list(levels).index(0.5)]
     error = actual - median
@@ -86,8 +83,8 @@ def weighted_quantile_loss(actual: np.ndarray, quantiles: np.ndarray, levels: Se
 
     Example:
 
-    >>> weighted_quantile_loss(np.array([[[2.0]]]), np.array([[[[1.0, 2.0, 3.0]]]]), [0.1, 0.5, 0.9])
-    0.06666666666666665
+    >>> round(weighted_quantile_loss(np.array([[[2.0]]]), np.array([[[[1.0, 2.0, 3.0]]]]), [0.1, 0.5, 0.9]), 4)
+    0.0667
     """
     known = np.isfinite(actual)
     total = np.abs(actual[known]).sum()

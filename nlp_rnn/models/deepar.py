@@ -120,6 +120,8 @@ class DeepAR(Forecaster):
             horizon: steps to forecast; where covariates are known, at most those of the model.
             samples: paths to draw.
         """
+        if not self.built:
+            self.build()
         if self.known:
             horizon = min(horizon, self.horizon)
         paths = self._paths(features, horizon, samples)
@@ -140,7 +142,8 @@ class DeepAR(Forecaster):
         else:
             state = [self.stack._zeros(i, batch * self.channels * samples) for i in range(self.layers_)]
         last = tf.repeat(tf.reshape(scaled[:, -1], [-1]), samples)
-        by_row = [tf.repeat(tf.reshape(part[:, 0], [-1]), samples) for part in (shift, spread)]
+        rows = (tf.broadcast_to(part[:, 0], [batch, self.channels]) for part in (shift, spread))
+        by_row = [tf.repeat(tf.reshape(part, [-1]), samples) for part in rows]
         drawn = tf.TensorArray(tf.float32, horizon)
 
         def go_on(step: Tensor, last: Tensor, state: Nest, drawn: Any) -> tuple[Tensor, Tensor, Nest, Any]:
@@ -153,8 +156,7 @@ class DeepAR(Forecaster):
         _, _, _, drawn = tf.while_loop(
             lambda step, *_: step < horizon, go_on, (0, last, state, drawn), maximum_iterations=horizon
         )
-        rows = tf.reshape(drawn.stack(), [horizon, batch, self.channels, samples])
-        return tf.transpose(rows, [1, 0, 2, 3])
+        return tf.transpose(tf.reshape(drawn.stack(), [horizon, batch, self.channels, samples]), [1, 0, 2, 3])
 
     def _draw(
         self, last: Tensor, known: Tensor | None, state: Nest, step: Tensor, samples: int, by_row: list[Tensor]

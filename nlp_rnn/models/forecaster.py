@@ -167,6 +167,8 @@ class Forecaster(Configured, keras.Model):
 
     def infer(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The "quantiles" of the values themselves, float32 `[batch, horizon, channels, levels]`."""
+        if not self.built:
+            self.build()
         shift, spread = self.scale_of(features["history"])
         return {"quantiles": self.above_floor(shift[..., None] + spread[..., None] * self(features, training=False))}
 

@@ -6,6 +6,7 @@ Times are whole seconds since 1970, int64, in NumPy or in TensorFlow: only opera
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from nlp_rnn.errors import InputError
@@ -15,6 +16,7 @@ WEEK = 7 * DAY
 YEAR = 31_556_952
 """The mean year of the calendar, 365.2425 days."""
 
+_BEGIN = datetime(1970, 1, 1)
 _FIXED = {"s": 1, "min": 60, "h": 3600, "D": DAY, "W": WEEK}
 _MONTHS = {"MS": (1, "start"), "ME": (1, "end"), "QS": (3, "start"), "QE": (3, "end"), "YS": (12, "start")}
 _MONTHS |= {"YE": (12, "end")}
@@ -101,6 +103,18 @@ class Step:
         months = _months_of(days) + steps * self.count
         last = self.anchor == "end"
         return (_first_day_of(months + 1) - 1 if last else _first_day_of(months)) * DAY + of_day
+
+
+def time_text(time: Any, has_times: bool = True) -> str:
+    """A time as ISO 8601, without a clock where it is midnight; a position as its number.
+
+    >>> time_text(86400), time_text(86460), time_text(7, has_times=False)
+    ('1970-01-02', '1970-01-02T00:01:00', '7')
+    """
+    if not has_times:
+        return str(int(time))
+    text = (_BEGIN + timedelta(seconds=int(time))).isoformat()
+    return text[:10] if int(time) % DAY == 0 else text
 
 
 def _months_of(days: Any) -> Any:

@@ -144,6 +144,8 @@ def plain_of(value: Any) -> Any:
 
 
 def _by_name(instances: list[Any], wanted: list[str], signature: str) -> dict[str, list[Any]]:
+    if not instances:
+        return {name: [] for name in wanted}
     if not any(isinstance(instance, Mapping) for instance in instances):
         return {_only(wanted, signature): instances}
     names = list(instances[0]) if isinstance(instances[0], Mapping) else []

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nlp_rnn.data.fields import as_series, as_text
 from nlp_rnn.data.records import Records
-from nlp_rnn.data.series import Series, history_of
+
+if TYPE_CHECKING:
+    from nlp_rnn.data.series import Series
 
 
 class Input(Protocol):
@@ -145,6 +147,8 @@ class HistoryInput:
         >>> HistoryInput().is_one({"values": [1, 2]}), HistoryInput().is_one([[[1.0]], [[2.0]]])
         (True, False)
         """
+        from nlp_rnn.data.series import Series
+
         return isinstance(value, (Mapping, Series)) or SeriesInput().is_one(value)
 
     def parse(self, value: Any) -> Series:
@@ -156,6 +160,9 @@ class HistoryInput:
         >>> HistoryInput().parse({"values": [1, 2], "times": ["2026-01-31", "2026-02-01"]}).times.tolist()
         [1769817600, 1769904000]
         """
+        from nlp_rnn.data.histories import history_of
+        from nlp_rnn.data.series import Series
+
         return value if isinstance(value, Series) else history_of(value, f"The history {str(value)[:40]!r}")
 
     def serving_arguments(self, values: Sequence[Any]) -> dict[str, Any]:

@@ -119,9 +119,9 @@ def test_predict_from_a_table_on_standard_input(reviews, command, at_hand, monke
     from nlp_rnn.data import files
 
     monkeypatch.setattr(sys, "stdin", Stdin(b"text,other\nLoved it.,1\n"))
-    files._spooled.cache_clear()
+    files.spooled.cache_clear()
     code, out, err = command("predict", reviews.path, "--format", "csv", "--json")
-    files._spooled.cache_clear()
+    files.spooled.cache_clear()
     assert code == 0, err
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["Loved it."]
 

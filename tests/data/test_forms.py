@@ -161,7 +161,7 @@ def test_a_pipe_is_read_once_for_all_splits(tmp_path):
     config = override(SENTIMENT.Config(), {"data": {"train": [str(pipe)], "validation_fraction": 0.1}})
     assert [len(SENTIMENT.read(config, split)) for split in ("train", "validation")] == [54, 6]
     writer.join()
-    files._spooled.cache_clear()
+    files.spooled.cache_clear()
 
 
 def test_process_substitution_and_dev_stdin(tmp_path, reviews):

@@ -136,9 +136,9 @@ def test_several_files_are_one_corpus(tmp_path):
 @pytest.fixture
 def fresh_input():
     """Standard input is kept once it was read: tests of it begin and end without any."""
-    files._spooled.cache_clear()
+    files.spooled.cache_clear()
     yield
-    files._spooled.cache_clear()
+    files.spooled.cache_clear()
 
 
 def test_standard_input(monkeypatch, fresh_input):

@@ -34,7 +34,10 @@ def test_rows_are_what_the_run_predicts(subject, kind):
     found = {"export": lambda: Endpoint.of_export("model", subject.exported)}
     endpoint = found.get(kind, lambda: Endpoint.of_run("model", subject.run))()
     endpoint.warm_up()
-    rows = answer_v1(endpoint, {"instances": list(subject.inputs)})["predictions"]
+    by_name = subject.run.task.input.serving_arguments(subject.inputs)
+    instances = [dict(zip(by_name, row, strict=True)) for row in zip(*by_name.values(), strict=True)]
+    is_alone = list(by_name) == [endpoint.about["input"]]
+    rows = answer_v1(endpoint, {"instances": list(subject.inputs) if is_alone else instances})["predictions"]
     for row, expected in zip(rows, subject.predictions, strict=True):
         for name in set(row) & set(expected):
             if isinstance(expected[name], float):
@@ -42,7 +45,6 @@ def test_rows_are_what_the_run_predicts(subject, kind):
             elif isinstance(expected[name], str):
                 assert row[name] == expected[name]
     json.dumps(rows)
-    by_name = {endpoint.about["input"]: list(subject.inputs)}
     columns = answer_v1(endpoint, {"inputs": by_name})["outputs"]
     assert {name: len(values) for name, values in columns.items()} == dict.fromkeys(rows[0], len(rows))
     assert answer_v1(endpoint, {"instances": []}) == {"predictions": []}

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import tyro
 
 from nlp_rnn.config.values import Count
@@ -15,6 +14,7 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import Command, Metrics, refuse_other_models
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
     from nlp_rnn.data.windows import Windows
@@ -79,6 +79,8 @@ class Backtest:
 
     def plot(self) -> Figure:
         """The last forecast, the error by horizon, and the calibration."""
+        import numpy as np
+
         from nlp_rnn.display.forecasts import plot_backtest
         from nlp_rnn.tasks.forecasting.pictures import fans_of
 
@@ -111,6 +113,8 @@ def backtest(run: AnyRun, data: Any = None, windows: int = 12, ets: bool = True,
     Raises:
         InputError: the run is no forecaster, or there is no data.
     """
+    import numpy as np
+
     from nlp_rnn.tasks.forecasting.baselines import baselines_of, exponential_smoothing
     from nlp_rnn.tasks.forecasting.features import windows_of
     from nlp_rnn.tasks.forecasting.predictions import Forecasts
@@ -134,6 +138,8 @@ def backtest(run: AnyRun, data: Any = None, windows: int = 12, ets: bool = True,
 
 def _apart(records: Windows, lookback: int, count: int) -> Windows:
     """The last windows of each series that do not overlap."""
+    import numpy as np
+
     from nlp_rnn.data.windows import Windows
 
     every = Windows.over(records.series, lookback, records.horizon, records.horizon, records.begins, records.ends)
@@ -142,6 +148,8 @@ def _apart(records: Windows, lookback: int, count: int) -> Windows:
 
 
 def _mean(values: np.ndarray) -> float | None:
+    import numpy as np
+
     known = np.isfinite(values)
     return float(values[known].mean()) if known.any() else None
 

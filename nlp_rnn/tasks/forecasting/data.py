@@ -91,11 +91,14 @@ def _borders(series: list[Series], data: ForecastData, parts: list[str]) -> list
 def sizes(config: Config, train: Loaded) -> tuple[int, int]:
     """Horizon and look-back: as they are set, or else by the season and by how long the series are."""
     season = config.data.season or train.step.season
-    horizon = config.horizon or (season if season > 1 else 24)
+    borders = _borders(train.series, config.data, _parts(config.data))
+    longest = max(border[1] for border in borders)
+    held_out = [max(b[i + 1] - b[i] for b in borders) for i in range(1, len(borders[0]) - 1)]
+    fitting = max(min([season if season > 1 else 24, longest // 4, *held_out]), 1)
+    horizon = config.horizon or fitting
     if config.lookback:
         return horizon, config.lookback
-    longest = max(border[1] for border in _borders(train.series, config.data, _parts(config.data)))
-    wanted = -(-max(3 * horizon, 2 * season) // season) * season
+    wanted = -(-max(4 * horizon, 2 * season) // season) * season
     return horizon, max(min(wanted, max(_LONGEST_LOOKBACK, season), (longest - horizon) // 2), 1)
 
 
@@ -141,6 +144,7 @@ def _load(data: ForecastData, sources: tuple[str, ...], split: str) -> Loaded | 
 
 @lru_cache(maxsize=8)
 def _loaded(data: ForecastData, sources: tuple[str, ...], split: str, stamps: tuple[int, ...]) -> Loaded | None:
+    from nlp_rnn.data import histories
     from nlp_rnn.data import series as tables
     from nlp_rnn.data.frames import read_frame
     from nlp_rnn.data.readers import Form
@@ -152,8 +156,8 @@ def _loaded(data: ForecastData, sources: tuple[str, ...], split: str, stamps: tu
     frame, shown = found
     asked = tables.Columns(data.time, data.series, data.target, data.future, data.past, data.static)
     policy = tables.Policy(data.frequency, data.duplicates, data.gaps, data.timezone)
-    if tables.is_of_rows(frame):
-        return _of_rows(tables.series_of_rows(frame, data.frequency, shown), asked, data.frequency, shown)
+    if histories.is_of_rows(frame):
+        return _of_rows(histories.series_of_rows(frame, data.frequency, shown), asked, data.frequency, shown)
     columns = tables.find_columns(frame, asked, shown)
     series, step, counts = tables.series_of(frame, columns, policy, shown)
     notes = [f"{what}: {count:,}" for what, count in counts.items()]

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.data.grids import time_text
 from nlp_rnn.data.windows import Gathered, OfWindows, Windows
 from nlp_rnn.errors import InputError
-from nlp_rnn.series.steps import Step
+from nlp_rnn.series.steps import Step, time_text
 
 if TYPE_CHECKING:
     from nlp_rnn.data.records import Records

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nlp_rnn.series.steps import Step
 from nlp_rnn.tasks.forecasting.settings import Options
 
@@ -40,6 +38,8 @@ def picture(run: AnyRun, given: Any, options: Options) -> Fans:
 
 def fans_of(windows: Windows, found: Forecasts, place: int) -> list[Fan]:
     """The fan of each target of a forecast."""
+    import numpy as np
+
     from nlp_rnn.display.forecasts import Fan
 
     series, origin = windows.series[windows.which[place]], int(windows.origins[place])

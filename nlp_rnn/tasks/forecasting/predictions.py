@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
-
 from nlp_rnn.assets import Assets
-from nlp_rnn.data.grids import time_text
 from nlp_rnn.errors import InputError
-from nlp_rnn.metrics.forecasting import forecast_report, mean_of
-from nlp_rnn.series.steps import Step
+from nlp_rnn.series.steps import Step, time_text
 from nlp_rnn.tasks.base import Metrics, Outputs
 from nlp_rnn.tasks.forecasting.settings import Options
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nlp_rnn.data.records import Records
 
 
@@ -100,6 +98,8 @@ class Forecasts(Sequence[Forecast]):
     def __getitem__(self, index: slice) -> list[Forecast]: ...
 
     def __getitem__(self, index: int | slice) -> Forecast | list[Forecast]:
+        from nlp_rnn.metrics.forecasting import mean_of
+
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         found = self.quantiles[index].transpose(1, 2, 0).tolist()
@@ -120,6 +120,8 @@ class Forecasts(Sequence[Forecast]):
 
 def decode(outputs: Outputs, records: Records, assets: Assets, options: Options) -> Forecasts:
     """Quantiles → forecasts with their times."""
+    import numpy as np
+
     from nlp_rnn.tasks.forecasting.features import last_times, windows_of
 
     windows, facts = windows_of(records), assets.facts
@@ -145,6 +147,8 @@ def decode(outputs: Outputs, records: Records, assets: Assets, options: Options)
 
 def from_row(row: dict[str, Any], options: Options) -> Forecast:
     """A row of the signature `serving_default`."""
+    import numpy as np
+
     quantiles = np.array(row["quantiles"], np.float32)[None, : options.horizon or None]
     times = [time_text(time) for time in row["times"]][: quantiles.shape[1]]
     return Forecasts(quantiles, [""], lambda _: times, row["targets"], np.round(row["levels"], 6).tolist())[0]
@@ -152,6 +156,9 @@ def from_row(row: dict[str, Any], options: Options) -> Forecast:
 
 def evaluate(records: Records, predictions: Sequence[Forecast], outputs: Outputs, assets: Assets) -> Metrics:
     """Errors, coverage, and those of simple methods."""
+    import numpy as np
+
+    from nlp_rnn.metrics.forecasting import forecast_report
     from nlp_rnn.tasks.forecasting.baselines import baselines_of, naive_errors
     from nlp_rnn.tasks.forecasting.features import windows_of
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nlp_rnn.assets import Assets
 from nlp_rnn.tasks.base import Signatures
 from nlp_rnn.tasks.forecasting.settings import Config
@@ -18,8 +16,9 @@ if TYPE_CHECKING:
 
 def example(assets: Assets) -> dict[str, Any]:
     """A history of three seasons of a sine that has the size of the training data."""
-    from nlp_rnn.data.grids import time_text
-    from nlp_rnn.series.steps import Step
+    import numpy as np
+
+    from nlp_rnn.series.steps import Step, time_text
 
     facts, covariates = assets.facts, assets.covariates
     season, step = facts["season"], Step(facts["step"])
@@ -34,9 +33,8 @@ def example(assets: Assets) -> dict[str, Any]:
     for kind in ("future", "past", "static"):
         for name in covariates[kind]:
             value = covariates["categories"].get(name, [0.0])[0]
-            found[name] = (
-                value if kind == "static" else [value] * (count + (facts["horizon"] if kind == "future" else 0))
-            )
+            steps = count + (facts["horizon"] if kind == "future" else 0)
+            found[name] = value if kind == "static" else [value] * steps
     return found
 
 
@@ -62,7 +60,7 @@ def signatures(config: Config, model: Forecaster, assets: Assets) -> Signatures:
     @tf.function(input_signature=list(specs.values()), autograph=False)
     def serve(*values: tf.Tensor) -> dict[str, tf.Tensor]:
         given = dict(zip(specs, values, strict=True))
-        lengths, time = given.pop("lengths"), given["time"]
+        lengths, time = tf.clip_by_value(given.pop("lengths"), 1, tf.shape(given["history"])[1]), given["time"]
         read = {n: _last(v, lengths, lookback, horizon if n == "known" else 0) for n, v in given.items() if n != "time"}
         quantiles = model.infer({**read, "time": time})["quantiles"]
         rows, ahead = tf.shape(lengths)[0], tf.range(1, horizon + 1, dtype=tf.int64)
@@ -86,12 +84,14 @@ def _last(values: tf.Tensor, lengths: tf.Tensor, lookback: int, ahead: int) -> t
     import tensorflow as tf
 
     places = lengths[:, None] + tf.range(-lookback, ahead)[None]
-    last = tf.maximum(lengths[:, None] - 1 + ahead, 0)
+    last = tf.minimum(lengths - 1 + ahead, tf.shape(values)[1] - 1)[:, None]
     return tf.gather(values, tf.clip_by_value(places, 0, last), batch_dims=1)
 
 
 def arguments_of(values: list[Any], config: Config, assets: Assets) -> dict[str, Any]:
     """Inputs as the arguments of `serving_default`, covariates as the numbers that training made of them."""
+    import numpy as np
+
     from nlp_rnn.tasks.inputs import HistoryInput
 
     of, covariates = HistoryInput(), assets.covariates
