@@ -19,6 +19,7 @@ from nlp_rnn.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+_MISSING = ["", "NA", "N/A", "#N/A", "n/a", "NaN", "nan", "-nan", "null", "NULL", "None", "<NA>", "-"]
 TABULAR = ("csv", "tsv", "jsonl", "parquet", "txt")
 LINE = "\0line"
 """The column with the line, or row, of the source that a row begins in."""
@@ -112,10 +113,12 @@ def _of_delimited(path: Path, shown: str, delimiter: str, texts: set[str]) -> pd
         if twice:
             raise InputError(f'{shown}: the header has "{twice[0].rpartition(".")[0]}" twice; rename one.')
         kinds = {name: str for name in names if name in texts}
-        frame = pd.read_csv(io.StringIO(text), index_col=False, dtype=kinds, **options)
+        missing: Any = {name: [""] if name in texts else _MISSING for name in names}  # a name may be "NA"
+        options |= {"dtype": kinds, "na_values": missing, "keep_default_na": False, "index_col": False}
+        frame = pd.read_csv(io.StringIO(text), **options)
     except pd.errors.ParserError as error:
         raise InputError(
-            f"{shown} is no table: {str(error).removeprefix('Error tokenizing data. C error: ')}."
+            f"{shown} is no table: {str(error).removeprefix('Error tokenizing data. C error: ').strip()}."
         ) from None
     except pd.errors.EmptyDataError:
         raise InputError(f"{shown} has no rows.") from None
@@ -125,7 +128,7 @@ def _of_delimited(path: Path, shown: str, delimiter: str, texts: set[str]) -> pd
             plain = column.dropna().astype(str).str.strip()
             if len(plain) and plain.str.fullmatch(r"[-+]?\d+(,\d+)?").all():
                 frame[name] = pd.to_numeric(column.astype(str).str.replace(",", "."), errors="coerce")
-    return _numbered(frame, 2)
+    return _with_rows(_numbered(frame, 2), shown)
 
 
 def _of_json(path: Path, shown: str) -> pd.DataFrame:

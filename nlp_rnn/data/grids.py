@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LINE = "\0line"
-_LOOKED_AT, _CHUNK = 20, 48
+_LOOKED_AT, _CHUNK = 20, 10
 _SPARSE = 50
 
 
@@ -30,9 +30,13 @@ def parse_times(frame: pd.DataFrame, name: str, timezone: str, shown: str) -> np
     Raises:
         InputError: a value is no time, with its line, or the zone is unknown.
     """
+    import pandas as pd
+
     column = frame[name]
+    if column.dtype == object and column.astype("string").str.strip().str.fullmatch(r"\d+(\.0*)?").fillna(False).all():
+        column = pd.to_numeric(column)
     if column.dtype.kind in "iuf":
-        return _of_numbers(frame, name, shown)
+        return _of_numbers(frame, column, name, shown)
     parsed = _parsed(column)
     wrong = parsed.isna()
     if wrong.any():
@@ -77,7 +81,7 @@ def _parsed(column: pd.Series) -> pd.Series:
         options = [{"format": "ISO8601"}]
     elif match := re.match(r"\d{1,2}([./-])\d{1,2}[./-]\d{2,4}", first):
         orders = (True, False) if match[1] == "." else (False, True)
-        options = [{"dayfirst": order, "format": "mixed"} for order in orders]
+        options = [{"dayfirst": order} for order in orders]
     found = []
     for option in options:
         with warnings.catch_warnings():
@@ -95,11 +99,10 @@ def _regularity(times: pd.Series) -> float:
     return float(distances.value_counts(normalize=True).iloc[0]) if len(distances) else 0.0
 
 
-def _of_numbers(frame: pd.DataFrame, name: str, shown: str) -> np.ndarray:
+def _of_numbers(frame: pd.DataFrame, column: pd.Series, name: str, shown: str) -> np.ndarray:
     """Seconds or milliseconds since 1970; a year, such as 1987, or 198703, 19870331."""
     import pandas as pd
 
-    column = frame[name]
     if column.isna().any():
         raise InputError(f'{shown}, line {frame[LINE][column.isna().idxmax()]}: a time is missing in "{name}".')
     low, high = float(column.min()), float(column.max())
@@ -188,6 +191,8 @@ class Grid:
             places = guess + distance.argmin(1) - 3
         self.places, self.size = places, int(places[-1]) + 1
         self.moved = int((step.ahead(np.full_like(places, times[0]), places) != times).sum())
+        if self.moved > len(times) / 2:
+            raise InputError(f"{where}: the times do not go on in steps of {step.alias} (frequency).")
         if self.size > _SPARSE * len(times) + 1000:
             raise InputError(
                 f"{where}: {len(times):,} times span {self.size:,} steps of {step.alias}: say the step that they have "

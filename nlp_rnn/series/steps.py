@@ -45,7 +45,7 @@ class Step:
     def __post_init__(self) -> None:
         digits = len(self.alias) - len(self.alias.lstrip("0123456789"))
         times, name = int(self.alias[:digits] or 1), self.alias[digits:].partition("-")[0]
-        if not name and times:
+        if not name and digits and times:
             unit, count, anchor = "position", times, ""
         elif name in _FIXED:
             unit, count, anchor = "second", times * _FIXED[name], ""
