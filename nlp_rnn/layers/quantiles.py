@@ -25,6 +25,7 @@ class OrderedQuantiles(SequenceLayer):
 
     Call arguments:
         vectors: `[…, features]`.
+        extra: what is added to each a, `[…, values, levels]`.
         training: whether to drop.
 
     Returns:
@@ -50,9 +51,10 @@ class OrderedQuantiles(SequenceLayer):
         self.projection.build(vectors_shape)
         self.built = True
 
-    def call(self, vectors: Tensor, training: bool = False) -> Tensor:
+    def call(self, vectors: Tensor, extra: Tensor | None = None, training: bool = False) -> Tensor:
         raw = ops.cast(self.projection(self.drop(vectors, training=training)), "float32")
         raw = tf.reshape(raw, tf.concat([tf.shape(raw)[:-1], [self.values, self.levels]], 0))
+        raw = raw if extra is None else raw + ops.cast(extra, "float32")
         middle = self.levels // 2
         median = raw[..., middle : middle + 1]
         above = median + tf.cumsum(tf.nn.softplus(raw[..., middle + 1 :]), axis=-1)

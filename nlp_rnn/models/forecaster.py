@@ -15,7 +15,7 @@ from nlp_rnn.layers.stack import RecurrentStack
 from nlp_rnn.series.calendar import phase_count, phases
 from nlp_rnn.series.steps import Step
 
-_NO_FLOOR = -3e38
+_NO_FLOOR, _HIDDEN = -3e38, 32
 LEVELS = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
 
 
@@ -210,7 +210,9 @@ class SegmentForecaster(Forecaster):
         h_n = GRU(relu(W·x_segment), h_{n-1}),   y_segment(i) = V·GRU([p_i; e_channel], h_n)
 
     Covariates of a segment, and of the segments to come, are projected and added where the segment or its position is
-    read.
+    read. What is known of a step to come is also read by itself, with the state, and added to the quantiles of that step:
+
+        relu(A·x_t + B·h_segment + b) → quantiles
 
     Args:
         segment: steps of a segment; of the history as many whole ones are read as fit.
@@ -240,6 +242,10 @@ class SegmentForecaster(Forecaster):
             for name, size in (("read", self.covariates), ("past", self.past), ("ahead", self.covariates))
             if size
         }
+        if self.covariates:
+            self.step_projection = keras.layers.Dense(_HIDDEN, use_bias=False, dtype=policy, name="step_projection")
+            self.state_projection = keras.layers.Dense(_HIDDEN, dtype=policy, name="state_projection")
+            self.step_head = keras.layers.Dense(len(self.levels), use_bias=False, dtype=policy, name="step_head")
 
     def _build_parts(self) -> None:
         half = self.units // 2
@@ -251,6 +257,10 @@ class SegmentForecaster(Forecaster):
         self.head.build((None, self.units))
         for name, projection in self.projections.items():
             projection.build((None, None, self.segment * (self.past if name == "past" else self.covariates)))
+        if self.covariates:
+            self.step_projection.build((None, None, self.covariates))
+            self.state_projection.build((None, None, self.units))
+            self.step_head.build((None, None, _HIDDEN))
 
     def call(self, features: Mapping[str, Tensor], training: bool = False) -> Tensor:
         history = features["history"]
@@ -278,7 +288,14 @@ class SegmentForecaster(Forecaster):
             place += self._of_segments("ahead", following, batch)
         repeated = tf.nest.map_structure(lambda part: tf.repeat(part, ahead, axis=0), state)
         sequence, _ = self.stack(tf.reshape(place, [batch * channels * ahead, 1, units]), initial_state=repeated)
-        return self.head(sequence[:, 0], training=training)
+        extra = None
+        if covariates is not None:
+            by_step = self.step_projection(tf.reshape(following, [batch, ahead, self.segment, self.covariates]))
+            by_step = tf.reshape(
+                tf.repeat(by_step, channels, axis=0), [batch * channels * ahead, self.segment, _HIDDEN]
+            )
+            extra = self.step_head(tf.nn.relu(by_step + self.state_projection(sequence)))
+        return self.head(sequence[:, 0], extra, training=training)
 
     def _last(self, values: Tensor) -> Tensor:
         """The last whole segments of `[batch, lookback, …]`."""

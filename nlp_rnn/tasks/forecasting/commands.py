@@ -168,7 +168,7 @@ class BacktestOptions:
     """Series to test on; by default the run's own test data."""
     plot: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Draw the last forecast, the error by horizon and the calibration to a .png, .svg or .pdf file."""
-    ets: bool = True
+    ets: tyro.conf.FlagConversionOff[bool] = True
     """Also exponential smoothing, where statsmodels is installed; it is fitted anew for each window."""
 
 
