@@ -210,7 +210,8 @@ class SegmentForecaster(Forecaster):
         h_n = GRU(relu(W·x_segment), h_{n-1}),   y_segment(i) = V·GRU([p_i; e_channel], h_n)
 
     Covariates of a segment, and of the segments to come, are projected and added where the segment or its position is
-    read. What is known of a step to come is also read by itself, with the state, and added to the quantiles of that step:
+    read. What is known of a step to come is also read by itself, with the state, and added to the quantiles of that
+    step:
 
         relu(A·x_t + B·h_segment + b) → quantiles
 

@@ -45,7 +45,10 @@ COLUMNS = {"series": "store", "target": ["units"]}
 @pytest.fixture(scope="module")
 def with_promotions(tmp_path_factory):
     data = {"train": shop(), **COLUMNS, "future": ["promo"], "static": ["kind"]}
-    settings = {"train": {"epochs": 40, "steps": 0, "patience": 0, "learning_rate": 0.01, "batch_size": 32}, "stack": {"units": 32}}
+    settings = {
+        "train": {"epochs": 40, "steps": 0, "patience": 0, "learning_rate": 0.01, "batch_size": 32},
+        "stack": {"units": 32},
+    }
     return nlp_rnn.train("forecasting", out=tmp_path_factory.mktemp("run") / "shop", data=data, horizon=7, **settings)
 
 

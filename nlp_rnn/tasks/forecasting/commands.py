@@ -91,10 +91,11 @@ class Backtest:
                 by_step[name] = np.nanmean(values, axis=(0, 2))
         actual = self.windows.actual()[:, : self.forecasts.quantiles.shape[1]]
         known = np.isfinite(actual)
-        below = [
-            (level, float((actual <= self.forecasts.quantiles[..., place])[known].mean()))
-            for place, level in enumerate(self.forecasts.levels)
-        ]
+        below = []
+        for place, level in enumerate(self.forecasts.levels):
+            quantile = self.forecasts.quantiles[..., place]
+            is_below = (actual < quantile) + 0.5 * (actual == quantile)  # such as days without rain
+            below.append((level, float(is_below[known].mean())))
         return plot_backtest(
             fans_of(self.windows, self.forecasts, len(self.windows) - 1)[0], by_step, below, "MAE (spreads)"
         )

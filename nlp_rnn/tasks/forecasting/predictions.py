@@ -14,6 +14,7 @@ from nlp_rnn.tasks.forecasting.settings import Options
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from nlp_rnn.data.records import Records
 
@@ -62,6 +63,17 @@ class Forecast:
             for target, median in self.median.items():
                 levels = {level: values[step] for level, values in self.quantiles[target].items()}
                 yield ForecastRow(self.series, time, target, self.mean[target][step], median[step], levels)
+
+    def frame(self) -> pd.DataFrame:
+        """A frame of pandas with the columns series, time, target, mean, median, and one for each level; times are
+        texts where the series has none."""
+        import pandas as pd
+
+        rows = [{**vars(row), **row.quantiles} for row in self.rows]
+        found = pd.DataFrame(rows).drop(columns="quantiles")
+        if "-" in self.times[0][1:]:
+            found["time"] = pd.to_datetime(found["time"])
+        return found
 
 
 class Forecasts(Sequence[Forecast]):
