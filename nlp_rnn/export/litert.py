@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ import tensorflow as tf
 from nlp_rnn.assets import Assets
 from nlp_rnn.errors import InputError
 from nlp_rnn.export.folders import describe, quiet, refuse_differences, written
-from nlp_rnn.export.onnx import Signatures, numeric_signatures
+from nlp_rnn.export.onnx import Signatures, copy_tokens, numeric_signatures
 from nlp_rnn.export.savedmodel import Served, portable_copy
 from nlp_rnn.export.signatures import Signature, numbers_of
 
@@ -65,7 +65,7 @@ def export_litert(
             refuse_differences({n: v.tolist() for n, v in outputs.items()}, signature.call(), f"{FILE}, {name},")
         (folder / FILE).write_bytes(content)
         assets.save(folder / "assets")
-        shutil.copy(Path(__file__).with_name("tokens.py"), folder)
+        copy_tokens(assets, folder)
         describe(folder, found, {**about, "libraries": ["ai_edge_litert"]})
     return path
 
@@ -117,4 +117,11 @@ def _converted(served: tf.Module, signatures: Mapping[str, Signature], small: bo
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
         if small:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        return bytes(converter.convert())
+        try:
+            return bytes(converter.convert())
+        except Exception as error:
+            found = re.search(r'fused\["(\w+):', str(error))
+            missing = f" ({found[1]})" if found else ""
+            raise InputError(
+                f"LiteRT lacks an operation of this model{missing}: only --to savedmodel can have it."
+            ) from error

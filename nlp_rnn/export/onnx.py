@@ -6,6 +6,7 @@ TensorFlow never runs, and which becomes the operator; the weights are brought i
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -74,7 +75,7 @@ def export_onnx(
         for name, signature in found.items():
             _write_one(tf2onnx, onnxruntime, signature, folder / f"{name}.onnx", small)
         assets.save(folder / "assets")
-        shutil.copy(Path(__file__).with_name("tokens.py"), folder)
+        copy_tokens(assets, folder)
         if example is not None and example.is_file():
             shutil.copy(example, folder / "example.py")
         describe(folder, found, {**about, "libraries": ["onnxruntime"]})
@@ -85,13 +86,27 @@ def _write_one(tf2onnx: Any, onnxruntime: Any, signature: Signature, file: Path,
     """Converts a signature and compares it with the model, on its example and on one step."""
     with quiet():
         _convert(tf2onnx, signature, file)
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        found = re.search(r"OpType: (\w+)|op_type:(\w+)| (\w+)\(-?\d+\) is not a registered", str(error))
+        name = next(filter(None, found.groups())) if found else "Loop"
+        missing = f" ({name})" if name != "Loop" else ""  # what is missing may be within one
+        raise InputError(
+            f"ONNX Runtime lacks an operation of this model{missing}: only --to savedmodel can have it."
+        ) from error
     for given in (signature.arrays(), _of_one_step(signature)):
         outputs = {n: v.tolist() for n, v in run_session(session, given).items()}
         refuse_differences(outputs, signature.call(given=given), file.name)
     if small:
         with quiet():
             _shrink(file)
+
+
+def copy_tokens(assets: Assets, folder: Path) -> None:
+    """Puts `tokens.py` beside an export that takes ids of texts."""
+    if any(asset.asset_kind == "tokenizer" for asset in assets.values()):
+        shutil.copy(Path(__file__).with_name("tokens.py"), folder)
 
 
 def numeric_signatures(signatures: Mapping[str, Signature]) -> dict[str, Signature]:

@@ -70,8 +70,13 @@ class Distribution:
         location, spread, *freedom = parameters
         radius = tf.sqrt(-2.0 * tf.math.log(u))
         if freedom:
-            radius = tf.sqrt(freedom[0] * tf.math.expm1(-2.0 / freedom[0] * tf.math.log(u)))
+            radius = tf.sqrt(freedom[0] * _exp_minus_1(-2.0 / freedom[0] * tf.math.log(u)))
         return location + spread * radius * tf.cos(2 * math.pi * v)
+
+
+def _exp_minus_1(x: Tensor) -> Tensor:
+    """exp(x) - 1, also where x is near 0; ONNX has no operation for it."""
+    return tf.where(x < 0.02, x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4))), tf.exp(x) - 1)
 
 
 def _count_at(u: Tensor, mean: Tensor, alpha: Tensor) -> Tensor:

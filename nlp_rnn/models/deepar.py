@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -144,13 +145,13 @@ class DeepAR(Forecaster):
         last = tf.repeat(tf.reshape(scaled[:, -1], [-1]), samples)
         rows = (tf.broadcast_to(part[:, 0], [batch, self.channels]) for part in (shift, spread))
         by_row = [tf.repeat(tf.reshape(part, [-1]), samples) for part in rows]
-        drawn = tf.TensorArray(tf.float32, horizon)
+        drawn, uniform = tf.TensorArray(tf.float32, horizon), tf.constant(uniform_numbers(horizon, samples))
 
         def go_on(step: Tensor, last: Tensor, state: Nest, drawn: Any) -> tuple[Tensor, Tensor, Nest, Any]:
             known = None
             if covariates is not None:
                 known = covariates[:, self.lookback + step]
-            value, state = self._draw(last, known, state, step, samples, by_row)
+            value, state = self._draw(last, known, state, uniform[step], by_row)
             return step + 1, (value - by_row[0]) / by_row[1], state, drawn.write(step, value)
 
         _, _, _, drawn = tf.while_loop(
@@ -159,18 +160,26 @@ class DeepAR(Forecaster):
         return tf.transpose(tf.reshape(drawn.stack(), [horizon, batch, self.channels, samples]), [1, 0, 2, 3])
 
     def _draw(
-        self, last: Tensor, known: Tensor | None, state: Nest, step: Tensor, samples: int, by_row: list[Tensor]
+        self, last: Tensor, known: Tensor | None, state: Nest, uniform: Tensor, by_row: list[Tensor]
     ) -> tuple[Tensor, Nest]:
         """The next value of each path, `[batch · channels · samples]`, and the state after it."""
+        samples = uniform.shape[-1]
         batch = tf.shape(last)[0] // (self.channels * samples)
         parts = [last[:, None], tf.repeat(tf.tile(self.kinds, [batch, 1]), samples, axis=0)]
         if known is not None:
             parts.append(tf.repeat(known, self.channels * samples, axis=0))
         sequence, state = self.stack(ops.cast(tf.concat(parts, -1), self.compute_dtype)[:, None], initial_state=state)
         parameters = self._family.of(self.head(sequence[:, 0]))
-        # All rows are drawn with the same numbers: a forecast does not depend on its neighbours.
-        uniform = tf.random.stateless_uniform([2, samples], [samples, step], 1e-6, 1.0)
         u, v = (tf.tile(part, [batch * self.channels]) for part in tf.unstack(uniform))
         if self._family.of_counts:
             return self._family.draw([parameters[0] * by_row[1], parameters[1]], u, v), state
         return by_row[0] + by_row[1] * self._family.draw(parameters, u, v), state
+
+
+def uniform_numbers(steps: int, samples: int) -> np.ndarray:
+    """Numbers from (0, 1) to draw paths with, float32 `[steps, 2, samples]`: the same each time and for all rows, so
+    that a forecast does not depend on its neighbours; each is in another one of as many equal parts, so that few paths
+    stand for many."""
+    generator = np.random.default_rng(0)
+    places = generator.permuted(np.tile(np.arange(samples), (steps, 2, 1)), axis=-1)
+    return ((places + generator.random(places.shape)) / samples).clip(1e-6, 1 - 1e-6).astype(np.float32)
