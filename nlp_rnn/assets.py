@@ -35,6 +35,7 @@ _KINDS = {
     "labels": "nlp_rnn.assets:Labels.load",
     "facts": "nlp_rnn.assets:Facts.load",
     "covariates": "nlp_rnn.tasks.forecasting.covariates:Covariates.load",
+    "event baselines": "nlp_rnn.tasks.anomaly.baselines:Simple.load",
     "linear baseline": "nlp_rnn.tasks.forecasting.baselines:Linear.load",
 }
 

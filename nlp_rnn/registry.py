@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nlp_rnn.tasks.base import AnyTask
 
 BUILT_IN = {
+    "anomaly": "nlp_rnn.tasks.anomaly:TASK",
     "forecasting": "nlp_rnn.tasks.forecasting:TASK",
     "language-modeling": "nlp_rnn.tasks.language_modeling:TASK",
     "ner": "nlp_rnn.tasks.ner:TASK",

@@ -101,12 +101,13 @@ def result_table(results: dict[str, dict[str, Any]]) -> Table:
     table.add_column("")
     for name in results:
         table.add_column(name, justify="right")
-    first = next(iter(results.values()))
+    every = {key: value for values in reversed(results.values()) for key, value in values.items()}
+    first = {**next(iter(results.values())), **every}  # in the order of the first
     for key in scalars(first):
         table.add_row(key, *(shown(values.get(key)) for values in results.values()))
     for key in (k for k, v in first.items() if isinstance(v, dict)):
         for label in first[key]:
-            table.add_row(f"{key} · {label}", *(shown(values[key].get(label)) for values in results.values()))
+            table.add_row(f"{key} · {label}", *(shown(values.get(key, {}).get(label)) for values in results.values()))
     return table
 
 

@@ -177,6 +177,8 @@ class Run(Generic[C, P, O]):
             The metrics of the records with each half calibrated on the other, since confidences look better than they
             are where they were fitted; None where there is nothing to fit, or there are fewer than 20.
         """
+        if self.task.calibrate is not None:
+            return self.task.calibrate(self, records)
         if not hasattr(self.model, "calibrate"):
             return None
         targets = self.batches_of(records).targets  # type: ignore[attr-defined]

@@ -60,7 +60,30 @@ def write_series(folder: Path) -> dict[str, Any]:
     return {"train": [str(folder / "sales.csv")], "target": ["y"], "series": "store", "validation_fraction": 0.2}
 
 
+def write_sessions(folder: Path) -> dict[str, Any]:
+    rows = ["session,events,label"]
+    for i in range(120):
+        body = "read " * (1 + i % 3) + "write " * (i % 2)
+        odd = i >= 100
+        rows.append(
+            f"s{i},open {body}{'crash ' if odd and i % 2 else ''}{'' if odd else 'close'},{'bad' if odd else 'normal'}"
+        )
+    (folder / "sessions.csv").write_text("\n".join(rows) + "\n")
+    return {"train": [str(folder / "sessions.csv")], "validation_fraction": 0.2, "test_fraction": 0.2}
+
+
 SUBJECTS = {
+    "anomaly": Subject(
+        "anomaly",
+        {
+            "data": {"window": 16},
+            "embedding": {"size": 8},
+            "stack": {"units": 8},
+            "train": {"epochs": 6, "batch_size": 8, "learning_rate": 0.02},
+        },
+        write_sessions,
+        ["open read close", "open close read", "", "never seen 🐈 events", "read " * 100],
+    ),
     "sentiment": Subject(
         "sentiment",
         {

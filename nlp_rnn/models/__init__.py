@@ -3,6 +3,7 @@
 from nlp_rnn import layers
 from nlp_rnn.models.classifier import ClassifierHead, SequenceClassifier
 from nlp_rnn.models.deepar import DeepAR
+from nlp_rnn.models.event_model import EventModel
 from nlp_rnn.models.forecaster import EncoderDecoder, Forecaster, SegmentForecaster
 from nlp_rnn.models.language_model import LanguageModel
 from nlp_rnn.models.tagger import Tagger, TaggingHead, WordEmbedding
@@ -12,6 +13,7 @@ __all__ = [
     "ClassifierHead",
     "DeepAR",
     "EncoderDecoder",
+    "EventModel",
     "Forecaster",
     "LanguageModel",
     "SegmentForecaster",

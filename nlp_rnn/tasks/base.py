@@ -178,6 +178,8 @@ class Task(Generic[C, P, O]):
         predicts_lines: whether predictions are lines of text, so that `predict --output` may be any file.
         goes_on: whether `predict` without inputs goes on from the end of the run's own data.
         example: assets → an input that fits a run with these; by default that of `input`.
+        calibrate: (run, validation records) → metrics or None, where something must be learned after training, other
+            than what the model's own `calibrate` learns.
         remarks: metrics → sentences on what they mean, such as that a simple method does better.
     """
 
@@ -212,6 +214,7 @@ class Task(Generic[C, P, O]):
     predicts_lines: bool = False
     goes_on: bool = False
     example: Callable[[Assets], Any] | None = None
+    calibrate: Callable[[Run[C, P, O], Records], Metrics | None] | None = None
     remarks: Callable[[Metrics], list[str]] = lambda metrics: []
 
     def example_for(self, assets: Assets) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -174,6 +175,46 @@ class HistoryInput:
         series = [self.parse(value) for value in values]
         padded = SeriesInput(self.name).serving_arguments([one.values.tolist() for one in series])
         return {**padded, "time": [int(one.times[-1]) for one in series]}
+
+
+@dataclass(frozen=True)
+class SessionInput:
+    """The events of a session: a text, in which blanks or line ends part them, or a list of events."""
+
+    name: str = "events"
+    example: str = "open read write close"
+
+    @property
+    def noun(self) -> str:
+        """A session."""
+        return "session"
+
+    def is_one(self, value: Any) -> bool:
+        """Whether it is a text, or a session by name, rather than several.
+
+        >>> SessionInput().is_one("open close"), SessionInput().is_one([["open", "close"]])
+        (True, False)
+        """
+        return isinstance(value, (str, Mapping))
+
+    def parse(self, value: Any) -> str:
+        """The events, each in a line where they were a list, also as JSON.
+
+        >>> SessionInput().parse(["user 5 logs in", "user 5 logs out"]).splitlines()
+        ['user 5 logs in', 'user 5 logs out']
+        """
+        if isinstance(value, str) and value.lstrip()[:1] == "[":
+            with contextlib.suppress(ValueError):
+                value = json.loads(value)
+        value = value.get(self.name) if isinstance(value, Mapping) else value
+        value = value.tolist() if hasattr(value, "tolist") else value
+        if isinstance(value, (list, tuple)) and all(isinstance(item, (str, int, float)) for item in value):
+            return "\n".join(map(str, value))
+        return as_text(value, f"The session {str(value)[:40]!r}") or ""
+
+    def serving_arguments(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The sessions as texts."""
+        return {self.name: [self.parse(value) for value in values]}
 
 
 def records_of(of: Input, inputs: Iterable[Any]) -> Records:

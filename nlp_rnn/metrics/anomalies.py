@@ -1,0 +1,191 @@
+"""Scores of sequences, what they are worth as a detector, and simple methods beside which they stand.
+
+Point-adjusted F1 is not here: it counts a whole incident as found if one of its points is, so that random scores look
+good (Kim et al. 2022, arXiv:2109.05257).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+_TAIL, _PEAK = 0.1, 3
+
+
+def session_score(nats: np.ndarray, ranks: np.ndarray, kind: str, stretch: int = 100, top: int = 9) -> float:
+    """How unusual a sequence is.
+
+    Args:
+        nats: -log p of its events.
+        ranks: their places among the events that were expected, 0 for the likeliest.
+        kind: "mean" or "median" of the nats; "peak", the mean of the three most surprising; "stretch", the mean of the
+            least surprising part of `stretch` events, which does not mind oddities here and there; "misses", the part
+            of the events that are not among the `top` likeliest (DeepLog, Du et al. 2017).
+        stretch, top: for these.
+
+    Example:
+
+    >>> session_score(np.array([1.0, 3.0]), np.array([0, 12]), "misses")
+    0.5
+    """
+    if kind == "misses":
+        return float((ranks >= top).mean())
+    if kind == "median":
+        return float(np.median(nats))
+    if kind == "peak":
+        return float(np.sort(nats)[-_PEAK:].mean(dtype=np.float64))
+    if kind == "stretch" and len(nats) > stretch:
+        sums = np.concatenate([[0.0], np.cumsum(nats, dtype=np.float64)])
+        return float((sums[stretch:] - sums[:-stretch]).min() / stretch)
+    return float(np.mean(nats, dtype=np.float64))
+
+
+def smoothed(nats: np.ndarray, memory: float, before: float = 0.0, seen: int = 0) -> np.ndarray:
+    """The mean surprise of the last events, weighted by how recent they are: s_t = s_{t-1} + (n_t - s_{t-1}) / m, with
+    m the memory, or how many there are yet.
+
+    Args:
+        nats: -log p of events.
+        memory: about how many events count.
+        before: the mean before them.
+        seen: of how many events that is.
+    """
+    found = np.empty(len(nats))
+    for place, value in enumerate(nats):
+        before += (float(value) - before) / min(memory, seen + place + 1)
+        found[place] = before
+    return found
+
+
+class Reference:
+    """Scores of normal data, by which others are judged.
+
+    Beyond the last tenth, the tail is taken as exponential (peaks over a threshold), so that few scores say something
+    of rare ones.
+
+    Args:
+        scores: any number of them; kept are at most 1,000 quantiles.
+    """
+
+    def __init__(self, scores: Sequence[float] | np.ndarray) -> None:
+        found = np.sort(np.asarray(scores, np.float64))
+        self.scores = found if len(found) <= 1000 else np.quantile(found, np.linspace(0, 1, 1000))
+        self.high = float(np.quantile(found, 1 - _TAIL)) if len(found) else 0.0
+        over = found[found > self.high] - self.high
+        self.excess = float(over.mean()) if len(over) else max(abs(self.high) * 0.05, 1e-6)
+
+    def p_value(self, score: float) -> float:
+        """How often normal data have such a score, or a higher one.
+
+        >>> reference = Reference(np.arange(100))
+        >>> reference.p_value(50) > 0.4, reference.p_value(200) < 1e-6
+        (True, True)
+        """
+        return math.exp(-self.nats(score))
+
+    def nats(self, score: float) -> float:
+        """-log of the p-value, which does not run out of digits."""
+        if score > self.high:
+            return (score - self.high) / self.excess - math.log(_TAIL)
+        above = len(self.scores) - int(np.searchsorted(self.scores, score, "left"))
+        return -math.log(max((above + 1) / (len(self.scores) + 1), _TAIL))
+
+    def kept(self) -> list[float]:
+        """The scores, as JSON keeps them."""
+        return self.scores.round(6).tolist()
+
+    def threshold(self, budget: float) -> float:
+        """The score that a part of the normal data, the budget, exceeds."""
+        if budget < _TAIL:
+            return self.high + self.excess * math.log(_TAIL / budget)
+        return float(np.quantile(self.scores, 1 - budget)) if len(self.scores) else 0.0
+
+
+def detection_report(scores: np.ndarray, is_anomaly: np.ndarray, alarms: np.ndarray | None = None) -> dict[str, Any]:
+    """What scores are worth: AUC-ROC, AUC-PR (average precision), recall where 1 % and 5 % of the normal ones are false
+    alarms, and precision and recall of the alarms.
+
+    Args:
+        scores: `[sequences]`, higher for what is less usual.
+        is_anomaly: booleans `[sequences]`.
+        alarms: booleans `[sequences]`.
+
+    Example:
+
+    >>> detection_report(np.array([1.0, 2, 3, 4]), np.array([False, False, True, True]))["auc_roc"]
+    1.0
+    """
+    positive, negative = int(is_anomaly.sum()), int((~is_anomaly).sum())
+    if not positive or not negative:
+        return {}
+    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    middle = np.cumsum(count) - (count - 1) / 2  # ties share a rank
+    found: dict[str, Any] = {
+        "auc_roc": float((middle[place][is_anomaly].sum() - positive * (positive + 1) / 2) / (positive * negative)),
+        "auc_pr": average_precision(scores, is_anomaly),
+    }
+    for part in (0.01, 0.05):
+        limit = np.quantile(scores[~is_anomaly], 1 - part, method="higher")
+        found[f"recall_at_{part:.0%}".replace("%", "_percent")] = float((scores[is_anomaly] > limit).mean())
+    if alarms is not None:
+        hits = int((alarms & is_anomaly).sum())
+        found["precision"] = hits / int(alarms.sum()) if alarms.any() else None
+        found["recall"] = hits / positive
+        found["false_alarms"] = float(alarms[~is_anomaly].mean())
+    return found
+
+
+def average_precision(scores: np.ndarray, is_anomaly: np.ndarray) -> float:
+    """The area under precision by recall, in steps, ties together.
+
+    >>> average_precision(np.array([3.0, 2, 1]), np.array([True, False, True]))
+    0.8333333333333333
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.diff(scores[order], append=-np.inf) != 0)
+    hits = np.cumsum(is_anomaly[order])[ends]
+    steps = np.diff(hits, prepend=0) / is_anomaly.sum()
+    return float((steps * hits / (ends + 1)).sum())
+
+
+def count_distances(rows: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """How far the mixture of events of each sequence is from that of the nearest normal one: the Euclidean distance of
+    the roots of the frequencies (Hellinger).
+
+    Args:
+        rows: counts of events `[sequences, events]`.
+        normal: those of training `[others, events]`.
+
+    Returns:
+        `[sequences]`.
+    """
+    one, other = (np.sqrt(part / np.maximum(part.sum(1, keepdims=True), 1)) for part in (rows, normal))
+    found = np.empty(len(one))
+    for start in range(0, len(one), 500):
+        found[start : start + 500] = (one[start : start + 500] @ other.T).max(1)
+    return np.sqrt(np.maximum(2 - 2 * found, 0))
+
+
+def ngrams(ids: np.ndarray, size: int) -> np.ndarray:
+    """A number for each run of events, uint64 `[max(len(ids) - size + 1, 0)]`; those of other runs differ, but for
+    chance."""
+    if len(ids) < size:
+        return np.zeros(0, np.uint64)
+    found = np.zeros(len(ids) - size + 1, np.uint64)
+    with np.errstate(over="ignore"):
+        for place in range(size):
+            found = (found ^ ids[place : len(ids) - size + 1 + place].astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+            found ^= found >> np.uint64(29)
+    return found
+
+
+def best_of(baselines: Mapping[str, float]) -> tuple[str, float]:
+    """The simple method with the highest value.
+
+    >>> best_of({"a": 0.5, "b": 0.7})
+    ('b', 0.7)
+    """
+    return max(baselines.items(), key=lambda pair: pair[1])

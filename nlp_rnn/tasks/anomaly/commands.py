@@ -1,0 +1,199 @@
+"""The verb `watch`: a stream of events, scored as they come, with a state of constant size that outlives restarts."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from nlp_rnn.config.values import Fraction, Range
+from nlp_rnn.errors import InputError
+from nlp_rnn.tasks.base import Command, refuse_other_models
+
+if TYPE_CHECKING:
+    from nlp_rnn.run import AnyRun
+    from nlp_rnn.tasks.anomaly.predictions import Surprise
+
+_MOST_LINES, _SAVE_SECONDS = 2048, 30.0
+
+
+@dataclass(frozen=True)
+class EventAlarm:
+    """An event at which the smoothed surprise rose above what normal data reach.
+
+    Args:
+        line: of the stream, from 1, over restarts.
+        text: the line as it came.
+        score: the smoothed surprise, in nats.
+        p_value: how often it is as high after normal events.
+        why: the event, and what was expected instead.
+    """
+
+    line: int
+    text: str
+    score: float
+    p_value: float
+    why: Surprise | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        instead = f' instead of "{self.why.expected[0][:60]}"' if self.why and self.why.expected else ""
+        return f"ALARM {self.score:.2f} (p {self.p_value:.2g}) line {self.line}: {self.text[:100]}{instead}"
+
+
+class Watcher:
+    """Scores events one after the other; its state is of constant size.
+
+    Args:
+        run: of anomaly detection.
+        budget: part of normal events that may raise an alarm.
+        state: a file that the state is read from, if it is there, and kept in.
+
+    Raises:
+        InputError: the run is of another task, or the state of another run.
+    """
+
+    def __init__(self, run: AnyRun, budget: float = 0.01, state: str | Path | None = None) -> None:
+        import numpy as np
+        import tensorflow as tf
+
+        from nlp_rnn.tasks.anomaly.scores import reference_of
+        from nlp_rnn.text.tokenizer import BEGIN
+
+        refuse_other_models(run, hasattr(run.model, "go_on"), "watch", "a run of anomaly detection")
+        self.run, self.budget = run, budget
+        self.path = Path(state) if state else None
+        self.reference, self.memory = reference_of(run.assets.judge, "events"), run.config.score.memory
+        self.parts = [np.zeros((1, run.config.stack.units), np.float32) for _ in range(run.model.state_parts)]
+        self.last, self.mean, self.seen, self.is_high = BEGIN, 0.0, 0, False
+        if self.path is not None and self.path.is_file():
+            self._restore()
+
+        specs = [tf.TensorSpec([1], tf.int32), tf.TensorSpec([1, None], tf.int32)]
+        specs += [tf.TensorSpec([1, run.config.stack.units], tf.float32)] * len(self.parts)
+
+        def go_on(
+            last: tf.Tensor, tokens: tf.Tensor, *parts: tf.Tensor
+        ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+            found, after = run.model.go_on(last, tokens, run.model.grouped(list(parts)))
+            return found, [tf.cast(part, tf.float32) for part in tf.nest.flatten(after)]
+
+        self._go_on = tf.function(go_on, input_signature=specs, autograph=False)
+
+    def push(self, lines: list[str]) -> list[EventAlarm]:
+        """The alarms among further events; one alarm for each time that the score rises above the threshold."""
+        import numpy as np
+        import tensorflow as tf
+
+        from nlp_rnn.metrics.anomalies import smoothed
+        from nlp_rnn.tasks.anomaly.data import words_of
+        from nlp_rnn.tasks.anomaly.predictions import surprises
+
+        words, places = [], []
+        for place, line in enumerate(lines):
+            found = words_of(line, self.run.assets.judge["lines"]).split()
+            words += found
+            places += [place] * len(found)
+        if not words:
+            self.seen += len(lines)
+            return []
+        ids = self.run.assets.tokenizer.encode([" ".join(words)]).values.numpy()
+        given = (np.array([self.last], np.int32), ids[None], *self.parts)
+        outputs, parts = self._go_on(*map(tf.constant, given))
+        self.parts, self.last = [part.numpy() for part in parts], int(ids[-1])
+        nats, ranks, expected = (outputs[name].numpy()[0] for name in ("nats", "rank", "expected"))
+        scores = smoothed(nats, self.memory, self.mean, self.seen)
+        limit, alarms = self.reference.threshold(self.budget), []
+        for place, score in enumerate(scores):
+            if score > limit and not self.is_high:
+                one = slice(place, place + 1)
+                why = surprises(words[one], nats[one], np.maximum(ranks[one], 1), expected[one], self.run.assets, 1)
+                number, p_value = self.seen + places[place] + 1, self.reference.p_value(float(score))
+                alarms.append(EventAlarm(number, lines[places[place]], float(score), p_value, why[0] if why else None))
+            self.is_high = bool(score > limit)
+        self.mean, self.seen = float(scores[-1]), self.seen + len(lines)
+        return alarms
+
+    def save(self) -> None:
+        """Keeps the state, if it has a file."""
+        import numpy as np
+
+        from nlp_rnn.paths import replacing
+
+        if self.path is None:
+            return
+        about = {"last": self.last, "mean": self.mean, "seen": self.seen, "high": self.is_high, "run": self._digest()}
+        with replacing(self.path) as place, open(place, "wb") as sink:
+            parts: dict[str, Any] = {f"part_{i}": part for i, part in enumerate(self.parts)}
+            np.savez(sink, about=np.array(json.dumps(about)), **parts)
+
+    def _restore(self) -> None:
+        import zipfile
+
+        import numpy as np
+
+        assert self.path is not None
+        try:
+            with np.load(self.path) as found:
+                about = json.loads(str(found["about"]))
+                parts = [found[f"part_{i}"] for i in range(len(self.parts))]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            raise InputError(f"{self.path} holds no state of `watch`; name another --state, or delete it.") from None
+        if about["run"] != self._digest():
+            raise InputError(f"{self.path} is the state of another run; name another --state, or delete it.")
+        self.parts, self.last, self.mean = parts, about["last"], about["mean"]
+        self.seen, self.is_high = about["seen"], about["high"]
+
+    def _digest(self) -> str:
+        from nlp_rnn.saved import weights_digest
+
+        return weights_digest(self.run.model)
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """Options of the verb `watch`."""
+
+    budget: Annotated[Fraction, Range(0, 1, above=True, below=True)] = 0.001
+    """Part of the normal events after which there may be a false alarm."""
+    state: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Where the state is kept, so that another `watch` goes on from it."""
+
+
+def _results(run: AnyRun, options: WatchOptions) -> Iterator[EventAlarm]:
+    watcher, saved = Watcher(run, options.budget, options.state), time.monotonic()
+    try:
+        for lines in _available():
+            yield from watcher.push(lines)
+            if time.monotonic() - saved > _SAVE_SECONDS:
+                watcher.save()
+                saved = time.monotonic()
+    finally:
+        watcher.save()
+    print(f"{watcher.seen:,} lines seen", file=sys.stderr)
+
+
+def _available() -> Iterator[list[str]]:
+    """The lines of standard input, as many at a time as are there."""
+    rest = b""
+    while block := os.read(sys.stdin.fileno(), 1 << 16):
+        *whole, rest = (rest + block).split(b"\n")
+        if len(rest) > 1 << 20:  # what is no log has no line ends
+            raise InputError("A line of more than a megabyte is no event: is this a log?")
+        for start in range(0, len(whole), _MOST_LINES):
+            yield [line.decode("utf-8", "replace") for line in whole[start : start + _MOST_LINES]]
+    if rest:
+        yield [rest.decode("utf-8", "replace")]
+
+
+COMMANDS = (Command("watch", "Scores a stream of events, a line each, as they come.", WatchOptions, _results),)
