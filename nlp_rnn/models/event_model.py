@@ -60,5 +60,47 @@ class EventModel(LanguageModel):
         logits, state = self.advance(tokens, state)
         return self.judged(logits, targets), state
 
+    def go_on_or_begin(
+        self, last: Tensor, targets: Tensor, state: Nest, begin: int = 2, end: int = 3
+    ) -> tuple[dict[str, Any], Nest]:
+        """As `go_on`, of one stream in which session follows session: an event goes on with the one before, or that one
+        has ended and it begins the next, whichever is likelier.
+
+            p(x) = p(x | state) + p(end | state) · p(x | begin)
+
+        Args:
+            last: int32 `[1]`, the id before the first.
+            targets: int32 `[1, time]`.
+            state: the state before `last`, as this returns it.
+            begin, end: their ids.
+
+        Returns:
+            "nats", "rank" and "expected" as `infer` has them, and which events "begins" a session; and the state.
+        """
+        first, after_begin = self.advance(tf.fill([1, 1], begin))
+        first = tf.nn.log_softmax(first)[:, 0]
+        names = {"nats": tf.float32, "rank": tf.int32, "expected": tf.int32, "begins": tf.bool}
+        count = tf.shape(targets)[1]
+        arrays = [tf.TensorArray(dtype, count) for dtype in names.values()]
+
+        def one(place: Tensor, last: Tensor, state: Nest, arrays: list[Any]) -> tuple[Any, ...]:
+            logits, after = self.advance(last[:, None], state)
+            going, target = tf.nn.log_softmax(logits)[:, 0], targets[:, place]
+            goes = tf.gather(going, target, batch_dims=1)
+            anew = going[:, end] + tf.gather(first, target, batch_dims=1)
+            begins = anew > goes
+            found = self.judged(tf.where(begins[:, None], first, going)[:, None], target[:, None])
+            found = {name: value[:, 0] for name, value in found.items()}
+            found |= {"nats": -tf.reduce_logsumexp(tf.stack([goes, anew]), 0), "begins": begins}
+            state = tf.nest.map_structure(
+                lambda a, b: tf.where(begins[:, None], a, tf.cast(b, a.dtype)), after_begin, after
+            )
+            return place + 1, target, state, [a.write(place, found[n]) for a, n in zip(arrays, names, strict=True)]
+
+        state = tf.nest.map_structure(lambda part, like: tf.cast(part, like.dtype), state, after_begin)
+        _, _, state, arrays = tf.while_loop(lambda place, *_: place < count, one, (tf.constant(0), last, state, arrays))
+        stacked = {name: array.stack() for name, array in zip(names, arrays, strict=True)}
+        return {name: tf.transpose(v, [1, 0, *range(2, v.shape.rank)]) for name, v in stacked.items()}, state
+
 
 _SPECIAL = 3  # padding, unknown and begin are never what is expected; the end is

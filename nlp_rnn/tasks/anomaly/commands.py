@@ -18,10 +18,13 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import Command, refuse_other_models
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.anomaly.predictions import Surprise
 
 _MOST_LINES, _SAVE_SECONDS = 2048, 30.0
+_KEPT = ("last", "mean", "events", "seen", "is_high")
 
 
 @dataclass(frozen=True)
@@ -75,17 +78,17 @@ class Watcher:
         self.path = Path(state) if state else None
         self.reference, self.memory = reference_of(run.assets.judge, "events"), run.config.score.memory
         self.parts = [np.zeros((1, run.config.stack.units), np.float32) for _ in range(run.model.state_parts)]
-        self.last, self.mean, self.seen, self.is_high = BEGIN, 0.0, 0, False
+        self.last, self.mean, self.events, self.seen, self.is_high = BEGIN, 0.0, 0, 0, False
         if self.path is not None and self.path.is_file():
             self._restore()
 
         specs = [tf.TensorSpec([1], tf.int32), tf.TensorSpec([1, None], tf.int32)]
         specs += [tf.TensorSpec([1, run.config.stack.units], tf.float32)] * len(self.parts)
 
-        def go_on(
-            last: tf.Tensor, tokens: tf.Tensor, *parts: tf.Tensor
-        ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
-            found, after = run.model.go_on(last, tokens, run.model.grouped(list(parts)))
+        follow = run.model.go_on_or_begin if run.assets.judge["ends"] else run.model.go_on
+
+        def go_on(last: tf.Tensor, tokens: tf.Tensor, *parts: tf.Tensor) -> tuple[dict[str, tf.Tensor], Any]:
+            found, after = follow(last, tokens, run.model.grouped(list(parts)))
             return found, [tf.cast(part, tf.float32) for part in tf.nest.flatten(after)]
 
         self._go_on = tf.function(go_on, input_signature=specs, autograph=False)
@@ -95,7 +98,6 @@ class Watcher:
         import numpy as np
         import tensorflow as tf
 
-        from nlp_rnn.metrics.anomalies import smoothed
         from nlp_rnn.tasks.anomaly.data import words_of
         from nlp_rnn.tasks.anomaly.predictions import surprises
 
@@ -112,7 +114,9 @@ class Watcher:
         outputs, parts = self._go_on(*map(tf.constant, given))
         self.parts, self.last = [part.numpy() for part in parts], int(ids[-1])
         nats, ranks, expected = (outputs[name].numpy()[0] for name in ("nats", "rank", "expected"))
-        scores = smoothed(nats, self.memory, self.mean, self.seen)
+        scores = self._smoothed(
+            nats, outputs["begins"].numpy()[0] if "begins" in outputs else np.zeros(len(nats), bool)
+        )
         limit, alarms = self.reference.threshold(self.budget), []
         for place, score in enumerate(scores):
             if score > limit and not self.is_high:
@@ -121,8 +125,23 @@ class Watcher:
                 number, p_value = self.seen + places[place] + 1, self.reference.p_value(float(score))
                 alarms.append(EventAlarm(number, lines[places[place]], float(score), p_value, why[0] if why else None))
             self.is_high = bool(score > limit)
-        self.mean, self.seen = float(scores[-1]), self.seen + len(lines)
+        self.seen += len(lines)
         return alarms
+
+    def _smoothed(self, nats: np.ndarray, begins: np.ndarray) -> np.ndarray:
+        """The smoothed surprise, which begins anew with each session; keeps what the next events need."""
+        import numpy as np
+
+        from nlp_rnn.metrics.anomalies import smoothed
+
+        found = []
+        for part, anew in zip(np.split(nats, np.flatnonzero(begins)), [False, *begins[begins]], strict=True):
+            if anew:
+                self.mean, self.events = 0.0, 0
+            if len(part):
+                found.append(smoothed(part, self.memory, self.mean, self.events))
+                self.mean, self.events = float(found[-1][-1]), self.events + len(part)
+        return np.concatenate(found)
 
     def save(self) -> None:
         """Keeps the state, if it has a file."""
@@ -132,7 +151,7 @@ class Watcher:
 
         if self.path is None:
             return
-        about = {"last": self.last, "mean": self.mean, "seen": self.seen, "high": self.is_high, "run": self._digest()}
+        about = {name: getattr(self, name) for name in _KEPT} | {"run": self._digest()}
         with replacing(self.path) as place, open(place, "wb") as sink:
             parts: dict[str, Any] = {f"part_{i}": part for i, part in enumerate(self.parts)}
             np.savez(sink, about=np.array(json.dumps(about)), **parts)
@@ -151,8 +170,9 @@ class Watcher:
             raise InputError(f"{self.path} holds no state of `watch`; name another --state, or delete it.") from None
         if about["run"] != self._digest():
             raise InputError(f"{self.path} is the state of another run; name another --state, or delete it.")
-        self.parts, self.last, self.mean = parts, about["last"], about["mean"]
-        self.seen, self.is_high = about["seen"], about["high"]
+        self.parts = parts
+        for name in _KEPT:
+            setattr(self, name, about[name])
 
     def _digest(self) -> str:
         from nlp_rnn.saved import weights_digest

@@ -97,8 +97,11 @@ def surprises(
     def shown(word: str) -> str:
         return word.replace(BLANK, " ")
 
+    def likelier(ids: np.ndarray, word: str) -> list[str]:
+        return [shown(names[k - 3]) for k in ids.tolist() if names[k - 3] != word]
+
     return [
-        Surprise(int(i) + 1, shown(words[i]), float(nats[i]), [shown(names[k - 3]) for k in expected[i].tolist()])
+        Surprise(int(i) + 1, shown(words[i]), float(nats[i]), likelier(expected[i], words[i]))
         for i in most
         if i < len(words) and ranks[i] > 0
     ]

@@ -1,0 +1,170 @@
+"""Anomalies in sessions of events and in logs: what is found, why, in a stream too; what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import nlp_rnn
+from nlp_rnn.errors import InputError
+from nlp_rnn.tasks.anomaly import Watcher
+from nlp_rnn.tasks.anomaly.starter import FAULTS, sessions
+from tests.subjects import SUBJECTS
+
+QUICK = {"stack": {"units": 8}, "embedding": {"size": 8}, "train": {"epochs": 2, "steps": 0}}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    return nlp_rnn.train("anomaly", out=tmp_path_factory.mktemp("shop") / "run")
+
+
+def test_the_starter_finds_faults_that_simple_methods_do_not(shop):
+    found = shop.metrics
+    assert found["auc_roc"] > 0.9
+    assert found["auc_roc"] > max(found["auc_roc of"].values()) + 0.1
+    assert found["false_alarms"] < 0.03
+    assert set(found["auc_roc by kind"]) == set(FAULTS)
+    assert {row["label"] for row in sessions("train")} == {"normal"}
+
+
+def test_an_alarm_says_why(shop):
+    visit = [line["event"] for line in sessions("validation") if line["session"] == "validation-0003"]
+    assert not shop("\n".join(visit)).alarm
+    found = shop("\n".join([*visit[:2], "disk /dev/sda1 is full", *visit[2:]]))
+    assert found.alarm
+    assert found.p_value < 1e-3
+    assert found.unknown == 1
+    assert any(one.event == "disk <path> is full" and one.place == 3 for one in found.why)
+    assert all(one.expected for one in found.why)
+    cut = shop("\n".join(visit[:-1]))
+    assert cut.score > shop("\n".join(visit)).score
+    assert max(cut.why, key=lambda one: one.surprise).event == "(end)"
+
+
+def test_surprises_are_the_models_and_sum_to_the_probability(shop):
+    """The score of the mean is -log p of the whole session by its events."""
+    run = SUBJECTS["anomaly"].run
+    records = run.read([{"events": "open read read close"}], "predict")
+    outputs = run.infer(records)
+    ids = [*run.assets.tokenizer.encode(["open read read close"]).to_list()[0], 3]
+    logits = run.model({"tokens": tf.constant([[2, *ids[:-1]]])})
+    expected = -tf.gather(tf.nn.log_softmax(logits), [ids], batch_dims=2)
+    np.testing.assert_allclose(outputs["nats"][0], expected[0], rtol=1e-5)
+
+
+def test_a_long_session_is_read_in_windows_and_the_export_does_the_same(tmp_path):
+    run = SUBJECTS["anomaly"].run
+    texts = ["open " + "read write " * 30 + "close", "open close"]
+    records = run.read([{"events": text} for text in texts], "predict")
+    outputs = run.infer(records)
+    assert [len(nats) for nats in outputs["nats"]] == [63, 3]
+    served = tf.saved_model.load(str(SUBJECTS["anomaly"].exported)).signatures["serving_default"](
+        events=tf.constant(texts)
+    )
+    for row, nats in enumerate(outputs["nats"]):
+        np.testing.assert_allclose(served["surprises"][row, : len(nats)], nats, rtol=1e-4, atol=1e-5)
+        assert float(served["mean_surprise"][row]) == pytest.approx(nats.mean(), rel=1e-4)
+
+
+def test_lines_without_sessions_are_read_in_chunks(tmp_path, command):
+    lines = [f"job {i} started\njob {i} took {i % 7}.5 s\njob {i} done" for i in range(200)]
+    (tmp_path / "app.log").write_text("\n".join(lines) + "\n")
+    small = ("--stack.units", 16, "--train.epochs", 8, "--train.batch_size", 4, "--train.learning_rate", 0.02)
+    where = ("--data", tmp_path / "app.log", "--data.format", "txt", "--data.chunk", 30, "--out", tmp_path / "run")
+    code, _, log = command("train", "anomaly", *where, *small)
+    assert code == 0, log
+    assert "3 kinds of lines" in log
+    run = nlp_rnn.load(tmp_path / "run")
+    assert [record["session"] for record in run.task.read(run.config, "train")][:1] != [""]
+    watcher = Watcher(run, budget=0.001)
+    assert watcher.push("\n".join(lines[:60]).split("\n")) == []
+    (alarm,) = watcher.push(["kernel panic", *"\n".join(lines[60:70]).split("\n")])
+    assert (alarm.line, alarm.text) == (181, "kernel panic")
+    assert alarm.why.expected[0].startswith("job <n>")
+
+
+def test_a_stream_in_pieces_and_after_restarts_is_one_stream(shop, tmp_path, command, monkeypatch):
+    lines = [line["event"] for line in sessions("test")][:400]
+    whole = Watcher(shop).push(lines)
+    assert whole
+    found = []
+    for start in range(0, 400, 37):
+        watcher = Watcher(shop, state=tmp_path / "state.npz")
+        found += watcher.push(lines[start : start + 37])
+        watcher.save()
+    assert [(one.line, one.text) for one in found] == [(one.line, one.text) for one in whole]
+    np.testing.assert_allclose([one.score for one in found], [one.score for one in whole], rtol=1e-4)
+    assert (tmp_path / "state.npz").stat().st_size < 10_000
+    with pytest.raises(InputError, match="is the state of another run"):
+        Watcher(SUBJECTS["anomaly"].run, state=tmp_path / "state.npz")
+    (tmp_path / "bad.npz").write_text("no state")
+    with pytest.raises(InputError, match="holds no state of `watch`"):
+        Watcher(shop, state=tmp_path / "bad.npz")
+    with pytest.raises(InputError, match="watch needs a run of anomaly detection"):
+        Watcher(SUBJECTS["sentiment"].run)
+
+
+def test_session_follows_session_in_a_stream(shop):
+    """A stream of whole normal sessions is about as usual as its sessions."""
+    lines = [line["event"] for line in sessions("validation")]
+    alarms = Watcher(shop, budget=0.001).push(lines)
+    assert len(alarms) < 0.01 * len(lines)
+
+
+def test_forms_of_data(tmp_path):
+    rows = [{"trace_id": f"t{i % 40}", "message": f"step {'abc'[i // 40 % 3]} of {i}"} for i in range(240)]
+    run = nlp_rnn.train("anomaly", out=tmp_path / "lines", data={"train": rows}, **QUICK)
+    assert run.assets.judge["lines"]
+    assert sorted(run.assets.tokenizer.vocabulary) == [f"step␣{kind}␣of␣<n>" for kind in "abc"]
+    assert {r["session"] for split in ("train", "validation") for r in run.task.read(run.config, split)} == {
+        f"t{i}" for i in range(40)
+    }
+    rows = [{"events": ["open", "read", "close"][: 2 + i % 2], "anomaly": int(i > 35)} for i in range(40)]
+    run = nlp_rnn.train("anomaly", out=tmp_path / "lists", data={"train": rows}, **QUICK)
+    assert sorted(run.assets.tokenizer.vocabulary) == ["close", "open", "read"]
+    assert "sessions that are not normal, left out of training: 4" in run.task.read(run.config, "train").notes
+    assert run('["open", "read"]') == run("open read") == run({"events": ["open", "read"]})
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        ([{"events": "a b", "label": "bad"}] * 20, {}, "No session is normal: the labels are bad; name those that are"),
+        ([{"events": "a a"}] * 20, {}, "Training has 1 kind of event: there is nothing to expect"),
+        ([{"x": "a b"}] * 20, {}, "has no column of events; it has: x: name it with --data.events"),
+        ([{"events": "a b"}] * 20, {"data": {"session": "who"}}, 'has no column "who"; it has: events'),
+        ([{"events": "a b"}] * 20, {"stack": {"bidirectional": True}}, "Events are read in one direction"),
+        ([{"events": None, "label": "normal"}] * 20, {}, 'no row has anything in "events"'),
+        ([{"events": "a b"}], {}, "1 normal sessions are too few to hold some out of"),
+    ],
+)
+def test_what_is_refused(rows, settings, message, tmp_path):
+    data = {"train": rows, **settings.get("data", {})}
+    with pytest.raises(InputError, match=message):
+        nlp_rnn.train("anomaly", out=tmp_path / "run", **{**QUICK, **settings, "data": data})
+    assert not (tmp_path / "run").exists()
+
+
+def test_watch_at_the_command_line(shop, command, monkeypatch, tmp_path, at_hand):
+    at_hand(shop)
+    lines = [line["event"] for line in sessions("test")][:200] + ["the sky is falling"] * 3
+    (tmp_path / "app.log").write_text("\n".join(lines) + "\n")
+    with (tmp_path / "app.log").open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        code, out, log = command("watch", shop.path, "--json", "--state", tmp_path / "state.npz")
+    assert code == 0, log
+    assert json.loads(out.splitlines()[-1])["text"] == "the sky is falling"
+    assert "203 lines seen" in log
+    assert (tmp_path / "state.npz").is_file()
+    with (tmp_path / "blob").open("wb") as sink:
+        sink.write(b"x" * (3 << 20))
+    with (tmp_path / "blob").open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        code, _, log = command("watch", shop.path)
+    assert (code, "A line of more than a megabyte is no event" in " ".join(log.split())) == (2, True)
+    assert isinstance(stream, io.TextIOWrapper)
