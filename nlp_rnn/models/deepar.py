@@ -57,7 +57,7 @@ class DeepAR(Forecaster):
         self._kind_size = min(self.channels, 8)
         normal = keras.initializers.RandomNormal(stddev=1.0)
         shape = (self.channels, self._kind_size)
-        self.kinds = self.add_weight(name="kinds", shape=shape, initializer=normal, dtype="float32")
+        self.kinds = self.add_weight(shape, normal, "float32", name="kinds", autocast=False)
         self.stack.build((None, None, 1 + self.covariates + self._kind_size))
         self.head.build((None, self.units))
 

@@ -107,6 +107,7 @@ class Forecaster(Configured, keras.Model):
                     initializer=keras.initializers.Constant(initial),
                     trainable=False,
                     dtype="float32",
+                    autocast=False,
                 )
         self._build_parts()
         self.built = True
@@ -250,7 +251,11 @@ class SegmentForecaster(Forecaster):
 
     def _build_parts(self) -> None:
         half = self.units // 2
-        options: dict[str, Any] = {"initializer": keras.initializers.RandomNormal(stddev=1.0), "dtype": "float32"}
+        options: dict[str, Any] = {
+            "initializer": keras.initializers.RandomNormal(stddev=1.0),
+            "dtype": "float32",
+            "autocast": False,
+        }
         self.positions = self.add_weight(name="positions", shape=(self.ahead, half), **options)
         self.kinds = self.add_weight(name="kinds", shape=(self.channels, self.units - half), **options)
         self.embedding.build((None, None, self.segment))
@@ -337,7 +342,7 @@ class EncoderDecoder(Forecaster):
     def _build_parts(self) -> None:
         normal = keras.initializers.RandomNormal(stddev=1.0)
         shape = (self.horizon, self.units // 2 + 1)
-        self.positions = self.add_weight(name="positions", shape=shape, initializer=normal, dtype="float32")
+        self.positions = self.add_weight(shape, normal, "float32", name="positions", autocast=False)
         self.stack.build((None, None, self.channels + self.covariates + self.past))
         self.decoder.build((None, None, shape[1] + self.covariates))
         self.head.build((None, None, self.units))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RESOURCES = "nlp_rnn.tasks.forecasting"
 _MOST_WINDOWS = {"train": 50_000, "validation": 5_000, "test": 5_000}
-_LONGEST_LOOKBACK = 512
+_LONGEST_LOOKBACK, _LONGEST_HORIZON = 512, 96
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read(config: Config, split: str) -> Records | None:
     parts = _parts(data)
     if split not in parts:
         return None
-    borders = _borders(train.series, data, parts)
+    borders = _borders(train.series, data, parts, config.horizon)
     place = ["train", *parts].index(split) if split == "train" else parts.index(split)
     begins, ends = ([one[place + shift] for one in borders] for shift in (0, 1))
     kept = [one.until(end) for one, end in zip(train.series, ends, strict=True)]
@@ -72,34 +72,45 @@ def _parts(data: ForecastData) -> list[str]:
     return ["train", *cut]
 
 
-def _borders(series: list[Series], data: ForecastData, parts: list[str]) -> list[list[int]]:
-    """For each series the steps at which its parts begin, and its end."""
+def _borders(series: list[Series], data: ForecastData, parts: list[str], horizon: int) -> list[list[int]]:
+    """For each series the steps at which its parts begin, and its end; by fractions a part has `horizon` steps at
+    least.
+
+    Raises:
+        InputError: steps are asked for that are not there.
+    """
     import numpy as np
 
     if data.steps:
+        longest = max(map(len, series))
+        if sum(data.steps) > longest:
+            raise InputError(f"data.steps are {sum(data.steps):,} in all, and the longest series has {longest:,}.")
         counts = [0, *np.cumsum(data.steps[: len(parts)])]
         return [[min(int(count), len(one)) for count in counts] for one in series]
     times = np.sort(np.concatenate([one.times for one in series]))
+    every = np.unique(times)
     fractions = {"validation": data.validation_fraction, "test": data.test_fraction}
-    after, cuts = 0.0, []
+    after, cuts, last = 0.0, [], len(every)
     for name in reversed(parts[1:]):
         after += fractions[name]
-        cuts.append(times[max(min(round(len(times) * (1 - after)), len(times) - 1), 0)])
+        cut = times[max(min(round(len(times) * (1 - after)), len(times) - 1), 0)]
+        last = max(min(int(np.searchsorted(every, cut)), last - horizon), 0)  # one forecast fits at least
+        cuts.append(every[last])
     return [[0, *(int(np.searchsorted(one.times, cut)) for cut in reversed(cuts)), len(one)] for one in series]
 
 
 def sizes(config: Config, train: Loaded) -> tuple[int, int]:
     """Horizon and look-back: as they are set, or else by the season and by how long the series are."""
     season = config.data.season or train.step.season
-    borders = _borders(train.series, config.data, _parts(config.data))
+    borders = _borders(train.series, config.data, _parts(config.data), config.horizon)
     longest = max(border[1] for border in borders)
     held_out = [max(b[i + 1] - b[i] for b in borders) for i in range(1, len(borders[0]) - 1)]
-    fitting = max(min([season if season > 1 else 24, longest // 4, *held_out]), 1)
+    fitting = max(min([season if season > 1 else 24, _LONGEST_HORIZON, longest // 4, *held_out]), 1)
     horizon = config.horizon or fitting
     if config.lookback:
         return horizon, config.lookback
     wanted = -(-max(4 * horizon, 2 * season) // season) * season
-    return horizon, max(min(wanted, max(_LONGEST_LOOKBACK, season), (longest - horizon) // 2), 1)
+    return horizon, max(min(wanted, _LONGEST_LOOKBACK, (longest - horizon) // 2), 1)
 
 
 def _windows(
@@ -197,9 +208,14 @@ def assets(config: Config, records: Records) -> Assets:
     observed = np.concatenate([one.observed for one in windows.series])
     if counts and ((values < 0) | (values != values.round()))[observed].any():
         raise InputError("Not all values are counts (0, 1, 2, …): take --model.distribution student-t.")
+    if empty := [name for name, any_there in zip(columns.targets, observed.any(0), strict=True) if not any_there]:
+        raise InputError(
+            f'"{empty[0]}" has no value in the training part: leave it out (--data.target names the others).'
+        )
     mean = np.where(observed, values, 0).sum(0) / observed.sum(0)
     spread = np.sqrt((np.where(observed, values - mean, 0) ** 2).sum(0) / observed.sum(0))
     notes = [f'"{n}" is constant in training.' for n, s in zip(columns.targets, spread, strict=True) if not s]
+    _refuse_what_float32_cannot_hold(windows.series, columns)
     spread = np.where(spread > 0, spread, np.maximum(np.abs(mean), 1.0))
     longest = max(windows.series, key=len)
     cycles = cycles_of(step, float(longest.times[-1] - longest.times[0])) if config.model.calendar == "auto" else []
@@ -228,6 +244,25 @@ def assets(config: Config, records: Records) -> Assets:
     notes.insert(0, f"{count} of {names}; {step_text}, season {facts['season']}{calendar}.")
     notes.append(f"Reads {lookback} steps and forecasts {horizon}.")
     return Assets({"facts": facts, "covariates": covariates, "linear": linear}, notes)
+
+
+def _refuse_what_float32_cannot_hold(series: list[Series], columns: Columns) -> None:
+    """Changes that are small beside the values themselves would be lost.
+
+    Raises:
+        InputError: there are such.
+    """
+    import numpy as np
+
+    for one in series:
+        steps = np.spacing(np.abs(one.values).max(0).astype(np.float32))
+        for name, step, spread in zip(columns.targets, steps, one.values.std(0), strict=True):
+            if 0 < spread < 50 * step:
+                where = f' of the series "{one.name}"' if one.name else ""
+                raise InputError(
+                    f'"{name}"{where} changes by about {spread:.3g}, and float32 tells values of its size apart by '
+                    f"{step:.3g}: subtract a constant from it first."
+                )
 
 
 def _refuse(config: Config) -> None:
