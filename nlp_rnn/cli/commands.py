@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, make_dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ def run(task: AnyTask, verb: str, arguments: list[str], prog: str) -> int:
     found = load(options.run, task.name)
     for result in command.results(found, own_options(command.Options, options)):
         print_result(result, options.json)
+        sys.stdout.flush()  # a stream of results may be read as it comes
     return 0
 
 
