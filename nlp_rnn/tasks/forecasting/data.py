@@ -208,7 +208,7 @@ def assets(config: Config, records: Records) -> Assets:
     observed = np.concatenate([one.observed for one in windows.series])
     if counts and ((values < 0) | (values != values.round()))[observed].any():
         raise InputError("Not all values are counts (0, 1, 2, …): take --model.distribution student-t.")
-    if empty := [name for name, any_there in zip(columns.targets, observed.any(0), strict=True) if not any_there]:
+    if empty := [name for place, name in enumerate(columns.targets) if not observed[:, place].any()]:
         raise InputError(
             f'"{empty[0]}" has no value in the training part: leave it out (--data.target names the others).'
         )
