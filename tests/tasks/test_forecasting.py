@@ -226,3 +226,20 @@ def test_etth1(tmp_path):
     assert run.metrics["forecasts"] == 2785
     assert run.metrics["mse"] < 0.38
     assert run.metrics["mae"] < 0.40
+
+
+def test_a_run_needs_its_training_data_no_more(tmp_path, command):
+    frame = pd.DataFrame({"ds": pd.date_range("2025-01-01", periods=200), "y": np.arange(200) % 7})
+    frame.to_csv(tmp_path / "wave.csv", index=False)
+    data = {"train": str(tmp_path / "wave.csv"), "steps": [120, 30, 30]}
+    run = nlp_rnn.train("forecasting", out=tmp_path / "run", data=data, horizon=5, lookback=10, **QUICK)
+    assert run.metrics["forecasts"] == 30 - 5 + 1
+    (tmp_path / "wave.csv").rename(tmp_path / "other.csv")
+    code, out, error = command("evaluate", tmp_path / "run", "--data", tmp_path / "other.csv", "--json")
+    assert code == 0, error
+    assert json.loads(out)["mae"] == pytest.approx(run.metrics["mae"])  # the same part of the same steps
+    frame[:170].to_csv(tmp_path / "shorter.csv", index=False)
+    code, out, error = command("evaluate", tmp_path / "run", "--data", tmp_path / "shorter.csv", "--json")
+    assert json.loads(out)["forecasts"] == 170 - 10 - 5 + 1
+    code, _, error = command("predict", tmp_path / "run", "--data", tmp_path / "other.csv")
+    assert code == 0, error

@@ -46,13 +46,14 @@ def read(config: Config, split: str) -> Records | None:
         if loaded is None:
             raise InputError(f"{', '.join(data.train)} has no series to go on from: give some with --data.")
         return Windows.at_the_end(loaded.series, config.horizon or 1, loaded.notes)
-    train = _train_of(data)
     given = getattr(data, split) if split != "train" else ()
     loaded = _load(data, given, "train") or _load(data, given, split) if given else None
     loaded = loaded or (_load(data, data.train, split) if split != "train" else None)
-    horizon, lookback = sizes(config, train)
+    horizon, lookback = sizes(config)
     if loaded is not None:
-        return _windows(config, split, loaded, loaded.series, [], [], lookback, horizon)
+        begins, ends = _part_by_steps(loaded, data, split)
+        return _windows(config, split, loaded, loaded.series, begins, ends, lookback, horizon)
+    train = _train_of(data)
     parts = _parts(data)
     if split not in parts:
         return None
@@ -61,6 +62,16 @@ def read(config: Config, split: str) -> Records | None:
     begins, ends = ([one[place + shift] for one in borders] for shift in (0, 1))
     kept = [one.until(end) for one, end in zip(train.series, ends, strict=True)]
     return _windows(config, split, train, kept, begins, ends, lookback, horizon)
+
+
+def _part_by_steps(loaded: Loaded, data: ForecastData, split: str) -> tuple[list[int], list[int]]:
+    """Where a part begins and ends in series that were given for it: everywhere, or where `data.steps` says, if they
+    are as long as all its parts."""
+    place = ("train", "validation", "test").index(split)
+    if len(data.steps) <= place or any(len(one) < sum(data.steps) for one in loaded.series):
+        return [], []
+    first, last = sum(data.steps[:place]), sum(data.steps[: place + 1])
+    return [first] * len(loaded.series), [last] * len(loaded.series)
 
 
 def _parts(data: ForecastData) -> list[str]:
@@ -99,8 +110,11 @@ def _borders(series: list[Series], data: ForecastData, parts: list[str], horizon
     return [[0, *(int(np.searchsorted(one.times, cut)) for cut in reversed(cuts)), len(one)] for one in series]
 
 
-def sizes(config: Config, train: Loaded) -> tuple[int, int]:
-    """Horizon and look-back: as they are set, or else by the season and by how long the series are."""
+def sizes(config: Config) -> tuple[int, int]:
+    """Horizon and look-back: as they are set, or else by the season and by how long the training series are."""
+    if config.horizon and config.lookback:
+        return config.horizon, config.lookback
+    train = _train_of(config.data)
     season = config.data.season or train.step.season
     borders = _borders(train.series, config.data, _parts(config.data), config.horizon)
     longest = max(border[1] for border in borders)
@@ -203,7 +217,7 @@ def assets(config: Config, records: Records) -> Assets:
     counts = config.model.kind == "deepar" and config.model.distribution == "negative-binomial"
     windows, loaded = windows_of(records), _train_of(config.data)
     step, columns = loaded.step, loaded.columns
-    horizon, lookback = sizes(config, loaded)
+    horizon, lookback = sizes(config)
     values = np.concatenate([one.values for one in windows.series])
     observed = np.concatenate([one.observed for one in windows.series])
     if counts and ((values < 0) | (values != values.round()))[observed].any():
@@ -279,7 +293,7 @@ def _refuse(config: Config) -> None:
 def settle(config: Config, assets: Assets, records: Records) -> tuple[Config, str]:
     """Writes down what follows from the data: columns, step, horizon, look-back, segment, scaling."""
     loaded = _train_of(config.data)
-    horizon, lookback = sizes(config, loaded)
+    horizon, lookback = sizes(config)
     columns, facts = loaded.columns, assets.facts
     segment = min(config.model.segment or _segment(facts["season"], horizon, lookback), lookback)
     scaling = config.model.scaling

@@ -21,7 +21,8 @@ class ForecastData(DataConfig):
     test_fraction: Fraction = 0.2
     """Part of the training data, its last steps, held out for testing where there is no test data."""
     steps: tuple[Natural, ...] = ()
-    """Steps of each series for training, validation and testing, from its start, instead of the fractions."""
+    """Steps of each series for training, validation and testing, from its start, instead of the fractions; also of
+    files that are given for one of these, if they are as long."""
     time: str = ""
     """Column of the times; by default ds, date, time, timestamp or datetime. Without one, steps are counted."""
     series: str = ""
