@@ -83,6 +83,10 @@ def run(task: str | None, arguments: list[str], verb: str = "predict", descripti
     settings = own_options(owner.Options, options)
     check_ranges(settings)
     _refuse_contradictions(owner, options)
+    if remote and owner.goes_on and not options.inputs and not options.input:
+        raise InputError(
+            f"A model that is served has no data of its own to go on from: give a {owner.input.noun}, or --input."
+        )
     records = _records(owner, config, options)  # mistakes in names are seen at once
     found = remote or load(options.run, task)
     if options.plot is not None:
@@ -268,8 +272,17 @@ def _writer(found: AnyRun, options: PredictOptions) -> Write:
     if suffix in (".csv", ".tsv"):
         return _TableWriter("," if suffix == ".csv" else "\t", options.spreadsheet)
     if suffix == ".jsonl" or options.json:
-        return lambda sink, result, kept: print(to_json(beside(kept, dataclasses.asdict(result))), file=sink)
-    return lambda sink, result, kept: print_shown(sink, result, found.task.show(result, None))
+        return lambda sink, result, kept: print(to_json(beside(kept, _plain(result))), file=sink)
+    return lambda sink, result, kept: print_shown(sink, result, _shown(found, result))
+
+
+def _plain(result: Any) -> dict[str, Any]:
+    """A prediction, or a row of what is served elsewhere, as plain values by name."""
+    return result if isinstance(result, dict) else dataclasses.asdict(result)
+
+
+def _shown(found: AnyRun, result: Any) -> str:
+    return to_json(result) if isinstance(result, dict) else found.task.show(result, None)
 
 
 @dataclass
@@ -286,7 +299,7 @@ class _TableWriter:
 
     def __call__(self, sink: TextIO, result: Any, kept: dict[str, Any]) -> None:
         row: dict[str, Any] = {}
-        for name, value in dataclasses.asdict(result).items():
+        for name, value in _plain(result).items():
             if isinstance(value, dict):
                 row.update({f"{name}.{k}": v for k, v in value.items()})
             else:
