@@ -14,6 +14,8 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.forecasting.settings import Config, ForecastData
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nlp_rnn.data.batching import Batches
     from nlp_rnn.data.records import Records
     from nlp_rnn.data.series import Columns, Series
@@ -214,22 +216,11 @@ def assets(config: Config, records: Records) -> Assets:
     from nlp_rnn.tasks.forecasting.features import windows_of
 
     _refuse(config)
-    counts = config.model.kind == "deepar" and config.model.distribution == "negative-binomial"
     windows, loaded = windows_of(records), _train_of(config.data)
     step, columns = loaded.step, loaded.columns
     horizon, lookback = sizes(config)
-    values = np.concatenate([one.values for one in windows.series])
-    observed = np.concatenate([one.observed for one in windows.series])
-    if counts and ((values < 0) | (values != values.round()))[observed].any():
-        raise InputError("Not all values are counts (0, 1, 2, …): take --model.distribution student-t.")
-    if empty := [name for place, name in enumerate(columns.targets) if not observed[:, place].any()]:
-        raise InputError(
-            f'"{empty[0]}" has no value in the training part: leave it out (--data.target names the others).'
-        )
-    mean = np.where(observed, values, 0).sum(0) / observed.sum(0)
-    spread = np.sqrt((np.where(observed, values - mean, 0) ** 2).sum(0) / observed.sum(0))
+    mean, spread, least = _scales(windows.series, columns)
     notes = [f'"{n}" is constant in training.' for n, s in zip(columns.targets, spread, strict=True) if not s]
-    _refuse_what_float32_cannot_hold(windows.series, columns)
     spread = np.where(spread > 0, spread, np.maximum(np.abs(mean), 1.0))
     longest = max(windows.series, key=len)
     cycles = cycles_of(step, float(longest.times[-1] - longest.times[0])) if config.model.calendar == "auto" else []
@@ -241,23 +232,58 @@ def assets(config: Config, records: Records) -> Assets:
         several=len(windows.series) > 1,
         mean=mean.tolist(),
         spread=spread.tolist(),
-        never_negative=(np.where(observed, values, 0).min(0) >= 0).tolist(),
+        never_negative=(least >= 0).tolist(),
         levels=list(config.model.levels),
         horizon=horizon,
-        counts=counts,
+        counts=_is_of_counts(config, windows.series),
         example_start=int(longest.times[0]),
     )
     covariates = Covariates.of(windows.series, columns)
     linear = Linear.of(windows, lookback, mean, spread)
-    names = ", ".join(columns.targets[:8]) + (
-        f" and {len(columns.targets) - 8} more" if len(columns.targets) > 8 else ""
-    )
-    count = f"{len(loaded.series):,} series" if len(loaded.series) > 1 else "1 series"
-    calendar = f"; calendar: {', '.join(cycles)}" if cycles else ""
-    step_text = f"step {step.alias}" if step.has_times else "no times"
-    notes.insert(0, f"{count} of {names}; {step_text}, season {facts['season']}{calendar}.")
-    notes.append(f"Reads {lookback} steps and forecasts {horizon}.")
+    notes = [_described(loaded, facts), *notes, f"Reads {lookback} steps and forecasts {horizon}."]
     return Assets({"facts": facts, "covariates": covariates, "linear": linear}, notes)
+
+
+def _scales(series: list[Series], columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean, the spread and the least value of each channel, `[channels]`, of what was observed.
+
+    Raises:
+        InputError: a channel has no value, or changes that float32 cannot hold.
+    """
+    import numpy as np
+
+    values = np.concatenate([one.values for one in series])
+    observed = np.concatenate([one.observed for one in series])
+    if empty := [name for place, name in enumerate(columns.targets) if not observed[:, place].any()]:
+        raise InputError(
+            f'"{empty[0]}" has no value in the training part: leave it out (--data.target names the others).'
+        )
+    _refuse_what_float32_cannot_hold(series, columns)
+    mean = np.where(observed, values, 0).sum(0) / observed.sum(0)
+    spread = np.sqrt((np.where(observed, values - mean, 0) ** 2).sum(0) / observed.sum(0))
+    return mean, spread, np.where(observed, values, np.inf).min(0)
+
+
+def _is_of_counts(config: Config, series: list[Series]) -> bool:
+    """Whether counts are forecast.
+
+    Raises:
+        InputError: they are, and the values are none.
+    """
+    if config.model.kind != "deepar" or config.model.distribution != "negative-binomial":
+        return False
+    if any(((one.values < 0) | (one.values != one.values.round()))[one.observed].any() for one in series):
+        raise InputError("Not all values are counts (0, 1, 2, …): take --model.distribution student-t.")
+    return True
+
+
+def _described(loaded: Loaded, facts: Facts) -> str:
+    """What was read, in a sentence."""
+    targets, step = facts["targets"], loaded.step
+    names = ", ".join(targets[:8]) + (f" and {len(targets) - 8} more" if len(targets) > 8 else "")
+    calendar = f"; calendar: {', '.join(facts['cycles'])}" if facts["cycles"] else ""
+    how = f"step {step.alias}" if step.has_times else "no times"
+    return f"{len(loaded.series):,} series of {names}; {how}, season {facts['season']}{calendar}."
 
 
 def _refuse_what_float32_cannot_hold(series: list[Series], columns: Columns) -> None:
