@@ -8,6 +8,7 @@ from typing import Any
 
 from nlp_rnn.cli.output import print_result
 from nlp_rnn.config.options import RunPath, own_options, parse
+from nlp_rnn.config.values import check_ranges
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import AnyTask, Command
 
@@ -26,6 +27,7 @@ def run(task: AnyTask, verb: str, arguments: list[str], prog: str) -> int:
 
     command = _command(task, verb)
     options = _parsed(command, arguments, prog)
+    check_ranges(own_options(command.Options, options))
     found = load(options.run, task.name)
     for result in command.results(found, own_options(command.Options, options)):
         print_result(result, options.json)

@@ -139,6 +139,10 @@ def _refuse_contradictions(task: AnyTask, options: PredictOptions) -> None:
         raise InputError(f"--output {options.output} is the input itself; choose another file.")
     if options.keep and not (options.input and (options.json or Path(options.output or "").suffix in TABLES)):
         raise InputError("--keep copies columns of --input: give --input, and --json or a table as --output.")
+    if options.keep and task.goes_on:
+        raise InputError(
+            "--keep copies columns of one row for each prediction, and a series has many rows: leave it out."
+        )
     if options.plot is None:
         return
     if task.picture is None:

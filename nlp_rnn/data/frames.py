@@ -124,7 +124,7 @@ def _of_delimited(path: Path, shown: str, delimiter: str, texts: set[str]) -> pd
         raise InputError(f"{shown} has no rows.") from None
     for name in frame.columns:  # a comma before the decimals, where columns are parted by something else
         column = frame[name]
-        if column.dtype == object and name not in texts:
+        if delimiter != "," and column.dtype == object and name not in texts:
             plain = column.dropna().astype(str).str.strip()
             if len(plain) and plain.str.fullmatch(r"[-+]?\d+(,\d+)?").all():
                 frame[name] = pd.to_numeric(column.astype(str).str.replace(",", "."), errors="coerce")

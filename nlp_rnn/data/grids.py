@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 LINE = "\0line"
 _LOOKED_AT, _CHUNK = 20, 10
-_SPARSE = 50
+_OFFSET = r"(Z|[+-]\d\d:?\d\d)$"
+_SPARSE, _VERY_SPARSE, _NEAR = 10, 1000, 0.1
 
 
-def parse_times(frame: pd.DataFrame, name: str, timezone: str, shown: str) -> np.ndarray:
-    """A column of times in any usual form, or of seconds or milliseconds since 1970 → seconds since 1970, int64.
+def parse_times(
+    frame: pd.DataFrame, name: str, timezone: str, shown: str, series: pd.Series | None = None
+) -> np.ndarray:
+    """A column of times in any usual form, or of seconds, milli-, micro- or nanoseconds since 1970 → seconds since
+    1970, int64.
 
     Times with an offset are taken as they are; others are in `timezone`, or if none is given are read as UTC, which
     keeps their clock.
@@ -45,15 +49,23 @@ def parse_times(frame: pd.DataFrame, name: str, timezone: str, shown: str) -> np
         is_missing = found is None or found != found or not str(found).strip()
         what = "a time is missing" if is_missing else f'"{found}" is no time'
         raise InputError(f'{shown}, line {frame[LINE][place]}: {what} in "{name}"; times look like 2026-01-31 13:00.')
+    clock = parsed if parsed.dt.tz is None else _parsed(column.astype("string").str.replace(_OFFSET, "", regex=True))
+    if (parsed.dt.tz is not None or timezone) and clock.notna().all() and (clock - clock.dt.normalize()).nunique() == 1:
+        parsed, timezone = clock, ""  # days, months: dates, whatever the zone
     if parsed.dt.tz is None and timezone:
         try:
-            # Of the hour that a clock shows twice, what comes first in the column is the first.
-            is_first = (~parsed.duplicated()).to_numpy()
+            # Of the hour that a clock shows twice, what comes first in a series is the first.
+            keys = pd.DataFrame({"time": parsed, "series": 0 if series is None else series})
+            is_first = (~keys.duplicated()).to_numpy()
             parsed = parsed.dt.tz_localize(timezone, ambiguous=is_first, nonexistent="shift_forward")
         except Exception:
             raise InputError(f'There is no time zone "{timezone}"; they look like Europe/Berlin.') from None
     if parsed.dt.tz is not None:
         parsed = parsed.dt.tz_convert("UTC").dt.tz_localize(None)
+    if (parsed.dt.microsecond != 0).any() and parsed.dt.floor("s").nunique() < parsed.nunique():
+        raise InputError(
+            f'{shown}: times in "{name}" are less than a second apart; leave the column out, so that steps are counted.'
+        )
     return np.asarray(parsed).astype("datetime64[s]").astype(np.int64)
 
 
@@ -75,7 +87,7 @@ def _parsed(column: pd.Series) -> pd.Series:
         return column
     texts = column.astype("string").str.strip()
     first = str(texts.dropna().iloc[0]) if texts.notna().any() else ""
-    has_offset = re.search(r"(Z|[+-]\d\d:?\d\d)$", first) is not None and len(first) > 10
+    has_offset = re.search(_OFFSET, first) is not None and len(first) > 10
     options: list[dict[str, Any]] = [{}]
     if re.match(r"\d{4}-\d\d", first):
         options = [{"format": "ISO8601"}]
@@ -94,13 +106,17 @@ def _parsed(column: pd.Series) -> pd.Series:
 
 
 def _regularity(times: pd.Series) -> float:
-    """The part of the distances between neighbours that is the commonest one."""
-    distances = times.dropna().drop_duplicates().sort_values().diff().dropna()
-    return float(distances.value_counts(normalize=True).iloc[0]) if len(distances) else 0.0
+    """How full the grid of the commonest distance between neighbours is, 1 where no time is missing."""
+    found = times.dropna().drop_duplicates().sort_values()
+    distances = found.diff().dropna()
+    if not len(distances):
+        return 0.0
+    step = distances.value_counts().index[0]
+    return float(min(len(found) / ((found.iloc[-1] - found.iloc[0]) / step + 1), 1.0))
 
 
 def _of_numbers(frame: pd.DataFrame, column: pd.Series, name: str, shown: str) -> np.ndarray:
-    """Seconds or milliseconds since 1970; a year, such as 1987, or 198703, 19870331."""
+    """Seconds since 1970, or thousandths of them and less; a year, such as 1987, or 198703, 19870331."""
     import pandas as pd
 
     if column.isna().any():
@@ -111,8 +127,9 @@ def _of_numbers(frame: pd.DataFrame, column: pd.Series, name: str, shown: str) -
             parsed = pd.to_datetime(column.astype("int64").astype(str), format=form, errors="coerce")
             if parsed.notna().all():
                 return np.asarray(parsed).astype("datetime64[s]").astype(np.int64)
-    if low > 1e11:
-        return (column // 1000).astype("int64").to_numpy()
+    for size, unit in ((1e17, 1_000_000_000), (1e14, 1_000_000), (1e11, 1000)):
+        if low > size:
+            return (column.astype("int64") // unit).to_numpy()
     if low > 1e8:
         return column.astype("int64").to_numpy()
     raise InputError(
@@ -174,12 +191,13 @@ class Grid:
         times: int64 `[rows]`, sorted, not empty.
         step: between neighbours.
         where: what they are called in messages.
+        may_be_sparse: whether most places may be empty.
 
     Raises:
         InputError: the grid would have very many more places than there are times.
     """
 
-    def __init__(self, times: np.ndarray, step: Step, where: str) -> None:
+    def __init__(self, times: np.ndarray, step: Step, where: str, may_be_sparse: bool = False) -> None:
         times = np.asarray(times, np.int64)
         self.first, self.step = times[0], step
         if step.unit in ("second", "position"):
@@ -190,13 +208,14 @@ class Grid:
             distance = np.abs(step.ahead(np.full_like(around, times[0]), around) - times[:, None])
             places = guess + distance.argmin(1) - 3
         self.places, self.size = places, int(places[-1]) + 1
-        self.moved = int((step.ahead(np.full_like(places, times[0]), places) != times).sum())
-        if self.moved > len(times) / 2:
+        distance = np.abs(step.ahead(np.full_like(places, times[0]), places) - times)
+        self.moved = int((distance > 0).sum())
+        if (distance > max(step.seconds, 1) * _NEAR).sum() > len(times) / 2:
             raise InputError(f"{where}: the times do not go on in steps of {step.alias} (frequency).")
-        if self.size > _SPARSE * len(times) + 1000:
+        if self.size > (_VERY_SPARSE if may_be_sparse else _SPARSE) * len(times) + 100:
             raise InputError(
                 f"{where}: {len(times):,} times span {self.size:,} steps of {step.alias}: say the step that they have "
-                f"(frequency)."
+                f"(frequency), or, if what is missing is 0, that (gaps zero)."
             )
 
     def times(self, count: int) -> np.ndarray:

@@ -101,7 +101,7 @@ def history_of(value: Any, where: str, step: str = "") -> Series:
     if not observed.any(0).all():
         raise InputError(f"{where} has no value.")
     covariates = {n: v if isinstance(v, (str, int, float)) else np.array(v, ndmin=1) for n, v in given.items()}
-    values = filled(np.where(observed, steps, np.nan), "interpolate")
+    values = filled(np.where(observed, steps, np.nan))
     return Series("" if name is None else str(name), stamps, values, observed, covariates, times is not None)
 
 

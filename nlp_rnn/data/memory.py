@@ -90,11 +90,24 @@ def _kept(data: Any) -> Path:
     if _library(data) == "pyarrow":
         return _parquet(datasets.Dataset(data))
     if _library(data) == "pandas":
-        data = data.to_dict("records")
+        data = _with_index(data).to_dict("records")
     elif _library(data) == "polars":
         data = data.to_dicts()
     lines = (json.dumps(row, ensure_ascii=True, default=_plain) + "\n" for row in data)
     return _written(".jsonl", lambda path: _write_lines(path, lines))
+
+
+def _with_index(frame: Any) -> Any:
+    """A frame with its index as a column, where that holds times.
+
+    Raises:
+        InputError: two columns have one name.
+    """
+    if not frame.columns.is_unique or frame.columns.nlevels > 1:
+        raise InputError("Columns of a frame must have one name each; rename those that occur twice, or are nested.")
+    if type(frame.index).__name__ in ("DatetimeIndex", "PeriodIndex"):
+        return frame.rename_axis(index=frame.index.name or "ds").reset_index()
+    return frame
 
 
 def _plain(value: Any) -> Any:

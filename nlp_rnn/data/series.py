@@ -105,14 +105,14 @@ class Policy:
     Args:
         step: the step between times, as `Step` has it; empty to find it out.
         duplicates: "refuse", or which value of several of one time is kept: "first", "last", "mean", "sum".
-        gaps: "refuse", or what stands in for values that are missing: "interpolate", "previous", "zero". They are never
-            learned or measured as if they had been there.
+        gaps: "refuse", or what stands in for values that are missing: "previous", "zero". They are never learned or
+            measured as if they had been there.
         timezone: that times without one are in.
     """
 
     step: str = ""
     duplicates: str = "refuse"
-    gaps: str = "interpolate"
+    gaps: str = "previous"
     timezone: str = ""
 
 
@@ -128,6 +128,9 @@ def find_columns(frame: pd.DataFrame, asked: Columns, shown: str) -> Columns:
         if name and name not in there:
             near = did_you_mean(name, there)
             raise InputError(f'{shown} has no column "{name}"; it has: {", ".join(there)}.{near}')
+    given = [name for name in (asked.time, asked.series, *asked.targets, *asked.covariates) if name]
+    if twice := [name for name in given if given.count(name) > 1 and name != asked.series]:
+        raise InputError(f'"{twice[0]}" is named twice: a column is a time, a target or a covariate of one kind.')
     lower = {name.lower(): name for name in reversed(there)}
     taken = {asked.time, asked.series, *asked.targets, *asked.covariates}
 
@@ -182,7 +185,8 @@ def series_of(
     for name in columns.covariates:
         frame[name] = _covariate(frame[name])
     if columns.time:
-        frame[columns.time] = parse_times(frame, columns.time, policy.timezone, shown)
+        names = frame[columns.series] if columns.series else None
+        frame[columns.time] = parse_times(frame, columns.time, policy.timezone, shown, names)
     else:
         frame["\0position"] = (
             frame.groupby(columns.series, sort=False).cumcount() if columns.series else range(len(frame))
@@ -250,7 +254,7 @@ def _series_of(
     has_any = targets.notna().any(axis=1).to_numpy()
     if not has_any.any():
         raise InputError(f"{where} has no value of {', '.join(columns.targets)}.")
-    grid = Grid(group[time].to_numpy(), step, where)
+    grid = Grid(group[time].to_numpy(), step, where, policy.gaps == "zero")
     counts["times between the steps, moved to the nearest"] += grid.moved
     group, places = _without_duplicates(group, grid.places, columns, policy, where, counts)
     targets = group[list(columns.targets)]
@@ -269,7 +273,7 @@ def _series_of(
         when = grid.shown(int(np.flatnonzero(~observed.all(1))[0]))
         raise InputError(f"{where} has {missing:,} missing values, the first at {when}: fill them, or say how (gaps).")
     counts[f"missing values, filled ({policy.gaps}) and not counted as known"] += missing
-    covariates = _covariates_of(group, places, last, grid.size, columns, where)
+    covariates = _covariates_of(group, places, last, grid.size, columns, where, counts)
     return Series(name, grid.times(last), filled(values, policy.gaps), observed, covariates, step.has_times)
 
 
@@ -298,17 +302,28 @@ def _without_duplicates(
 
 
 def _covariates_of(
-    group: pd.DataFrame, places: np.ndarray, last: int, size: int, columns: Columns, where: str
+    group: pd.DataFrame,
+    places: np.ndarray,
+    last: int,
+    size: int,
+    columns: Columns,
+    where: str,
+    counts: Counter[str],
 ) -> dict[str, Any]:
     import pandas as pd
 
     found: dict[str, Any] = {}
     for name in (*columns.future, *columns.past):
         length = size if name in columns.future else last
-        column = pd.Series(group[name].to_numpy(), index=places).reindex(range(length)).ffill().bfill()
-        if column.isna().any():
+        column = pd.Series(group[name].to_numpy(), index=places).reindex(range(length))
+        if column[:last].isna().all():
             raise InputError(f'{where}: the column "{name}" is empty.')
-        found[name] = column.to_numpy()
+        unknown = np.flatnonzero(column[last:].isna())  # of times to come nothing is made up
+        column = column[: last + int(unknown[0])] if len(unknown) else column
+        counts[f'missing values of "{name}", taken from those before'] += int(column.isna().sum())
+        column = column.ffill()
+        leading = column.mean() if column.dtype.kind == "f" else column.bfill().iloc[0]
+        found[name] = column.fillna(leading).to_numpy()
     for name in columns.static:
         values = group[name].dropna().unique()
         if len(values) != 1:
@@ -317,13 +332,11 @@ def _covariates_of(
     return found
 
 
-def filled(values: np.ndarray, how: str) -> np.ndarray:
-    """Values with something where NaN is: a line between neighbours, the one before, or 0; at the ends the nearest."""
+def filled(values: np.ndarray, how: str = "previous") -> np.ndarray:
+    """Values with something where NaN is: the one before, or 0; before the first one the mean of the channel. None
+    comes from what is later, which a forecast must not know."""
     import pandas as pd
 
     frame = pd.DataFrame(values)
-    if how == "zero":
-        frame = frame.fillna(0.0)
-    elif how == "interpolate":
-        frame = frame.interpolate(limit_area="inside")
-    return frame.ffill().bfill().to_numpy()
+    frame = frame.fillna(0.0) if how == "zero" else frame.ffill()
+    return frame.fillna(frame.mean()).to_numpy()

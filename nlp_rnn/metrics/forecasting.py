@@ -87,7 +87,7 @@ def weighted_quantile_loss(actual: np.ndarray, quantiles: np.ndarray, levels: Se
     0.0667
     """
     known = np.isfinite(actual)
-    total = np.abs(actual[known]).sum()
+    total = np.abs(actual[known]).sum() or known.sum()  # where all is 0 it is the loss itself
     if not total:
         return None
     losses = []

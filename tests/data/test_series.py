@@ -40,8 +40,7 @@ def write(path, times, values, name="ds", delimiter=","):
 )  # fmt: skip
 def test_dates_of_every_form_are_the_same_days(tmp_path, form):
     (series,), step, counts, _ = read(write(tmp_path / "a.csv", DAYS.strftime(form), range(40)))
-    shift = 7200 if "+0200" in form else 0
-    np.testing.assert_array_equal(series.times + shift, DAYS.as_unit("s").asi8)
+    np.testing.assert_array_equal(series.times, DAYS.as_unit("s").asi8)
     assert (step.alias, len(series), counts.total()) == ("D", 40, 0)
 
 
@@ -70,7 +69,8 @@ def test_the_step_is_found_also_where_values_are_missing(tmp_path, alias, form):
     (series,), step, counts, _ = read(write(tmp_path / "a.csv", times[kept].strftime(form), values[kept]))
     assert (step.unit, step.count) == (type(step)(alias).unit, type(step)(alias).count)
     np.testing.assert_array_equal(series.times, times.as_unit("s").asi8)
-    np.testing.assert_allclose(series.values[:, 0], values)  # between neighbours on a line
+    expected = pd.Series(values).where(kept).ffill()
+    np.testing.assert_allclose(series.values[:, 0], expected)  # from before, never from what is later
     np.testing.assert_array_equal(series.observed[:, 0], kept)
     assert list(counts.values()) == [(~kept).sum()]
 
@@ -103,7 +103,7 @@ def test_times_that_repeat(tmp_path, how, expected):
 
 def test_gaps(tmp_path):
     path = write(tmp_path / "a.csv", [d.date() for d in DAYS], [5 if i not in (3, 4) else "" for i in range(39)] + [7])
-    for how, value in (("interpolate", 5), ("previous", 5), ("zero", 0)):
+    for how, value in (("previous", 5), ("zero", 0)):
         (series,), *_ = read(path, policy=Policy(gaps=how))
         assert series.values[3, 0] == value
         assert np.isnan(series.known[3:5]).all()
@@ -217,3 +217,63 @@ def test_times_of_a_column_are_parsed_as_one_form():
     """01/02 is the first of February where another row has a day above 12 in the first place."""
     frame = pd.DataFrame({"ds": ["01/02/2025", "02/02/2025", "13/02/2025"], LINE: range(3)})
     assert parse_times(frame, "ds", "", "x")[0] == 1738368000
+
+
+def test_days_stand_before_months_where_that_leaves_no_gaps(tmp_path):
+    months = pd.date_range("2010-01-01", periods=60, freq="MS")
+    (series,), step, *_ = read(write(tmp_path / "a.csv", months.strftime("%d/%m/%Y"), range(60)))
+    np.testing.assert_array_equal(series.times, months.as_unit("s").asi8)
+    assert step.alias == "MS"
+
+
+def test_nothing_is_filled_from_what_is_later():
+    from nlp_rnn.data.series import filled
+
+    values = np.random.default_rng(0).normal(size=(60, 2))
+    values[np.random.default_rng(1).random((60, 2)) < 0.5] = np.nan
+    values[0] = 1.0
+    for end in (1, 17, 40):
+        np.testing.assert_array_equal(filled(values)[:end], filled(values[:end]))
+
+
+def test_what_is_mostly_missing_is_refused_or_zero(tmp_path):
+    months = pd.date_range("2010-01-01", periods=40, freq="MS")
+    path = write(tmp_path / "a.csv", months.strftime("%Y-%m-%d"), range(40))
+    with pytest.raises(InputError, match=r"40 times span 1,187 steps of D: .* if what is missing is 0, that"):
+        read(path, policy=Policy(step="D"))
+    (series,), *_ = read(path, policy=Policy(step="D", gaps="zero"))
+    assert series.values.sum() == sum(range(40))
+
+
+def test_days_of_a_zone_are_dates_and_several_series_have_the_repeated_hour(tmp_path):
+    days = pd.date_range("2025-03-01", periods=60, tz="Europe/Berlin")
+    (series,), step, *_ = read(write(tmp_path / "a.csv", days.strftime("%Y-%m-%d 00:00:00%z"), range(60)))
+    assert (step.alias, len(series)) == ("D", 60)
+    hours = pd.date_range("2025-10-25", periods=60, freq="h", tz="Europe/Berlin")
+    rows = [f"{time:%Y-%m-%d %H:%M},{name},{i}" for name in "ab" for i, time in enumerate(hours)]
+    (tmp_path / "b.csv").write_text("\n".join(["ds,unique_id,y", *rows]) + "\n")
+    series, *_ = read(tmp_path / "b.csv", policy=Policy(timezone="Europe/Berlin"))
+    for one in series:
+        np.testing.assert_array_equal(one.times, hours.as_unit("s").asi8)
+
+
+def test_a_covariate_that_is_missing_in_the_future_is_not_made_up(tmp_path):
+    frame = pd.DataFrame(
+        {"ds": DAYS, "y": [*range(35), *[None] * 5], "promo": [1.0] * 20 + [None] + [0.0] * 16 + [None] * 3}
+    )
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    (series,), _, counts, _ = read(tmp_path / "a.csv", Columns("", "", (), ("promo",)))
+    assert len(series.covariates["promo"]) == 37
+    assert counts['missing values of "promo", taken from those before'] == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (Columns("", "", ("y",), ("y",)), '"y" is named twice'),
+        (Columns("ds", "", ("y",), (), ("ds",)), '"ds" is named twice'),
+    ],
+)
+def test_a_column_is_one_thing(tmp_path, asked, message):
+    with pytest.raises(InputError, match=message):
+        read(write(tmp_path / "a.csv", DAYS.strftime("%Y-%m-%d"), range(40)), asked)

@@ -243,3 +243,27 @@ def test_a_run_needs_its_training_data_no_more(tmp_path, command):
     assert json.loads(out)["forecasts"] == 170 - 10 - 5 + 1
     code, _, error = command("predict", tmp_path / "run", "--data", tmp_path / "other.csv")
     assert code == 0, error
+
+
+def test_noise_with_gaps_is_not_foreseen(tmp_path):
+    values = np.random.default_rng(0).normal(size=1500)
+    values[::2] = np.nan
+    frame = pd.DataFrame({"ds": pd.date_range("2025-01-01", periods=1500, freq="h"), "y": values})
+    settings = {"train": {"epochs": 6, "steps": 0}, "stack": {"units": 16}}
+    run = nlp_rnn.train("forecasting", out=tmp_path / "run", horizon=2, lookback=8, data={"train": frame}, **settings)
+    assert min(v for v in run.metrics["mae by step"].values() if v is not None) > 0.6
+
+
+def test_series_that_begin_late_or_end_in_zeros(tmp_path):
+    late = pd.DataFrame({"unique_id": "new", "ds": pd.date_range("2025-05-20", periods=20), "y": range(20)})
+    old = pd.DataFrame(
+        {"unique_id": "old", "ds": pd.date_range("2025-01-01", periods=160), "y": [*[3.0] * 80, *[0.0] * 80]}
+    )
+    run = nlp_rnn.train("forecasting", out=tmp_path / "run", horizon=3, data={"train": pd.concat([old, late])}, **QUICK)
+    assert [one.series for one in run(pd.concat([old, late]))] == ["old", "new"]
+    hours = pd.DataFrame({"ds": pd.date_range("2025-01-01 05:00", periods=400, freq="h"), "y": np.arange(400) % 24})
+    run = nlp_rnn.train("forecasting", out=tmp_path / "hours", data={"train": hours.set_index("ds")}, **QUICK)
+    found = run(hours)[0].frame()
+    assert (found["time"].diff().dropna() == pd.Timedelta("1h")).all()
+    with pytest.raises(InputError, match="must have one name each"):
+        run(pd.DataFrame(np.ones((5, 2)), columns=["y", "y"]))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nlp_rnn.data.windows import Windows
 
 _MOST = 20_000_000
-_LONGEST = 2000
+_LONGEST, _DUST = 2000, 1e-9
 LINEAR = "linear (NLinear, ridge)"
 
 
@@ -89,7 +89,9 @@ def naive_errors(windows: Windows, season: int) -> np.ndarray:
             difference = np.abs(before[season:] - before[:-season])
             with np.errstate(invalid="ignore"):
                 known = np.isfinite(difference).sum(0)
-                found[places] = np.where(known > 0, np.nansum(difference, 0) / np.maximum(known, 1), np.nan)
+                mean = np.nansum(difference, 0) / np.maximum(known, 1)
+                is_any = mean > _DUST * np.nanmax(np.abs(before), 0)  # else it is what rounding leaves
+                found[places] = np.where(is_any, mean, np.nan)
     return found
 
 

@@ -294,7 +294,7 @@ def _refuse_what_float32_cannot_hold(series: list[Series], columns: Columns) -> 
     """
     import numpy as np
 
-    for one in series:
+    for one in filter(len, series):  # one may begin after the training part
         steps = np.spacing(np.abs(one.values).max(0).astype(np.float32))
         for name, step, spread in zip(columns.targets, steps, one.values.std(0), strict=True):
             if 0 < spread < 50 * step:
@@ -310,7 +310,7 @@ def _refuse(config: Config) -> None:
     refuse_settings(config.stack, "stack", "forecasting", "bidirectional", "residual", "activation")
     levels = config.model.levels
     symmetric = all(abs(a + b - 1) < 1e-6 for a, b in zip(levels, reversed(levels), strict=True))
-    if list(levels) != sorted({*levels}) or not symmetric or 0.5 not in levels:
+    if list(levels) != sorted({*levels}) or not symmetric or 0.5 not in levels or len(levels) < 3 or levels[-1] >= 1:
         raise InputError(
             f"model.levels must increase and be symmetric around 0.5, such as 0.1 0.5 0.9; they are {levels}."
         )

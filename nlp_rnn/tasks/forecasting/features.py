@@ -31,7 +31,7 @@ def features_of(config: Config, assets: Assets, windows: Windows) -> tuple[dict[
         InputError: series have other channels than the run, lack times or covariates, or have another step.
     """
     facts, lookback, horizon = assets.facts, config.lookback, config.horizon
-    for one in windows.series:
+    for one in filter(len, windows.series):  # one may begin after the training part
         _check(one, facts)
     values = [one.values for one in windows.series]
     features: dict[str, Any] = {"history": Gathered(values, windows, (-lookback, 0), repeats=True)}

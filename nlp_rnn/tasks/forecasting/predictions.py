@@ -72,7 +72,7 @@ class Forecast:
         rows = [{**vars(row), **row.quantiles} for row in self.rows]
         found = pd.DataFrame(rows).drop(columns="quantiles")
         if "-" in self.times[0][1:]:
-            found["time"] = pd.to_datetime(found["time"])
+            found["time"] = pd.to_datetime(found["time"], format="ISO8601")
         return found
 
 
@@ -151,7 +151,9 @@ def decode(outputs: Outputs, records: Records, assets: Assets, options: Options)
     def times(index: int) -> list[str]:
         has_times = windows.series[windows.which[index]].has_times
         following = (step if has_times else Step("1")).ahead(np.full(len(places), last[index]), places)
-        return [time_text(time, has_times) for time in following]
+        texts = [time_text(time, has_times) for time in following]
+        has_clock = any("T" in text for text in texts)  # all of them, or none
+        return [f"{text}T00:00:00" if has_clock and "T" not in text else text for text in texts]
 
     names = [windows.series[which].name for which in windows.which]
     return Forecasts(quantiles, names, times, facts["targets"], facts["levels"], step)

@@ -44,8 +44,10 @@ class ForecastData(DataConfig):
     months."""
     duplicates: Literal["refuse", "first", "last", "mean", "sum"] = "refuse"
     """What counts where the time of a series repeats."""
-    gaps: Literal["interpolate", "previous", "zero", "refuse"] = "interpolate"
-    """What is read where values are missing; they are counted, and neither learned nor measured."""
+    gaps: Literal["previous", "zero", "refuse"] = "previous"
+    """What is read where values are missing: the one before, or 0 (for sales that are noted only where there are some);
+    they are counted, and neither learned nor measured. Nothing is filled from later values, which would be known too
+    early."""
     timezone: str = ""
     """Time zone of times that have none, such as Europe/Berlin, for steps of hours and less where clocks change."""
     stride: Natural = 0
