@@ -69,6 +69,13 @@ def parse_times(
     return np.asarray(parsed).astype("datetime64[s]").astype(np.int64)
 
 
+def has_zone(column: pd.Series) -> bool:
+    """Whether times have an offset, or a zone."""
+    if column.dtype.kind in "iuf":
+        return False
+    return _parsed(column.dropna().head(1)).dt.tz is not None if column.notna().any() else False
+
+
 def looks_like_times(column: pd.Series) -> bool:
     """Whether texts, as far as they are looked at, are times."""
     some = column.dropna().head(_LOOKED_AT)

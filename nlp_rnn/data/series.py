@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlp_rnn.data.grids import Grid, infer_step, looks_like_times, parse_times
+from nlp_rnn.data.grids import Grid, has_zone, infer_step, looks_like_times, parse_times
 from nlp_rnn.errors import InputError, did_you_mean
-from nlp_rnn.series.steps import Step, time_text
+from nlp_rnn.series.steps import DAY, Step, time_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,6 +127,7 @@ def find_columns(frame: pd.DataFrame, asked: Columns, shown: str) -> Columns:
     for name in (asked.time, asked.series, *asked.targets, *asked.covariates):
         if name and name not in there:
             near = did_you_mean(name, there)
+            near = near if "Did you mean" in near else ""
             raise InputError(f'{shown} has no column "{name}"; it has: {", ".join(there)}.{near}')
     given = [name for name in (asked.time, asked.series, *asked.targets, *asked.covariates) if name]
     if twice := [name for name in given if given.count(name) > 1 and name != asked.series]:
@@ -186,6 +187,7 @@ def series_of(
         frame[name] = _covariate(frame[name])
     if columns.time:
         names = frame[columns.series] if columns.series else None
+        is_zoned = bool(policy.timezone) or has_zone(frame[columns.time])
         frame[columns.time] = parse_times(frame, columns.time, policy.timezone, shown, names)
     else:
         frame["\0position"] = (
@@ -202,6 +204,8 @@ def series_of(
         if columns.time
         else Step("1")
     )
+    if columns.time and is_zoned and step.unit == "second" and step.seconds < DAY:
+        counts["times of a zone, in UTC from here on"] += len(frame)
     found = [_series_of(name, group, time, columns, step, policy, shown, counts) for name, group in groups]
     return found, step, +counts
 

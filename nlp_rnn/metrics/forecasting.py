@@ -26,7 +26,7 @@ def forecast_report(
         actual: what came, `[windows, horizon, channels]`.
         quantiles: what was forecast, `[windows, horizon, channels, levels]`.
         levels: of the quantiles.
-        spread: of each channel in training, `[channels]`.
+        spread: what errors are measured in, `[channels]`, or `[windows, 1, channels]`.
         naive_errors: the mean absolute error of the value a season ago before each window, `[windows, channels]`.
         targets: names of the channels.
         baselines: by name the forecasts of simple methods, `[windows, horizon, channels]`.

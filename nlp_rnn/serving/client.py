@@ -169,6 +169,9 @@ class RemoteModel:
             ]
             raise InputError(f"{', '.join(changed)}: a model is served with the settings of its run; leave this out.")
         while some := ["" if one is None else one for one in itertools.islice(rest, _ROWS)]:
+            if (refuse := getattr(task.input, "refuse", None)) is not None:
+                for one in some:
+                    refuse(one, self.config)
             arguments = task.input.serving_arguments(some)
             is_alone = list(arguments) == [task.input.name]
             found = self.rows(some, answers.signature) if is_alone else self._columns(arguments, answers.signature)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nlp_rnn.data.fields import as_series, as_text
 from nlp_rnn.data.records import Records
+from nlp_rnn.errors import InputError
 
 if TYPE_CHECKING:
     from nlp_rnn.data.series import Series
@@ -165,6 +167,27 @@ class HistoryInput:
         from nlp_rnn.data.series import Series
 
         return value if isinstance(value, Series) else history_of(value, f"The history {str(value)[:40]!r}")
+
+    def refuse(self, value: Any, config: Any) -> None:
+        """What a run with such settings would not take, although its signature does.
+
+        Raises:
+            InputError: times are missing where the calendar may be read, or do not go on by the step.
+        """
+        from nlp_rnn.series.steps import Step
+
+        series, data = self.parse(value), config.data
+        if not data.frequency:
+            return
+        if not series.has_times and config.model.calendar != "none":
+            raise InputError(
+                "The history has no times, and this model may read the calendar: give them too, such as "
+                '{"times": ["2026-01-31", …], "values": [0.5, …]}.'
+            )
+        if series.has_times and any(
+            Step(data.frequency).ahead(one, 1) != other for one, other in itertools.pairwise(series.times.tolist())
+        ):
+            raise InputError(f"The history does not go on in steps of {data.frequency}, as this model has learned.")
 
     def serving_arguments(self, values: Sequence[Any]) -> dict[str, Any]:
         """The histories padded with zeros to the longest, their lengths, and the time of the last step of each.

@@ -81,7 +81,7 @@ def test_the_hour_that_a_clock_skips_or_shows_twice(tmp_path):
         path = write(tmp_path / "a.csv", aware.strftime("%Y-%m-%d %H:%M"), range(120))
         (series,), _, counts, _ = read(path, policy=Policy(timezone="Europe/Berlin"))
         np.testing.assert_array_equal(series.times, aware.as_unit("s").asi8)
-        assert counts.total() == 0
+        assert list(counts.items()) == [("times of a zone, in UTC from here on", 120)]
         if refused:
             with pytest.raises(InputError, match=r"line 53: the time 2025-10-26T02:00:00 repeats \(1 do\)"):
                 read(path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets, Facts
 from nlp_rnn.config.values import refuse_settings
-from nlp_rnn.errors import InputError, did_you_mean
+from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.anomaly.settings import Config, EventData
 from nlp_rnn.tasks.inputs import SessionInput
 
@@ -139,7 +139,7 @@ def _loaded(
 def _column(frame: pd.DataFrame, kind: str, asked: str, shown: str) -> str:
     there = [name for name in frame.columns if name != LINE]
     if asked and asked not in there:
-        raise InputError(f'{shown} has no column "{asked}"; it has: {", ".join(there)}.{did_you_mean(asked, there)}')
+        raise InputError(f'{shown} has no column "{asked}"; it has: {", ".join(there)}.')
     lower = {name.lower(): name for name in reversed(there)}
     found = asked or next((lower[name] for name in _NAMES[kind] if name in lower), "")
     if kind == "events" and not found:

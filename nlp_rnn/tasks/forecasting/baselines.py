@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -33,17 +34,17 @@ class Linear:
         self.weights = weights
 
     @classmethod
-    def of(cls, windows: Windows, lookback: int, mean: np.ndarray, spread: np.ndarray) -> Linear:
+    def of(cls, windows: Windows, lookback: int, facts: Mapping[str, Any]) -> Linear:
         """Fitted to as many windows as 20 million numbers make, spread over all."""
         channels = windows.series[0].values.shape[1]
         size = (lookback + windows.horizon) * channels
         step = max(-(-len(windows) * size // _MOST), 1)
         part = windows.select(range(0, len(windows), step))
         every = np.arange(len(part))
-        scaled = [(one.values - mean) / spread for one in part.series]
-        known = [(one.known - mean) / spread for one in part.series]
-        history = Gathered(scaled, part, (-lookback, 0), repeats=True)[every]
-        return cls(fit_linear(history, Gathered(known, part, (0, windows.horizon))[every]).astype(np.float32))
+        spread = spreads_of(part, facts, all_of_them=True)
+        history = Gathered([one.values for one in part.series], part, (-lookback, 0), repeats=True)[every]
+        following = Gathered([one.known for one in part.series], part, (0, windows.horizon))[every]
+        return cls(fit_linear(history / spread, following / spread).astype(np.float32))
 
     @property
     def lookback(self) -> int:
@@ -67,15 +68,28 @@ def baselines_of(windows: Windows, assets: Assets, horizon: int) -> dict[str, np
     last = Gathered(values, windows, (-1, 0))[every][:, 0]
     first = np.stack([one.values[0] for one in windows.series])[windows.which]
     season = Gathered(values, windows, (-facts["season"], 0), repeats=True)[every]
-    mean, spread = np.array(facts["mean"]), np.array(facts["spread"])
     found = {
         "seasonal naive" if facts["season"] > 1 else "last value": seasonal_naive(season, horizon),
         "drift": drift(first, last, windows.origins - 1, horizon),
     }
     if horizon <= assets.linear.weights.shape[1]:
         history = Gathered(values, windows, (-assets.linear.lookback, 0), repeats=True)[every]
-        scaled = apply_linear(assets.linear.weights, (history - mean) / spread)[:, :horizon]
-        found[LINEAR] = scaled * spread + mean
+        spread = spreads_of(windows, facts)
+        found[LINEAR] = apply_linear(assets.linear.weights, history / spread)[:, :horizon] * spread
+    return found
+
+
+def spreads_of(windows: Windows, facts: Mapping[str, Any], all_of_them: bool = False) -> np.ndarray:
+    """What errors are measured in, `[windows, 1, channels]`: the spread of the training data; where there are several
+    series, that of each before its first forecast here, or of all its steps."""
+    found = np.tile(np.array(facts["spread"], np.float64), (len(windows), 1, 1))
+    if facts["several"]:
+        for series, places in windows.parts():
+            before = series.known[: len(series) if all_of_them else windows.origins[places].min()]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # of channels that were never observed
+                own = np.nanstd(before, 0)
+            found[places] = np.where(own > 0, own, found[places])
     return found
 
 

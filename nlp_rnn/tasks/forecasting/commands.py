@@ -116,7 +116,7 @@ def backtest(run: AnyRun, data: Any = None, windows: int = 12, ets: bool = True,
     """
     import numpy as np
 
-    from nlp_rnn.tasks.forecasting.baselines import baselines_of, exponential_smoothing
+    from nlp_rnn.tasks.forecasting.baselines import baselines_of, exponential_smoothing, spreads_of
     from nlp_rnn.tasks.forecasting.features import windows_of
     from nlp_rnn.tasks.forecasting.predictions import Forecasts
 
@@ -128,7 +128,7 @@ def backtest(run: AnyRun, data: Any = None, windows: int = 12, ets: bool = True,
     chosen = _apart(windows_of(records), run.config.lookback, windows)
     forecasts, metrics = run.predict_and_measure(chosen)
     assert isinstance(forecasts, Forecasts)
-    horizon, spread = forecasts.quantiles.shape[1], np.array(run.assets.facts["spread"])
+    horizon, spread = forecasts.quantiles.shape[1], spreads_of(chosen, run.assets.facts)
     others = baselines_of(chosen, run.assets, horizon)
     if ets:
         others |= exponential_smoothing(chosen, run.assets.facts["season"], horizon)

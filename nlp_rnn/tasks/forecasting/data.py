@@ -44,9 +44,7 @@ def read(config: Config, split: str) -> Records | None:
 
     data = config.data
     if split == "predict":
-        loaded = _load(data, data.test or data.train, "train") or _load(data, data.train, "test")
-        if loaded is None:
-            raise InputError(f"{', '.join(data.train)} has no series to go on from: give some with --data.")
+        loaded = _latest(data)
         return Windows.at_the_end(loaded.series, config.horizon or 1, loaded.notes)
     given = getattr(data, split) if split != "train" else ()
     loaded = _load(data, given, "train") or _load(data, given, split) if given else None
@@ -64,6 +62,15 @@ def read(config: Config, split: str) -> Records | None:
     begins, ends = ([one[place + shift] for one in borders] for shift in (0, 1))
     kept = [one.until(end) for one, end in zip(train.series, ends, strict=True)]
     return _windows(config, split, train, kept, begins, ends, lookback, horizon)
+
+
+def _latest(data: ForecastData) -> Loaded:
+    """The data that end last: for testing, for validation, or for training."""
+    for sources in filter(None, (data.test, data.validation, data.train)):
+        for split in ("test", "validation", "train"):
+            if (loaded := _load(data, sources, split)) is not None:
+                return loaded
+    raise InputError(f"{', '.join(data.train)} has no series to go on from: give some with --data.")
 
 
 def _part_by_steps(loaded: Loaded, data: ForecastData, split: str) -> tuple[list[int], list[int]]:
@@ -239,7 +246,7 @@ def assets(config: Config, records: Records) -> Assets:
         example_start=int(longest.times[0]),
     )
     covariates = Covariates.of(windows.series, columns)
-    linear = Linear.of(windows, lookback, mean, spread)
+    linear = Linear.of(windows, lookback, facts)
     notes = [_described(loaded, facts), *notes, f"Reads {lookback} steps and forecasts {horizon}."]
     return Assets({"facts": facts, "covariates": covariates, "linear": linear}, notes)
 
@@ -308,6 +315,12 @@ def _refuse_what_float32_cannot_hold(series: list[Series], columns: Columns) -> 
 def _refuse(config: Config) -> None:
     refuse_settings(config.train, "train", "forecasting", "class_weights", "label_smoothing", "buckets")
     refuse_settings(config.stack, "stack", "forecasting", "bidirectional", "residual", "activation")
+    if len(config.data.steps) > 3:
+        raise InputError(
+            f"data.steps are those of training, validation and testing; there are {len(config.data.steps)}."
+        )
+    if config.model.kind != "deepar":
+        refuse_settings(config.model, "model", f"forecasting by {config.model.kind}", "distribution")
     levels = config.model.levels
     symmetric = all(abs(a + b - 1) < 1e-6 for a, b in zip(levels, reversed(levels), strict=True))
     if list(levels) != sorted({*levels}) or not symmetric or 0.5 not in levels or len(levels) < 3 or levels[-1] >= 1:

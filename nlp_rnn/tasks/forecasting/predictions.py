@@ -170,10 +170,8 @@ def from_row(row: dict[str, Any], options: Options) -> Forecast:
 
 def evaluate(records: Records, predictions: Sequence[Forecast], outputs: Outputs, assets: Assets) -> Metrics:
     """Errors, coverage, and those of simple methods."""
-    import numpy as np
-
     from nlp_rnn.metrics.forecasting import forecast_report
-    from nlp_rnn.tasks.forecasting.baselines import baselines_of, naive_errors
+    from nlp_rnn.tasks.forecasting.baselines import baselines_of, naive_errors, spreads_of
     from nlp_rnn.tasks.forecasting.features import windows_of
 
     assert isinstance(predictions, Forecasts)
@@ -183,7 +181,7 @@ def evaluate(records: Records, predictions: Sequence[Forecast], outputs: Outputs
         windows.actual()[:, :horizon],
         predictions.quantiles,
         predictions.levels,
-        np.array(facts["spread"]),
+        spreads_of(windows, facts),
         naive_errors(windows, facts["season"]),
         facts["targets"],
         baselines_of(windows, assets, horizon),
