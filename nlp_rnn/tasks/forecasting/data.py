@@ -44,8 +44,8 @@ def read(config: Config, split: str) -> Records | None:
 
     data = config.data
     if split == "predict":
-        loaded = _latest(data)
-        return Windows.at_the_end(loaded.series, config.horizon or 1, loaded.notes)
+        latest = _latest(data)
+        return Windows.at_the_end(latest.series, config.horizon or 1, latest.notes)
     given = getattr(data, split) if split != "train" else ()
     loaded = _load(data, given, "train") or _load(data, given, split) if given else None
     loaded = loaded or (_load(data, data.train, split) if split != "train" else None)
