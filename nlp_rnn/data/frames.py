@@ -13,6 +13,7 @@ from nlp_rnn.data.files import spooled
 from nlp_rnn.data.lines import lines_of, without_ends
 from nlp_rnn.data.memory import shown_name
 from nlp_rnn.data.readers import Form
+from nlp_rnn.data.records import LINE
 from nlp_rnn.data.sources import hub_rows, split_files
 from nlp_rnn.errors import InputError
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _MISSING = ["", "NA", "N/A", "#N/A", "n/a", "NaN", "nan", "-nan", "null", "NULL", "None", "<NA>", "-"]
 TABULAR = ("csv", "tsv", "jsonl", "parquet", "txt")
-LINE = "\0line"
-"""The column with the line, or row, of the source that a row begins in."""
 
 
 def read_frame(
@@ -108,10 +107,10 @@ def _of_delimited(path: Path, shown: str, delimiter: str, texts: set[str]) -> pd
         text = text.partition("\n")[2]
     options: dict[str, Any] = {"sep": delimiter, "skip_blank_lines": True, "low_memory": False}
     try:
+        header = pd.read_csv(io.StringIO(text), header=None, nrows=1, dtype=str, **options).iloc[0].dropna()
+        if header.duplicated().any():
+            raise InputError(f'{shown}: the header has "{header[header.duplicated()].iloc[0]}" twice; rename one.')
         names = pd.read_csv(io.StringIO(text), nrows=0, **options).columns
-        twice = [name for name in names if name.rpartition(".")[0] in names and name.rpartition(".")[2].isdigit()]
-        if twice:
-            raise InputError(f'{shown}: the header has "{twice[0].rpartition(".")[0]}" twice; rename one.')
         kinds = {name: str for name in names if name in texts}
         missing: Any = {name: [""] if name in texts else _MISSING for name in names}  # a name may be "NA"
         options |= {"dtype": kinds, "na_values": missing, "keep_default_na": False, "index_col": False}

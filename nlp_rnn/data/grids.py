@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nlp_rnn.data.records import LINE
 from nlp_rnn.errors import InputError
 from nlp_rnn.series.steps import DAY, Step, time_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LINE = "\0line"
 _LOOKED_AT, _CHUNK = 20, 10
 _OFFSET = r"(Z|[+-]\d\d:?\d\d)$"
 _SPARSE, _VERY_SPARSE, _NEAR = 10, 1000, 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nlp_rnn.data.grids import parse_times
-from nlp_rnn.data.series import LINE, NAMES, Series, filled
+from nlp_rnn.data.records import LINE
+from nlp_rnn.data.series import NAMES, Series, filled
 from nlp_rnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def series_of_rows(frame: pd.DataFrame, step: str, shown: str) -> list[Series]:
     for row in frame.to_dict("records"):
         given = {name: row[name] for name in names if not _is_missing(row[name])}
         value = given.pop("history", None)
-        inner = json.loads(value) if isinstance(value, str) and value.lstrip()[:1] in "{[" else value
+        inner = _of_json(value)
         given |= inner if isinstance(inner, Mapping) else {} if inner is None else {"history": inner}
         found.append(history_of(given, f"{shown}, line {row[LINE]}", step))
     return found
@@ -81,11 +83,7 @@ def history_of(value: Any, where: str, step: str = "") -> Series:
     """
     import pandas as pd
 
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+    value = _of_json(value)
     given = dict(value) if isinstance(value, Mapping) else {"values": value}
     steps = np.array(as_steps(_taken(given, VALUES), where), np.float64)
     times, start, name = (_taken(given, names) for names in (("times", "ds"), ("start",), ("name", *NAMES["series"])))
@@ -103,6 +101,13 @@ def history_of(value: Any, where: str, step: str = "") -> Series:
     covariates = {n: v if isinstance(v, (str, int, float)) else np.array(v, ndmin=1) for n, v in given.items()}
     values = filled(np.where(observed, steps, np.nan))
     return Series("" if name is None else str(name), stamps, values, observed, covariates, times is not None)
+
+
+def _of_json(value: Any) -> Any:
+    """A text as the value that it stands for in JSON, itself if it is none; another value as it is."""
+    with contextlib.suppress(ValueError):
+        return json.loads(value) if isinstance(value, str) else value
+    return value
 
 
 def _taken(given: dict[str, Any], names: Iterable[str]) -> Any:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 _CHUNK = 2000
+LINE = "\0line"
+"""The column of frames with the line, or row, of the source that a row begins in."""
 Record: TypeAlias = dict[str, Any]
 """A row of a corpus: the values of its fields by name."""
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nlp_rnn.data.grids import Grid, has_zone, infer_step, looks_like_times, parse_times
+from nlp_rnn.data.records import LINE
 from nlp_rnn.errors import InputError, did_you_mean
 from nlp_rnn.series.steps import DAY, Step, time_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LINE = "\0line"
 NAMES = {
     "time": ("ds", "date", "time", "timestamp", "datetime", "timestamps"),
     "series": ("unique_id", "item_id", "series", "series_id"),
@@ -262,9 +262,8 @@ def _series_of(
     counts["times between the steps, moved to the nearest"] += grid.moved
     group, places = _without_duplicates(group, grid.places, columns, policy, where, counts)
     targets = group[list(columns.targets)]
-    last = (
-        int(places[targets.notna().any(axis=1).to_numpy()].max()) + 1
-    )  # rows after it say what is known of the future
+    # Rows after the last value say what is known of the future.
+    last = int(places[targets.notna().any(axis=1).to_numpy()].max()) + 1
     values = np.full((last, len(columns.targets)), np.nan)
     within = places < last
     values[places[within]] = targets.to_numpy()[within]
@@ -337,8 +336,8 @@ def _covariates_of(
 
 
 def filled(values: np.ndarray, how: str = "previous") -> np.ndarray:
-    """Values with something where NaN is: the one before, or 0; before the first one the mean of the channel. None
-    comes from what is later, which a forecast must not know."""
+    """Values with something where NaN is: the one before, or 0, and not one that is later, which a forecast must not
+    know; before the first one the mean of the channel."""
     import pandas as pd
 
     frame = pd.DataFrame(values)

@@ -7,7 +7,7 @@ good (Kim et al. 2022, arXiv:2109.05257).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -180,12 +180,3 @@ def ngrams(ids: np.ndarray, size: int) -> np.ndarray:
             found = (found ^ ids[place : len(ids) - size + 1 + place].astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
             found ^= found >> np.uint64(29)
     return found
-
-
-def best_of(baselines: Mapping[str, float]) -> tuple[str, float]:
-    """The simple method with the highest value.
-
-    >>> best_of({"a": 0.5, "b": 0.7})
-    ('b', 0.7)
-    """
-    return max(baselines.items(), key=lambda pair: pair[1])

@@ -12,7 +12,7 @@ from keras import ops
 
 from nlp_rnn.layers.base import Nest, Tensor
 from nlp_rnn.layers.distributions import Distribution
-from nlp_rnn.models.forecaster import Forecaster, mean_of_observed
+from nlp_rnn.models.forecaster import Forecaster
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -90,22 +90,9 @@ class DeepAR(Forecaster):
             parts.append(tf.repeat(covariates[:, first : first + steps], self.channels, axis=0))
         return ops.cast(tf.concat(parts, -1), self.compute_dtype)
 
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Tensor | None = None,
-        y_pred: Tensor | None = None,
-        sample_weight: Tensor | None = None,
-        training: bool = True,
-    ) -> Tensor:
-        shift, spread = self.scale_of(x["history"])
-        filled = tf.where(tf.math.is_finite(y), y, shift)
-        nats = self._nats(filled, y_pred, shift, spread)
-        return tf.add_n([mean_of_observed(nats, y, sample_weight), *self.losses])
-
-    def _nats(self, values: Tensor, raw: Tensor, shift: Tensor, spread: Tensor) -> Tensor:
-        """-log p of values, up to what does not depend on the network."""
-        parameters = self._family.of(raw)
+    def _errors_of(self, y: Tensor, found: Tensor, shift: Tensor, spread: Tensor) -> Tensor:
+        """-log p of values, up to what does not depend on the network; where there is none, of any."""
+        values, parameters = tf.where(tf.math.is_finite(y), y, shift), self._family.of(found)
         if self._family.of_counts:
             return self._family.nats(values, [parameters[0] * spread, parameters[1]])
         return self._family.nats((values - shift) / spread, parameters)

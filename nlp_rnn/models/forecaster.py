@@ -164,6 +164,7 @@ class Forecaster(Configured, keras.Model):
         return tf.add_n([mean_of_observed(self._errors_of(y, y_pred, shift, spread), y, sample_weight), *self.losses])
 
     def _errors_of(self, y: Tensor, found: Tensor, shift: Tensor, spread: Tensor) -> Tensor:
+        """The loss of each value, `[batch, horizon, channels]`, of what a call found."""
         return pinball((y - shift) / spread, found, self.levels)
 
     def infer(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -277,3 +277,14 @@ def test_a_covariate_that_is_missing_in_the_future_is_not_made_up(tmp_path):
 def test_a_column_is_one_thing(tmp_path, asked, message):
     with pytest.raises(InputError, match=message):
         read(write(tmp_path / "a.csv", DAYS.strftime("%Y-%m-%d"), range(40)), asked)
+
+
+def test_a_name_with_a_number_is_no_repeated_name_and_damaged_json_is_said(tmp_path):
+    (tmp_path / "a.csv").write_text("ds,x,x.1\n" + "".join(f"{day:%Y-%m-%d},1,{i}\n" for i, day in enumerate(DAYS)))
+    assert read(tmp_path / "a.csv")[3].targets == ("x", "x.1")
+    (tmp_path / "b.txt").write_text("[1, 2\n")
+    from nlp_rnn.data.histories import series_of_rows
+
+    frame, shown = read_frame([str(tmp_path / "b.txt")], "train", Form("auto"), ())
+    with pytest.raises(InputError, match="line 1 must be a list of numbers"):
+        series_of_rows(frame, "", shown)

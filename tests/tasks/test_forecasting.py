@@ -12,7 +12,7 @@ import pytest
 
 import nlp_rnn
 from nlp_rnn.errors import InputError
-from nlp_rnn.tasks.forecasting import backtest
+from nlp_rnn.tasks.forecasting import Options, backtest
 from tests.subjects import SUBJECTS
 
 QUICK = {"train": {"epochs": 2, "steps": 0}, "stack": {"units": 8}}
@@ -269,3 +269,10 @@ def test_series_that_begin_late_or_end_in_zeros(tmp_path):
     assert (found["time"].diff().dropna() == pd.Timedelta("1h")).all()
     with pytest.raises(InputError, match="must have one name each"):
         run(pd.DataFrame(np.ones((5, 2)), columns=["y", "y"]))
+
+
+def test_times_over_midnight_have_one_form_also_where_they_are_served():
+    from nlp_rnn.tasks.forecasting.predictions import from_row
+
+    row = {"quantiles": np.zeros((2, 1, 3)), "levels": [0.1, 0.5, 0.9], "targets": ["y"], "times": [86340, 86400]}
+    assert from_row(row, Options()).times == ["1970-01-01T23:59:00", "1970-01-02T00:00:00"]

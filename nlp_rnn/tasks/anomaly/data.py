@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets, Facts
 from nlp_rnn.config.values import refuse_settings
+from nlp_rnn.data.records import LINE
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.anomaly.settings import Config, EventData
 from nlp_rnn.tasks.inputs import SessionInput
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from nlp_rnn.data.records import Record, Records
 
 RESOURCES = "nlp_rnn.tasks.anomaly"
-LINE = "\0line"
 _NAMES = {
     "events": ("events", "message", "msg", "log", "line", "content", "text", "history"),
     "session": ("session", "session_id", "block_id", "blockid", "trace_id", "request_id"),

@@ -151,12 +151,10 @@ def _by_kind(records: Records, scores: np.ndarray, is_anomaly: np.ndarray, kinds
 
 def remarks(metrics: Metrics) -> list[str]:
     """Says where a simple method tells anomalies apart as well."""
-    from nlp_rnn.metrics.anomalies import best_of
-
     others = metrics.get("auc_roc of")
     if not others:
         return []
-    name, value = best_of(others)
+    name, value = max(others.items(), key=lambda pair: pair[1])
     if value < metrics["auc_roc"]:
         return []
     return [f"A simple method is better by auc_roc: {name} with {value:.4f}, the model has {metrics['auc_roc']:.4f}."]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from nlp_rnn.config.sections import DataConfig, EmbeddingConfig, StackConfig, TrainConfig
-from nlp_rnn.config.values import Count, Fraction, Natural, Range
+from nlp_rnn.config.values import Count, Fraction, Natural, Range, Size
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class EventData(DataConfig):
 class EventEmbedding(EmbeddingConfig):
     """The vectors of the events."""
 
-    size: Annotated[int, Range(1, 65_536)] = 64
+    size: Size = 64
     """Dimensions."""
 
 

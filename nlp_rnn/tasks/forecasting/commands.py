@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.forecasting.predictions import Forecasts
 
-_LEAST_SEASONS = 2
-
 
 @dataclass(frozen=True)
 class Backtest:

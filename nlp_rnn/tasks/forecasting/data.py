@@ -156,10 +156,11 @@ def _windows(
     notes = [*loaded.notes, f"a forecast every {stride} steps"] if stride > 1 else loaded.notes
     windows = Windows.over(series, lookback, horizon, stride, begins, ends, notes)
     if not len(windows):
-        longest = max(ends or [len(one) for one in series])
+        until, own = max(windows.ends), max(e - b for b, e in zip(windows.begins, windows.ends, strict=True))
         raise InputError(
             f"{loaded.shown}: no series is long enough for {split}: {lookback} steps to read and {horizon} to forecast "
-            f"need {lookback + horizon}, the longest has {longest} until there; give a smaller --lookback or --horizon."
+            f"need {lookback + horizon}, the longest has {until} until there, {own} of them in this part; give a "
+            f"smaller --lookback or --horizon."
         )
     return windows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -151,12 +151,17 @@ def decode(outputs: Outputs, records: Records, assets: Assets, options: Options)
     def times(index: int) -> list[str]:
         has_times = windows.series[windows.which[index]].has_times
         following = (step if has_times else Step("1")).ahead(np.full(len(places), last[index]), places)
-        texts = [time_text(time, has_times) for time in following]
-        has_clock = any("T" in text for text in texts)  # all of them, or none
-        return [f"{text}T00:00:00" if has_clock and "T" not in text else text for text in texts]
+        return _texts_of(following, has_times)
 
     names = [windows.series[which].name for which in windows.which]
     return Forecasts(quantiles, names, times, facts["targets"], facts["levels"], step)
+
+
+def _texts_of(times: Iterable[Any], has_times: bool = True) -> list[str]:
+    """Times as texts: all with a clock, or none."""
+    texts = [time_text(time, has_times) for time in times]
+    has_clock = any("T" in text for text in texts)
+    return [f"{text}T00:00:00" if has_clock and "T" not in text else text for text in texts]
 
 
 def from_row(row: dict[str, Any], options: Options) -> Forecast:
@@ -164,7 +169,7 @@ def from_row(row: dict[str, Any], options: Options) -> Forecast:
     import numpy as np
 
     quantiles = np.array(row["quantiles"], np.float32)[None, : options.horizon or None]
-    times = [time_text(time) for time in row["times"]][: quantiles.shape[1]]
+    times = _texts_of(row["times"][: quantiles.shape[1]])
     return Forecasts(quantiles, [""], lambda _: times, row["targets"], np.round(row["levels"], 6).tolist())[0]
 
 

@@ -46,8 +46,8 @@ class ForecastData(DataConfig):
     """What counts where the time of a series repeats."""
     gaps: Literal["previous", "zero", "refuse"] = "previous"
     """What is read where values are missing: the one before, or 0 (for sales that are noted only where there are some);
-    they are counted, and neither learned nor measured. Nothing is filled from later values, which would be known too
-    early."""
+    they are counted, and neither learned nor measured. No gap is filled from the value after it, which would be known
+    too early; before the first value stands the mean."""
     timezone: str = ""
     """Time zone of times that have none, such as Europe/Berlin, for steps of hours and less where clocks change."""
     stride: Natural = 0
