@@ -17,6 +17,7 @@ BUILT_IN = {
     "language-modeling": "nlp_rnn.tasks.language_modeling:TASK",
     "ner": "nlp_rnn.tasks.ner:TASK",
     "sentiment": "nlp_rnn.tasks.sentiment:TASK",
+    "speech": "nlp_rnn.tasks.speech:TASK",
     "translation": "nlp_rnn.tasks.translation:TASK",
 }
 _registered: dict[str, AnyTask] = {}

@@ -49,7 +49,7 @@ def read_frame(
     for source in sources:
         place = _place_of(source, split, starter)
         if place is not None:
-            frame = place() if callable(place) else _of_file(place, form, {*texts})
+            frame = place() if callable(place) else frame_of_file(place, form, {*texts})
             parts.append((frame, source if source == "starter" else shown_name(source)))
     if not parts:
         return None
@@ -71,7 +71,8 @@ def _place_of(source: str, split: str, starter: Path | None) -> Any:
     return None if rows is None else lambda: _numbered(rows().to_pandas())
 
 
-def _of_file(path: Path, form: Form, texts: set[str]) -> pd.DataFrame:
+def frame_of_file(path: Path, form: Form, texts: set[str]) -> pd.DataFrame:
+    """The rows of a file, or of standard input for "-"; see `read_frame`."""
     import pandas as pd
 
     kind, shown = form.kind_of(path), "Standard input" if str(path) == "-" else shown_name(path)

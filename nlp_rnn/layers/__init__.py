@@ -2,6 +2,7 @@
 
 from nlp_rnn.layers.attention import AdditivePooling, Attention
 from nlp_rnn.layers.crf import CRF, CRFLoss, TokenCrossEntropy, log_partition, marginals, viterbi
+from nlp_rnn.layers.ctc import CTCLoss
 from nlp_rnn.layers.decoder import AttentionDecoder, Bridge
 from nlp_rnn.layers.embedding import CharacterEmbedding, FrameProjection, TokenEmbedding
 from nlp_rnn.layers.kernels import kernel_of
@@ -9,6 +10,7 @@ from nlp_rnn.layers.pooling import SequencePooling
 from nlp_rnn.layers.quantiles import OrderedQuantiles, pinball
 from nlp_rnn.layers.recurrent import GRU, LSTM, SimpleRNN
 from nlp_rnn.layers.softmax import AdaptiveSoftmaxHead, SoftmaxHead
+from nlp_rnn.layers.spectral import FrameStacking, LogMel, SpecAugment
 from nlp_rnn.layers.stack import RecurrentStack
 from nlp_rnn.layers.tagging import CRFDecoder, SpanF1, TokenAccuracy
 
@@ -23,14 +25,18 @@ __all__ = [
     "Bridge",
     "CRFDecoder",
     "CRFLoss",
+    "CTCLoss",
     "CharacterEmbedding",
     "FrameProjection",
+    "FrameStacking",
+    "LogMel",
     "OrderedQuantiles",
     "RecurrentStack",
     "SequencePooling",
     "SimpleRNN",
     "SoftmaxHead",
     "SpanF1",
+    "SpecAugment",
     "TokenAccuracy",
     "TokenCrossEntropy",
     "TokenEmbedding",

@@ -6,6 +6,7 @@ from nlp_rnn.models.deepar import DeepAR
 from nlp_rnn.models.event_model import EventModel
 from nlp_rnn.models.forecaster import EncoderDecoder, Forecaster, SegmentForecaster
 from nlp_rnn.models.language_model import LanguageModel
+from nlp_rnn.models.recognizer import SoundEmbedding, SpeechRecognizer
 from nlp_rnn.models.tagger import Tagger, TaggingHead, WordEmbedding
 from nlp_rnn.models.translator import Translator
 
@@ -18,6 +19,8 @@ __all__ = [
     "LanguageModel",
     "SegmentForecaster",
     "SequenceClassifier",
+    "SoundEmbedding",
+    "SpeechRecognizer",
     "Tagger",
     "TaggingHead",
     "Translator",

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nlp_rnn.data.fields import as_series, as_text
@@ -238,6 +239,51 @@ class SessionInput:
     def serving_arguments(self, values: Sequence[Any]) -> dict[str, Any]:
         """The sessions as texts."""
         return {self.name: [self.parse(value) for value in values]}
+
+
+@dataclass(frozen=True)
+class SoundInput:
+    """A recording: a file, or samples with their rate; on the command line a name, in files and requests also JSON."""
+
+    name: str = "audio"
+    example: str = "recording.wav"
+
+    @property
+    def noun(self) -> str:
+        """A recording."""
+        return "recording"
+
+    def is_one(self, value: Any) -> bool:
+        """Whether it is a file, its contents, or samples by name, rather than several.
+
+        >>> SoundInput().is_one("a.wav"), SoundInput().is_one(["a.wav", "b.wav"])
+        (True, False)
+        """
+        from nlp_rnn.audio.sounds import Sound
+
+        is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], int)
+        return is_pair or isinstance(value, (str, bytes, PathLike, Mapping, Sound))
+
+    def parse(self, value: Any) -> Any:
+        """A `Sound`, decoded when it is needed.
+
+        >>> SoundInput().parse({"array": [0.0, 0.5], "sampling_rate": 8000}).decoded()[1]
+        8000
+        """
+        from nlp_rnn.audio.sounds import sound_of
+
+        return sound_of(value, "The recording")
+
+    def serving_arguments(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The samples padded with zeros to the longest, how many each has, and their rates.
+
+        >>> SoundInput().serving_arguments([{"array": [0.0, 0.5], "sampling_rate": 8000}])
+        {'audio': [[0.0, 0.5]], 'lengths': [2], 'rate': [8000]}
+        """
+        found = [self.parse(value).decoded() for value in values]
+        longest = max(len(samples) for samples, _ in found)
+        padded = [[*samples.tolist(), *[0.0] * (longest - len(samples))] for samples, _ in found]
+        return {self.name: padded, "lengths": [len(s) for s, _ in found], "rate": [rate for _, rate in found]}
 
 
 def records_of(of: Input, inputs: Iterable[Any]) -> Records:

@@ -1,0 +1,146 @@
+"""Speech recognition: samples → spectra → recurrent stack → classes of each step, for CTC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
+from nlp_rnn.layers.ctc import blank_at_padding
+from nlp_rnn.layers.spectral import FrameStacking, LogMel, SpecAugment
+from nlp_rnn.models.parts import PartsModel
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class SoundEmbedding(SequenceLayer):
+    """Samples → what a recurrent stack reads: spectra, masked while training, several frames in a step.
+
+    Args:
+        mel: a `LogMel`.
+        augment: a `SpecAugment`.
+        stacking: a `FrameStacking`.
+        dropout: of the numbers of a step, one mask per row.
+
+    Call arguments:
+        samples: float32 `[batch, time]`.
+        lengths: int32 `[batch]`, samples of each row.
+        training: whether to mask and drop.
+
+    Returns:
+        `[batch, steps, output_dim]`.
+    """
+
+    OPTIONS = ("dropout",)
+    PARTS = ("mel", "augment", "stacking")
+
+    def __init__(
+        self, mel: LogMel, augment: SpecAugment, stacking: FrameStacking, dropout: float = 0.0, **kwargs: Any
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.mel, self.augment, self.stacking, self.dropout = mel, augment, stacking, dropout
+        self.drop = keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy, name="drop")
+
+    @property
+    def output_dim(self) -> int:
+        """Numbers in a step."""
+        return self.stacking.output_dim
+
+    @property
+    def samples_per_step(self) -> int:
+        """From the beginning of a step to that of the next."""
+        return self.mel.step * self.stacking.factor
+
+    def steps_of(self, lengths: Any) -> Any:
+        """How many steps so many samples make; of arrays or tensors."""
+        return -(-self.mel.frames_of(lengths) // self.stacking.factor)
+
+    def build(self, samples_shape: Shape | None = None, lengths_shape: Shape | None = None) -> None:
+        frames, steps = (None, None, self.mel.mels), (None, None, self.output_dim)
+        for part, shape in ((self.mel, (None, None)), (self.stacking, frames), (self.drop, steps)):
+            if not part.built:  # parts that were loaded come built
+                part.build(shape)
+        self.built = True
+
+    def call(self, samples: Tensor, lengths: Tensor, training: bool = False) -> Tensor:
+        frames, count = self.mel(samples), self.mel.frames_of(lengths)
+        frames = self.augment(frames, count, training=training)
+        return self.drop(self.stacking(frames, count, training=training), training=training)
+
+    def compute_output_spec(self, samples: Tensor, lengths: Tensor, training: bool = False) -> keras.KerasTensor:
+        return keras.KerasTensor((samples.shape[0], None, self.output_dim), self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class SpeechRecognizer(PartsModel):
+    """Samples of sound → logits of classes at each step, of which class 0 is the blank of CTC.
+
+    Args:
+        embedding: a `SoundEmbedding`.
+        stack: such as a `RecurrentStack`.
+        head: `[batch, steps, features]` → logits, such as a `Dense`.
+        pieces: what each class adds to a text.
+
+    Call arguments:
+        features: `{"samples": float32 [batch, time], "lengths": int32 [batch]}`.
+        training: whether to mask and drop.
+
+    Returns:
+        float32 logits `[batch, steps, classes]`, at padded steps as `blank_at_padding` has them.
+    """
+
+    OPTIONS = (*PartsModel.OPTIONS, "pieces")
+
+    def __init__(self, *parts: Any, pieces: Sequence[str] = (), reads: str = "samples", **kwargs: Any) -> None:
+        super().__init__(*parts, reads=reads, **kwargs)
+        self.pieces = list(pieces)
+
+    @property
+    def state_parts(self) -> int:
+        """How many `[batch, units]` the state of all layers has."""
+        return self.stack.layers * (2 if self.stack.cell == "lstm" else 1)
+
+    def grouped(self, parts: list[Tensor]) -> list[list[Tensor]]:
+        """The state's parts in order → by layer, as `advance` takes them."""
+        size = self.state_parts // self.stack.layers
+        return [parts[i : i + size] for i in range(0, len(parts), size)]
+
+    def build(self, features_shape: Shape | None = None) -> None:
+        if not self.embedding.built:
+            self.embedding.build()
+        if not self.stack.built:
+            self.stack.build((None, None, self.embedding.output_dim))
+        if not self.head.built:
+            self.head.build((None, None, self.stack.output_size))
+        self.built = True
+
+    def mask(self, features: dict[str, Tensor]) -> Tensor:
+        """Booleans `[batch, steps]`."""
+        longest = self.embedding.steps_of(tf.shape(features["samples"])[1])
+        return tf.sequence_mask(self.embedding.steps_of(features["lengths"]), longest)
+
+    def embed(self, features: dict[str, Tensor], training: bool) -> Tensor:
+        return self.embedding(features["samples"], features["lengths"], training=training)
+
+    def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
+        sequence, mask, _ = self.encode(features, training)
+        return blank_at_padding(ops.cast(self.head(sequence), "float32"), mask)
+
+    def advance(self, frames: Tensor, state: Nest = None) -> tuple[Tensor, Nest]:
+        """Goes on from a state, for sound that comes bit by bit; the stack must read in one direction.
+
+        Args:
+            frames: `[batch, factor · steps + 2 · context, mels]`, as `LogMel` gives them, with the frames before and
+                after them that the steps look at.
+            state: as returned; None at the beginning.
+
+        Returns:
+            Logits `[batch, steps, classes]`, and the state after the last step.
+        """
+        stacking = self.embedding.stacking
+        steps = stacking.stacked(stacking.convolved(ops.cast(frames, stacking.compute_dtype)))
+        sequence, state = self.stack(steps, initial_state=state)
+        return ops.cast(self.head(sequence), "float32"), state
