@@ -72,6 +72,36 @@ def write_sessions(folder: Path) -> dict[str, Any]:
     return {"train": [str(folder / "sessions.csv")], "validation_fraction": 0.2, "test_fraction": 0.2}
 
 
+def tones(*hertz: float, rate: int = 4000, seconds: float = 0.2) -> np.ndarray:
+    """A tone after the other, with a pause after each."""
+    places = np.arange(int(rate * seconds)) / rate
+    pause = np.zeros(rate // 20)
+    parts = [part for one in hertz for part in (0.3 * np.sin(2 * np.pi * one * places), pause)]
+    return np.concatenate([pause, *parts]).astype(np.float32)
+
+
+TONES = {"low": 300.0, "high": 1200.0, "mid": 700.0}
+
+
+def write_tones(folder: Path) -> dict[str, Any]:
+    """Recordings of words that are tones, and a table of them."""
+    import soundfile
+
+    rng, rows = np.random.default_rng(0), ["audio,text,speaker"]
+    for i in range(96):
+        words = [sorted(TONES)[k] for k in rng.integers(0, 3, 1 + i % 3)]
+        noise = 0.01 * rng.standard_normal(1)[0]
+        samples = tones(*(TONES[word] * (1 + noise) for word in words))
+        soundfile.write(folder / f"{i}.wav", samples, 4000)
+        rows.append(f"{i}.wav,{' '.join(words)},{'ab'[i % 2]}")
+    (folder / "recordings.csv").write_text("\n".join(rows) + "\n")
+    return {"train": [str(folder / "recordings.csv")], "validation_fraction": 0.2, "test_fraction": 0.1}
+
+
+def as_sound(samples: np.ndarray, rate: int = 4000) -> dict[str, Any]:
+    return {"array": samples.round(4).tolist(), "sampling_rate": rate}
+
+
 SUBJECTS = {
     "anomaly": Subject(
         "anomaly",
@@ -111,6 +141,24 @@ SUBJECTS = {
         },
         write_entities,
         ["Ada met Bob .", "In New York Bob slept", "", "  \n ", "Ａｄａ met 🐈‍⬛ in New York!\nBob slept.", "x" * 3000],
+    ),
+    "speech": Subject(
+        "speech",
+        {
+            "data": {"strings": (1, 2)},
+            "audio": {"mels": 16, "frames": 2, "filters": 4},
+            "augment": {"width": 2},
+            "tokenizer": {"kind": "word"},
+            "stack": {"units": 16, "layers": 1},
+            "train": {"epochs": 8, "batch_size": 8, "learning_rate": 0.02},
+        },
+        write_tones,
+        [
+            as_sound(tones(300, 1200)),
+            as_sound(tones(700, rate=8000), 8000),
+            as_sound(np.zeros(800, np.float32)),
+            as_sound(np.array([0.5, -0.5, 0.25], np.float32)),
+        ],
     ),
     "translation": Subject(
         "translation",

@@ -25,7 +25,7 @@ class Sound:
     """A recording, decoded when it is needed.
 
     Args:
-        name: for messages and results.
+        name: for results and messages; empty for samples without one.
         source: a file; the contents of one; or samples `[time]` or `[time, channels]`, floats from -1 to 1 or whole
             numbers of 8, 16 or 32 bits.
         rate: samples in a second, of an array.
@@ -57,6 +57,11 @@ class Sound:
             content = self.source if isinstance(self.source, bytes) else self._read()
         return hashlib.blake2b(content, digest_size=12).hexdigest()
 
+    @property
+    def shown(self) -> str:
+        """What it is called in messages."""
+        return self.name or "The recording"
+
     def decoded(self) -> tuple[np.ndarray, int]:
         """Its samples, float32 `[time]`, channels mixed, and their rate.
 
@@ -64,37 +69,37 @@ class Sound:
             InputError: it is no sound, holds none, or what no loudspeaker could play.
         """
         if isinstance(self.source, np.ndarray):
-            samples, rate = _as_floats(self.source, self.name), self.rate
+            samples, rate = _as_floats(self.source, self.shown), self.rate
         else:
             samples, rate = self._from_file()
         if not len(samples):
-            raise InputError(f"{self.name} holds no sound: it has no samples.")
+            raise InputError(f"{self.shown} holds no sound: it has no samples.")
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise InputError(
-                f"{self.name} says that it has {rate:,} samples in a second; {LOWEST_RATE:,} to {HIGHEST_RATE:,} make "
+                f"{self.shown} says that it has {rate:,} samples in a second; {LOWEST_RATE:,} to {HIGHEST_RATE:,} make "
                 f"sense."
             )
         mixed = samples.mean(1, dtype=np.float32) if samples.ndim == 2 else samples
         if not np.isfinite(mixed).all():
-            raise InputError(f"{self.name} holds samples that are no numbers (NaN or infinite).")
+            raise InputError(f"{self.shown} holds samples that are no numbers (NaN or infinite).")
         return mixed, int(rate)
 
     def _read(self) -> bytes:
         try:
             return Path(self.source).read_bytes()
         except OSError as error:
-            raise InputError(f"{self.name} cannot be read ({(error.strerror or 'error').lower()}).") from None
+            raise InputError(f"{self.shown} cannot be read ({(error.strerror or 'error').lower()}).") from None
 
     def _from_file(self) -> tuple[np.ndarray, int]:
         soundfile = soundfile_library()
         content = self.source if isinstance(self.source, bytes) else self._read()
         if not content:
-            raise InputError(f"{self.name} is empty.")
+            raise InputError(f"{self.shown} is empty.")
         try:
             return soundfile.read(io.BytesIO(content), dtype="float32")
         except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
             reason = str(getattr(error, "error_string", error)).strip().rstrip(".").lower()
-            raise InputError(f"{self.name} is no sound that can be read ({reason}): give wav, flac, ogg or mp3.") from None
+            raise InputError(f"{self.shown} is no sound that can be read ({reason}): give wav, flac, ogg or mp3.") from None
 
 
 def soundfile_library() -> Any:
@@ -170,7 +175,7 @@ def sound_of(value: Any, where: str) -> Sound:
     if isinstance(value, Sound):
         return value
     if isinstance(value, (bytes, bytearray)):
-        return Sound(where, bytes(value))
+        return Sound("", bytes(value))
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         with contextlib.suppress(ValueError):
             value = json.loads(value)
@@ -181,7 +186,7 @@ def sound_of(value: Any, where: str) -> Sound:
         if array is not None:
             return _of_array(array, rate, where)
         if value.get("bytes"):
-            return Sound(str(value.get("path") or where), value["bytes"])
+            return Sound(str(value.get("path") or ""), value["bytes"])
         if value.get("path"):
             return Sound(str(value["path"]), Path(value["path"]))
     elif isinstance(value, tuple) and len(value) == 2 and np.ndim(value[1]) == 0:
@@ -206,4 +211,4 @@ def _of_array(array: Any, rate: Any, where: str) -> Sound:
         largest = np.abs(samples).max(initial=0)
         whole = samples.dtype.kind in "iu" and largest > 1
         samples = samples.astype((np.int16 if largest < 2**15 else np.int32) if whole else np.float32)
-    return Sound(where, np.ascontiguousarray(samples), hertz)
+    return Sound("", np.ascontiguousarray(samples), hertz)

@@ -206,6 +206,9 @@ def _texts(naming: Naming) -> set[str]:
 
 
 def _of_table(frame: pd.DataFrame, folder: Path, naming: Naming, shown: str) -> Iterator[Record]:
+    if {"array", "sampling_rate"} <= {*frame.columns} and not naming.columns.get("audio"):  # rows are sounds
+        frame = frame.assign(audio=frame[["array", "sampling_rate"]].to_dict("records"))
+        frame = frame.drop(columns=["array", "sampling_rate"])
     columns = {kind: column_of(frame.columns, kind, naming, shown) for kind in NAMES}
     for row in frame.to_dict("records"):
         about = {name: value for name, value in row.items() if name not in (LINE, *columns.values()) and value == value}

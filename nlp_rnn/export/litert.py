@@ -88,7 +88,7 @@ def _of_fixed_lengths(signatures: Mapping[str, Signature], lengths: Sequence[int
         floats = [spec.shape[1:].is_fully_defined() for spec in signature.specs if spec.dtype.is_floating]
         if True in floats and False in floats:
             raise InputError(f"LiteRT cannot have {name}, which looks at a memory of any length; use --to onnx.")
-        for length in (1,) if True in floats else lengths:
+        for length in (1,) if True in floats else signature.lengths or lengths:
             specs = [_fixed(spec, (1, length, inner)) for spec in signature.specs]
             example = {spec.name: _example(spec, signature.example.get(spec.name)) for spec in specs}
             one = Signature(numbers_of(signature.function, specs), signature.about, example)

@@ -115,7 +115,7 @@ def numeric_signatures(signatures: Mapping[str, Signature]) -> dict[str, Signatu
     Raises:
         InputError: there are none.
     """
-    found = {name: one for name, one in signatures.items() if one.example and one.is_numeric}
+    found = {name: one for name, one in signatures.items() if one.example and one.everywhere and one.is_numeric}
     if not found:
         raise InputError("Every signature of this task takes texts: only --to savedmodel can have them.")
     return found

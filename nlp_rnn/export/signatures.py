@@ -20,6 +20,8 @@ class Signature:
         example: its inputs by name, as plain values; those of the task's example where it is the default signature.
         defaults: of inputs that are settings; TensorFlow knows no defaults, so they are for whoever calls it.
         independent: whether the results of a row do not depend on the others of its batch.
+        everywhere: whether runtimes other than TensorFlow may have it, if it takes numbers alone.
+        lengths: of rows, for runtimes that know fixed shapes only; by default those of tokens.
     """
 
     function: Any
@@ -27,6 +29,8 @@ class Signature:
     example: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     independent: bool = True
+    everywhere: bool = True
+    lengths: tuple[int, ...] = ()
 
     def __call__(self, *values: Any, **named: Any) -> dict[str, tf.Tensor]:
         """Calls the function."""

@@ -68,14 +68,19 @@ class CTCLoss(keras.losses.Loss):
         logits, targets = tf.cast(y_pred, tf.float32), tf.cast(y_true, tf.int32)
         lengths = tf.maximum(lengths_of(logits), 1)
         says_nothing = tf.reduce_all(targets == BLANK, -1)
-        # The operation refuses sequences of nothing: they get some class, and a loss of their own.
-        first = tf.where(says_nothing, 1, targets[:, 0])
-        given = tf.sparse.from_dense(tf.concat([first[:, None], targets[:, 1:]], 1))
+        repeats = (targets[:, 1:] == targets[:, :-1]) & (targets[:, 1:] != BLANK)
+        needed = tf.math.count_nonzero(targets, -1, dtype=tf.int32)
+        needed += tf.math.count_nonzero(repeats, -1, dtype=tf.int32)
+        is_whole = ~says_nothing & (needed <= lengths)
+        # The operation refuses what says nothing or does not fit: it gets some class, and a loss of its own.
+        first = tf.where(is_whole, targets[:, 0], 1)
+        rest = tf.where(is_whole[:, None], targets[:, 1:], BLANK)
+        given = tf.sparse.from_dense(tf.concat([first[:, None], rest], 1))
         found = tf.raw_ops.CTCLoss(
             inputs=tf.transpose(tf.concat([logits[..., 1:], logits[..., :1]], -1), [1, 0, 2]),
             labels_indices=given.indices,
             labels_values=given.values - 1,
             sequence_length=lengths,
-            ignore_longer_outputs_than_inputs=True,
         )[0]
-        return tf.where(says_nothing, -tf.reduce_sum(tf.nn.log_softmax(logits)[..., BLANK], -1), found)
+        blank = -tf.reduce_sum(tf.nn.log_softmax(logits)[..., BLANK], -1)
+        return tf.where(is_whole, found, tf.where(says_nothing, blank, 0.0))

@@ -12,6 +12,7 @@ from keras import ops
 from nlp_rnn.audio.spectra import fourier_filters, mel_filters
 from nlp_rnn.layers.base import SequenceLayer, Shape, Tensor
 
+_CURVES = 4
 _LEAST = 1e-7  # of the energy in a filter: about that of the steps of 16 bits
 
 
@@ -105,14 +106,18 @@ class LogMel(SequenceLayer):
 
 @keras.saving.register_keras_serializable("nlp_rnn")
 class SpecAugment(SequenceLayer):
-    """Masks bands of filters and stretches of time while training (Park et al. 2019, arXiv:1904.08779, without
-    warping).
+    """Changes spectra while training: masks bands of filters and stretches of time (Park et al. 2019, arXiv:1904.08779,
+    without warping in time), makes vocal tracts longer or shorter (Jaitly and Hinton 2013, "Vocal Tract Length
+    Perturbation (VTLP) Improves Speech Recognition"), and changes the sound of microphone and room, which is a smooth
+    curve over the filters.
 
     Args:
         bands: how many bands of filters, each of up to `width` filters.
         width: filters of a band at most.
         stretches: how many stretches of time.
         longest: frames of a stretch at most; and never more than a fifth of the row.
+        warp: frequencies become higher or lower by up to this part.
+        tilt: spread of the curve, in spreads of the filters.
 
     Call arguments:
         frames: `[batch, frames, mels]`.
@@ -123,16 +128,27 @@ class SpecAugment(SequenceLayer):
         Frames of the same shape.
     """
 
-    OPTIONS = ("bands", "width", "stretches", "longest")
+    OPTIONS = ("bands", "width", "stretches", "longest", "warp", "tilt")
 
-    def __init__(self, bands: int = 2, width: int = 8, stretches: int = 2, longest: int = 20, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        bands: int = 2,
+        width: int = 8,
+        stretches: int = 2,
+        longest: int = 20,
+        warp: float = 0.0,
+        tilt: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.bands, self.width, self.stretches, self.longest = bands, width, stretches, longest
+        self.warp, self.tilt = warp, tilt
         self._seed = keras.random.SeedGenerator()
 
     def call(self, frames: Tensor, lengths: Tensor, training: bool = False) -> Tensor:
         if not training:
             return frames
+        frames = self._tilted(self._warped(frames))
         batch, steps, filters = tf.shape(frames)[0], tf.shape(frames)[1], frames.shape[-1]
         kept = tf.ones([batch, steps, filters], tf.bool)
         limits = tf.minimum(tf.cast(lengths, tf.float32) / 5, float(self.longest))
@@ -142,6 +158,28 @@ class SpecAugment(SequenceLayer):
             wide = tf.fill([batch], float(min(self.width, filters // 2)))
             kept &= ~self._drawn(batch, tf.fill([batch], float(filters)), wide, filters)[:, None, :]
         return tf.where(kept, frames, tf.zeros([], frames.dtype))
+
+    def _warped(self, frames: Tensor) -> Tensor:
+        """Each row reads its filters at places that are drawn: filter m at m · a, which is where the mel scale of a
+        frequency lies that is higher by about as much."""
+        if not self.warp:
+            return frames
+        filters = frames.shape[-1]
+        drawn = keras.random.uniform((tf.shape(frames)[0], 1), 1 - self.warp, 1 + self.warp, seed=self._seed)
+        places = tf.minimum(tf.range(filters, dtype=tf.float32)[None] * drawn, filters - 1.0)
+        apart = tf.abs(places[:, None, :] - tf.range(filters, dtype=tf.float32)[None, :, None])
+        weights = tf.maximum(1.0 - apart, 0.0)  # between neighbours
+        return tf.matmul(frames, tf.cast(weights, frames.dtype))
+
+    def _tilted(self, frames: Tensor) -> Tensor:
+        """Each row with a curve added, of some slow cosines."""
+        if not self.tilt:
+            return frames
+        filters = frames.shape[-1]
+        drawn = keras.random.normal((tf.shape(frames)[0], _CURVES), stddev=self.tilt, seed=self._seed)
+        angles = tf.range(_CURVES, dtype=tf.float32)[:, None] * (tf.range(filters, dtype=tf.float32) + 0.5)[None]
+        curve = tf.matmul(drawn, tf.cos(angles * (3.141592653589793 / filters)))
+        return frames + tf.cast(curve[:, None], frames.dtype)
 
     def _drawn(self, batch: Tensor, room: Tensor, limits: Tensor, size: Tensor) -> Tensor:
         """A span of each row, `[batch, size]`: of uniform length and place."""
@@ -232,7 +270,7 @@ class FrameStacking(SequenceLayer):
     def stacked(self, frames: Tensor) -> Tensor:
         """`factor` frames side by side, those that are missing at the end zeros."""
         batch, count, features = tf.shape(frames)[0], tf.shape(frames)[1], frames.shape[-1]
-        steps = -(-count // self.factor)
+        steps = (count + self.factor - 1) // self.factor
         padded = tf.pad(frames, [[0, 0], [0, steps * self.factor - count], [0, 0]])
         return tf.reshape(padded, [batch, steps, self.factor * features])
 

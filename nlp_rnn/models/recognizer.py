@@ -24,6 +24,10 @@ class SoundEmbedding(SequenceLayer):
         augment: a `SpecAugment`.
         stacking: a `FrameStacking`.
         dropout: of the numbers of a step, one mask per row.
+        normalization: what is subtracted from the spectra beside what is usual in training: "none"; "recording", the
+            mean of the whole row; "running", the mean so far. Both are blended with zeros that count as `prior` frames,
+            since a short word has a mean of its own.
+        prior: frames.
 
     Call arguments:
         samples: float32 `[batch, time]`.
@@ -34,14 +38,22 @@ class SoundEmbedding(SequenceLayer):
         `[batch, steps, output_dim]`.
     """
 
-    OPTIONS = ("dropout",)
+    OPTIONS = ("dropout", "normalization", "prior")
     PARTS = ("mel", "augment", "stacking")
 
     def __init__(
-        self, mel: LogMel, augment: SpecAugment, stacking: FrameStacking, dropout: float = 0.0, **kwargs: Any
+        self,
+        mel: LogMel,
+        augment: SpecAugment,
+        stacking: FrameStacking,
+        dropout: float = 0.0,
+        normalization: str = "none",
+        prior: int = 50,
+        **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.mel, self.augment, self.stacking, self.dropout = mel, augment, stacking, dropout
+        self.normalization, self.prior = normalization, prior
         self.drop = keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy, name="drop")
 
     @property
@@ -56,7 +68,7 @@ class SoundEmbedding(SequenceLayer):
 
     def steps_of(self, lengths: Any) -> Any:
         """How many steps so many samples make; of arrays or tensors."""
-        return -(-self.mel.frames_of(lengths) // self.stacking.factor)
+        return (self.mel.frames_of(lengths) + self.stacking.factor - 1) // self.stacking.factor
 
     def build(self, samples_shape: Shape | None = None, lengths_shape: Shape | None = None) -> None:
         frames, steps = (None, None, self.mel.mels), (None, None, self.output_dim)
@@ -66,9 +78,21 @@ class SoundEmbedding(SequenceLayer):
         self.built = True
 
     def call(self, samples: Tensor, lengths: Tensor, training: bool = False) -> Tensor:
-        frames, count = self.mel(samples), self.mel.frames_of(lengths)
+        count = self.mel.frames_of(lengths)
+        frames = self.normalized(self.mel(samples), count)
         frames = self.augment(frames, count, training=training)
         return self.drop(self.stacking(frames, count, training=training), training=training)
+
+    def normalized(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Spectra `[batch, frames, mels]` less their own mean, as `normalization` says."""
+        if self.normalization == "none":
+            return frames
+        real = frames * tf.sequence_mask(lengths, tf.shape(frames)[1], frames.dtype)[..., None]
+        if self.normalization == "recording":
+            count = tf.cast(lengths, frames.dtype)[:, None, None]
+            return frames - tf.reduce_sum(real, 1, keepdims=True) / (count + self.prior)
+        count = tf.range(1, tf.shape(frames)[1] + 1)[None, :, None]
+        return frames - tf.cumsum(real, 1) / (tf.cast(count, frames.dtype) + self.prior)
 
     def compute_output_spec(self, samples: Tensor, lengths: Tensor, training: bool = False) -> keras.KerasTensor:
         return keras.KerasTensor((samples.shape[0], None, self.output_dim), self.compute_dtype)

@@ -17,6 +17,8 @@ from nlp_rnn.errors import InputError
 if TYPE_CHECKING:
     from nlp_rnn.data.series import Series
 
+_LONGEST_SHOWN = 4_000
+
 
 class Input(Protocol):
     """What `Run`, the commands and the server ask of a task's input; nothing else knows what it is."""
@@ -52,10 +54,17 @@ def serving_call(arguments: Mapping[str, Any], dtypes: Mapping[str, str]) -> str
 
     >>> serving_call({"text": ["A joyless slog."], "time": [0]}, {"time": "int64"})
     'serve(text=tf.constant(["A joyless slog."]), time=tf.constant([0], tf.int64))'
+
+    Of more numbers than anybody would read, the first are shown.
     """
     kinds = {name: f", tf.{dtype}" if dtype == "int64" else "" for name, dtype in dtypes.items()}
-    given = (f"{n}=tf.constant({json.dumps(v, ensure_ascii=False)}{kinds.get(n, '')})" for n, v in arguments.items())
+    given = (f"{n}=tf.constant({_shown(v)}{kinds.get(n, '')})" for n, v in arguments.items())
     return f"serve({', '.join(given)})"
+
+
+def _shown(values: Any) -> str:
+    text = json.dumps(values, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:60].rpartition(',')[0]}, …]]"
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import SoundInput
+from nlp_rnn.tasks.speech.commands import COMMANDS, Heard, Listener
 from nlp_rnn.tasks.speech.data import RESOURCES, assets, batches, read, settle
 from nlp_rnn.tasks.speech.model import build, fits, infer, loss
+from nlp_rnn.tasks.speech.pictures import picture
 from nlp_rnn.tasks.speech.predictions import Transcript, Word, decode, errors, evaluate, from_row, show
 from nlp_rnn.tasks.speech.serving import example, signatures
 from nlp_rnn.tasks.speech.settings import Config, Options
 
-__all__ = ["TASK", "Config", "Options", "Transcript", "Word"]
+__all__ = ["TASK", "Config", "Heard", "Listener", "Options", "Transcript", "Word"]
 
 TASK: Task[Config, Transcript, Options] = Task(
     name="speech",
@@ -35,4 +37,6 @@ TASK: Task[Config, Transcript, Options] = Task(
     signatures=signatures,
     answers=Answers("serving_default", from_row),
     example=example,
+    picture=picture,
+    commands=COMMANDS,
 )

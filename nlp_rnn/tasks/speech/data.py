@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RESOURCES = "nlp_rnn.tasks.speech"
 _HIGHEST_RATE, _GRID, _QUIET = 16_000, 25, 0.2
+_PASSES = 4  # strings that are measured use each recording so often
 _MEASURED = 400  # recordings from which it is learned what is usual
 
 
@@ -53,10 +54,10 @@ def _part(config: Config, split: str) -> tuple[list[Record], list[str]]:
     rows, notes = _given(data, data.train, ("train",))
     test = [row for row in rows if is_test(data, row)]
     if data.test_where and not test:
-        raise InputError(f"data.test_where fits no recording: {_conditions(data)}.")
+        raise InputError(f"data.test_where fits no recording: {' and '.join(data.test_where)}.")
     rest = [row for row in rows if not is_test(data, row)]
     if split == "test" and data.test_where:
-        return test, [f"where {_conditions(data)}"]
+        return test, [f"where {' and '.join(data.test_where)}"]
     order, start = np.random.default_rng(config.train.seed).permutation(len(rest)), 0
     for name, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction)):
         has = getattr(data, name) or (name == "test" and data.test_where) or _load(data, data.train, name) is not None
@@ -69,9 +70,18 @@ def _part(config: Config, split: str) -> tuple[list[Record], list[str]]:
 
 def is_test(data: SpeechData, row: Record) -> bool:
     """Whether a recording is of the test part that `data.test_where` names."""
-    return bool(data.test_where) and all(
-        str(row.get(name, "")) in values.replace(",", " ").split() for name, values in data.test_where.items()
-    )
+    wanted = _conditions(data)
+    return bool(wanted) and all(str(row.get(name, "")) in values for name, values in wanted.items())
+
+
+def _conditions(data: SpeechData) -> dict[str, list[str]]:
+    found = {}
+    for condition in data.test_where:
+        name, equals, values = condition.partition("=")
+        if not (name and equals and values):
+            raise InputError(f'data.test_where is "{condition}"; it must be a name and values, such as take=0,1,2.')
+        found[name.strip()] = [value.strip() for value in values.split(",")]
+    return found
 
 
 def _chosen(data: SpeechData, rows: list[Record], notes: list[str]) -> tuple[list[Record], list[str]]:
@@ -79,11 +89,7 @@ def _chosen(data: SpeechData, rows: list[Record], notes: list[str]) -> tuple[lis
     chosen = [row for row in rows if is_test(data, row)]
     if not chosen or len(chosen) == len(rows):
         return rows, notes
-    return chosen, [*notes, f"where {_conditions(data)}; others, left out: {len(rows) - len(chosen):,}"]
-
-
-def _conditions(data: SpeechData) -> str:
-    return " and ".join(f"{name} is {' or '.join(values.split())}" for name, values in data.test_where.items())
+    return chosen, [*notes, f"where {' and '.join(data.test_where)}; others, left out: {len(rows) - len(chosen):,}"]
 
 
 def _given(
@@ -149,7 +155,8 @@ def _finished(config: Config, split: str, rows: list[Record], notes: list[str]) 
     if split == "train" or sizes == (1, 1) or not rows:
         return Records(rows, notes=notes)
     rng, strings = np.random.default_rng(config.train.seed), []
-    for members, counts in groups_of([row["speaker"] for row in rows], sizes, config.train.seed):
+    speakers, seeds = [row["speaker"] for row in rows], range(config.train.seed, config.train.seed + _PASSES)
+    for members, counts in (group for seed in seeds for group in groups_of(speakers, sizes, seed)):
         order, start = rng.permutation(members), 0
         for count in counts:
             parts = [rows[i] for i in order[start : start + count]]

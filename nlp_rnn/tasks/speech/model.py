@@ -32,10 +32,11 @@ def build(config: Config, assets: Assets) -> SpeechRecognizer:
 
     audio, augment, dtype, facts = config.audio, config.augment, config.train.dtype_policy, assets.facts
     mel = LogMel(facts["rate"], audio.mels, audio.window, audio.hop, mean=facts["mean"], spread=facts["spread"])
-    masks = SpecAugment(augment.bands, augment.width, augment.stretches, augment.stretch, dtype=dtype)
+    masks = augment.bands, augment.width, augment.stretches, augment.stretch
+    changes = SpecAugment(*masks, augment.warp, augment.tilt, dtype=dtype)
     stacking = FrameStacking(audio.frames, audio.mels, audio.filters, dtype=dtype)
     model = SpeechRecognizer(
-        SoundEmbedding(mel, masks, stacking, audio.dropout, dtype=dtype, name="embedding"),
+        SoundEmbedding(mel, changes, stacking, audio.dropout, audio.normalization, dtype=dtype, name="embedding"),
         stack_from(config.stack, dtype),
         keras.layers.Dense(assets.tokenizer.size, dtype="float32", name="head"),
         pieces=[piece.decode("utf-8", "replace") for piece in assets.tokenizer.pieces()],

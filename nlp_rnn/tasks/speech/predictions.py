@@ -65,7 +65,7 @@ def decode(outputs: Outputs, records: Records, assets: Assets, options: Options)
         words = words_of(tokens[said], first[said] / rate, end[said] / rate, p[said], pieces)
         confidence = float(np.exp(np.log(np.maximum(p[said], 1e-30)).mean())) if said.any() else 0.0
         text = " ".join(word.word for word in words)
-        found.append(Transcript(name_of(record), text, confidence, round(float(lengths.sum()) / rate, 3), words))
+        found.append(Transcript(name_of(record), text, confidence, float(lengths.sum()) / rate, words))
     return found
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nlp_rnn.models import SpeechRecognizer
 
 _EXAMPLE = 0.3  # seconds
+_SECONDS = (1, 4, 15)  # of recordings, for runtimes that know fixed shapes only
 
 
 def example(assets: Assets) -> dict[str, Any]:
@@ -28,9 +29,8 @@ def example(assets: Assets) -> dict[str, Any]:
 
 def signatures(config: Config, model: SpeechRecognizer, assets: Assets) -> Signatures:
     """`serving_default` takes samples of any rate, `wav` the contents of files; `posteriors` gives what a search of
-    one's own needs, and `step` goes on from a state where the model reads in one direction."""
-    import base64
-
+    one's own needs, and `step` goes on from a state where the model reads in one
+    direction, and normalises nothing."""
     import tensorflow as tf
 
     from nlp_rnn.audio.resampling import resampled_rows
@@ -81,28 +81,24 @@ def signatures(config: Config, model: SpeechRecognizer, assets: Assets) -> Signa
         return {"log_probabilities": tf.nn.log_softmax(logits), "steps": steps}
 
     arguments = SoundInput().serving_arguments([shown])
-    wav = base64.b64encode(_as_wav(shown["array"], rate)).decode()
     found: dict[str, Any] = {
         "serving_default": Signature(
             from_samples,
             "Samples from -1 to 1, padded on the right, how many each recording has, and how many a second has → the "
             "text, its words with their times in seconds, padded with empty ones.",
             arguments,
+            everywhere=False,
         ),
-        "wav": Signature(from_wav, f"The contents of wav files of 16 bits → the same; in JSON {{\"b64\": \"{wav[:12]}…\"}}."),
+        "wav": Signature(from_wav, 'The contents of wav files of 16 bits, in JSON {"b64": "UklGR…"} → the same.'),
         "posteriors": Signature(
             posteriors,
             f"Samples, {rate:,} a second → log-probabilities of the tokens at each step, of which 0 is the blank.",
             {"samples": arguments["audio"], "lengths": arguments["lengths"]},
+            lengths=tuple(seconds * rate for seconds in _SECONDS),
         ),
     }
-    return found if config.stack.bidirectional else {**found, "step": _step(config, model, arguments["audio"])}
-
-
-def _as_wav(samples: list[float], rate: int) -> bytes:
-    import tensorflow as tf
-
-    return tf.audio.encode_wav(tf.constant(samples)[:, None], rate).numpy()
+    waits = config.stack.bidirectional or config.audio.normalization != "none"
+    return found if waits else {**found, "step": _step(config, model, arguments["audio"])}
 
 
 def _decoded(content: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:

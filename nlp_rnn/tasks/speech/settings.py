@@ -26,9 +26,9 @@ class SpeechData(DataConfig):
     """How names of files say it, such as {text}_{speaker}_{take}, where no table does."""
     words: Annotated[dict[str, str], tyro.conf.arg(metavar="VALUE WORD")] = field(default_factory=dict)
     """Words for texts that are codes: 0 zero 1 one."""
-    test_where: Annotated[dict[str, str], tyro.conf.arg(metavar="NAME VALUES")] = field(default_factory=dict)
-    """Which recordings are the test part, by what the pattern or the table says of them: take "0 1 2", or speaker
-    lucas."""
+    test_where: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE,…")] = ()
+    """Which recordings are the test part, by what the pattern or the table says of them: take=0,1,2 or
+    speaker=lucas."""
     spelling: Literal["plain", "as_is"] = "plain"
     """Whether texts are learned and measured in small letters without punctuation, as they are heard."""
     longest: Positive = 30.0
@@ -36,7 +36,7 @@ class SpeechData(DataConfig):
     strings: tuple[Count, Count] = (1, 1)
     """The fewest and the most recordings of a speaker that training joins, anew in each epoch."""
     measured_strings: tuple[Count, Count] = (1, 1)
-    """The same of strings that are measured beside the recordings by themselves; each is used once."""
+    """The same of strings that are measured beside the recordings by themselves, four of each."""
     pauses: tuple[NotNegative, NotNegative] = (0.0, 0.2)
     """Seconds of the pauses between joined recordings."""
 
@@ -58,6 +58,9 @@ class AudioConfig:
     """Frames that make one step of the recurrent layers."""
     filters: Natural = 0
     """Filters of two convolutions before the recurrent layers; 0 for none."""
+    normalization: Literal["none", "recording", "running"] = "recording"
+    """What is subtracted from spectra beside what is usual in training: the mean of the recording, or the mean so far
+    ("running"), which `listen` needs, as far as it is known: a second counts for two thirds."""
     dropout: Fraction = 0.0
     """Dropout of what the recurrent layers read."""
 
@@ -72,6 +75,10 @@ class AugmentConfig:
     """Decibels by which they become softer or louder."""
     noise: Fraction = 0.3
     """Part of them that gets noise."""
+    warp: Fraction = 0.1
+    """Frequencies become lower or higher by up to this part, as of longer and shorter vocal tracts."""
+    tilt: NotNegative = 0.3
+    """Spread of a smooth curve that is added to spectra, as other microphones and rooms would."""
     bands: Natural = 2
     """Bands of filters that are masked (SpecAugment)."""
     width: Natural = 8

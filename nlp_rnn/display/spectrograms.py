@@ -1,0 +1,70 @@
+"""What was heard, drawn: the spectrogram with the words where they were said, and what the model took each step for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from nlp_rnn.display.console import visible
+
+_MOST, _LEAST = 8, 0.05
+_SHOWN_BLANK = "␣"
+
+
+@dataclass(frozen=True)
+class HeardSound:
+    """A recording and what was recognised in it.
+
+    Args:
+        title: what it is.
+        spectra: energy in decibels or logarithms, `[frames, filters]`.
+        hop: seconds from frame to frame.
+        words: (word, start, end) in seconds.
+        posteriors: probabilities `[steps, classes]`, class 0 the blank.
+        step: seconds from step to step.
+        pieces: what each class is written as.
+    """
+
+    title: str
+    spectra: np.ndarray
+    hop: float
+    words: Sequence[tuple[str, float, float]]
+    posteriors: np.ndarray
+    step: float
+    pieces: Sequence[str]
+
+    def plot(self) -> Figure:
+        """The spectrogram above, the posteriors below."""
+        seconds = max(len(self.spectra) * self.hop, self.step)
+        figure = Figure(figsize=(max(6.0, min(2 + 3 * seconds, 16)), 5), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+        extent = (0, seconds, 0, self.spectra.shape[1])
+        above.imshow(self.spectra.T, origin="lower", aspect="auto", cmap="magma", extent=extent)
+        for place, (word, start, _) in enumerate(self.words):
+            above.axvline(start, color="white", linewidth=0.8, alpha=0.8)
+            height = self.spectra.shape[1] * (0.95 - 0.08 * (place % 2))
+            above.text(start, height, f" {visible(word)}", color="white", fontsize=9, va="top", parse_math=False)
+        above.set(ylabel="mel filter", title="")
+        above.set_title(visible(self.title), fontsize=10, parse_math=False)
+        times = np.arange(len(self.posteriors)) * self.step
+        below.plot(times, self.posteriors[:, 0], color="lightgrey", label="blank")
+        for k in self.shown():
+            name = visible(self.pieces[k].strip() or _SHOWN_BLANK)
+            below.plot(times, self.posteriors[:, k], label=name if not name.startswith("_") else f" {name}")
+        below.set(xlabel="seconds", ylabel="probability", ylim=(0, 1.05), xlim=(0, seconds))
+        below.legend(frameon=False, fontsize=8, ncols=5, loc="upper right")
+        below.grid(alpha=0.3)
+        return figure
+
+    def shown(self) -> list[int]:
+        """The classes that were most probable at some step, at most eight."""
+        best = self.posteriors[:, 1:].max(0) if len(self.posteriors) else np.zeros(0)
+        order = np.argsort(-best, kind="stable")[:_MOST]
+        return sorted(int(k) + 1 for k in order if best[k] > _LEAST)
+
+    def __str__(self) -> str:
+        lines = [f"{start:7.2f} – {end:.2f}  {word}" for word, start, end in self.words]
+        return "\n".join([self.title, *(lines or ["(nothing)"])])
