@@ -88,7 +88,7 @@ def write_tones(folder: Path) -> dict[str, Any]:
     import soundfile
 
     rng, rows = np.random.default_rng(0), ["audio,text,speaker"]
-    for i in range(96):
+    for i in range(120):
         words = [sorted(TONES)[k] for k in rng.integers(0, 3, 1 + i % 3)]
         noise = 0.01 * rng.standard_normal(1)[0]
         samples = tones(*(TONES[word] * (1 + noise) for word in words))
@@ -145,12 +145,11 @@ SUBJECTS = {
     "speech": Subject(
         "speech",
         {
-            "data": {"strings": (1, 2)},
             "audio": {"mels": 16, "frames": 2, "filters": 4},
-            "augment": {"width": 2},
+            "augment": {"speed": 0.05, "warp": 0.0, "tilt": 0.1, "bands": 1, "width": 2, "stretches": 0},
             "tokenizer": {"kind": "word"},
             "stack": {"units": 16, "layers": 1},
-            "train": {"epochs": 8, "batch_size": 8, "learning_rate": 0.02},
+            "train": {"epochs": 12, "batch_size": 4, "learning_rate": 0.02},
         },
         write_tones,
         [

@@ -69,8 +69,14 @@ def _converted(samples: tf.Tensor, time: tf.Tensor, rate: tf.Tensor, goal: tf.Te
     padded = tf.pad(samples, [[half, blocks * step + half - time]])
     places = tf.cast(tf.range(-half, step + half + 1), tf.float32)
     apart = places[:, None] - tf.cast(tf.range(phases), tf.float32) * ratio
-    weights = cutoff * _sinc(cutoff * apart) * tf.where(
-        tf.abs(apart) < tf.cast(half, tf.float32), 0.5 + 0.5 * tf.cos(apart * (3.141592653589793 / tf.cast(half, tf.float32))), 0.0
+    weights = (
+        cutoff
+        * _sinc(cutoff * apart)
+        * tf.where(
+            tf.abs(apart) < tf.cast(half, tf.float32),
+            0.5 + 0.5 * tf.cos(apart * (3.141592653589793 / tf.cast(half, tf.float32))),
+            0.0,
+        )
     )
     frames = tf.signal.frame(padded, tf.shape(places)[0], step)
     found = tf.reshape(frames @ weights, [-1])

@@ -99,7 +99,9 @@ class Sound:
             return soundfile.read(io.BytesIO(content), dtype="float32")
         except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
             reason = str(getattr(error, "error_string", error)).strip().rstrip(".").lower()
-            raise InputError(f"{self.shown} is no sound that can be read ({reason}): give wav, flac, ogg or mp3.") from None
+            raise InputError(
+                f"{self.shown} is no sound that can be read ({reason}): give wav, flac, ogg or mp3."
+            ) from None
 
 
 def soundfile_library() -> Any:
@@ -206,7 +208,9 @@ def _of_array(array: Any, rate: Any, where: str) -> Sound:
     except (TypeError, ValueError):
         samples, hertz = np.zeros(0, object), 0
     if samples.dtype.kind not in "fiu" or samples.ndim not in (1, 2):
-        raise InputError(f'{where} needs a list of samples, "array", and how many of them a second has, "sampling_rate".')
+        raise InputError(
+            f'{where} needs a list of samples, "array", and how many of them a second has, "sampling_rate".'
+        )
     if samples.dtype.itemsize > 4:  # as lists become: whole numbers are of 16 bits where they can be
         largest = np.abs(samples).max(initial=0)
         whole = samples.dtype.kind in "iu" and largest > 1

@@ -37,6 +37,7 @@ class Encoding:
         >>> Encoding(8000).decoded(np.array([0, 16384], "<i2").tobytes())
         array([0. , 0.5], dtype=float32)
         """
+        found: np.ndarray
         if self.sample == "s24":
             wide = np.zeros((len(content) // 3, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(content, np.uint8).reshape(-1, 3)
@@ -56,7 +57,9 @@ class Encoding:
         return FORMATS[self.sample] * self.channels
 
 
-def samples_in(read: Callable[[int], bytes], encoding: Encoding | None, size: int = 1 << 12) -> Iterator[tuple[np.ndarray, int]]:
+def samples_in(
+    read: Callable[[int], bytes], encoding: Encoding | None, size: int = 1 << 12
+) -> Iterator[tuple[np.ndarray, int]]:
     """Samples and their rate, as they come.
 
     Args:

@@ -288,5 +288,3 @@ def _unpacked(archive: Path) -> Path:
         if not folder.is_dir():
             raise
     return folder
-
-

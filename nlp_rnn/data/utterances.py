@@ -90,7 +90,7 @@ class Utterances:
         batch_size: int,
         seed: int = 0,
         strings: tuple[int, int] = (1, 1),
-        changes: Changes = Changes(),  # noqa: B008
+        changes: Changes = Changes(),
         cut: int = 0,
         notes: Sequence[str] = (),
     ) -> None:

@@ -221,15 +221,31 @@ def align(log_p: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     batch, time, labels = tf.shape(log_p)[0], tf.shape(log_p)[1], tf.shape(tokens)[1]
     states = tf.reshape(tf.stack([tf.zeros_like(tokens), tokens], -1), [batch, 2 * labels])
     states = tf.pad(states, [[0, 0], [0, 1]])  # blank, class, blank, class, …, blank
-    count = 2 * labels + 1
-    said = tf.transpose(tf.gather(log_p, states, axis=2, batch_dims=1), [1, 0, 2])
+    said = tf.gather(log_p, states, axis=2, batch_dims=1)
+    score, back = _forward(tf.transpose(said, [1, 0, 2]), states)
+    length = tf.reduce_sum(tf.cast(tokens != BLANK, tf.int32), 1)
+    last = tf.stack([2 * length, tf.maximum(2 * length - 1, 0)], 1)
+    ends = tf.gather(score, last, batch_dims=1)
+    path = _backward(back, tf.where(ends[:, 0] >= ends[:, 1], last[:, 0], last[:, 1]), time)
+    here = path[:, :, None] == (2 * tf.range(labels) + 1)[None, None]
+    steps = tf.range(time)[None, :, None]
+    is_said = tf.reduce_any(here, 1)
+    first = tf.reduce_min(tf.where(here, steps, time), 1)
+    end = tf.reduce_max(tf.where(here, steps + 1, 0), 1)
+    best = tf.reduce_max(tf.where(here, said[:, :, 1::2], _NEVER), 1)
+    return tf.where(is_said, first, 0), end, tf.where(is_said, tf.exp(best), 0.0)
+
+
+def _forward(said: Tensor, states: Tensor) -> tuple[Tensor, Any]:
+    """The best scores of the states `[batch, states]` at the last step, and by step how many states back each came
+    from; from the log-probabilities of the states, `[time, batch, states]`."""
+    time, count = tf.shape(said)[0], tf.shape(states)[1]
     before = tf.pad(states, [[0, 0], [2, 0]])[:, :count]
     skips = (states != BLANK) & (states != before)
-    place = tf.range(count)[None]
-    score = tf.where(place < 2, said[0], _NEVER)
+    score = tf.where(tf.range(count)[None] < 2, said[0], _NEVER)
     back = tf.TensorArray(tf.int32, time, element_shape=[None, None])
 
-    def forward(t: Tensor, score: Tensor, back: Any) -> tuple[Tensor, Tensor, Any]:
+    def step(t: Tensor, score: Tensor, back: Any) -> tuple[Tensor, Tensor, Any]:
         one = tf.pad(score, [[0, 0], [1, 0]], constant_values=_NEVER)[:, :count]
         two = tf.pad(score, [[0, 0], [2, 0]], constant_values=_NEVER)[:, :count]
         ways = tf.stack([score, one, tf.where(skips, two, _NEVER)])
@@ -237,26 +253,20 @@ def align(log_p: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     loop = (tf.constant(1), score, back.write(0, tf.zeros_like(states)))
     shapes = (tf.TensorShape([]), tf.TensorShape([None, None]), None)
-    _, score, back = tf.while_loop(lambda t, *_: t < time, forward, loop, shape_invariants=shapes)
-    length = tf.reduce_sum(tf.cast(tokens != BLANK, tf.int32), 1)
-    last = tf.stack([2 * length, tf.maximum(2 * length - 1, 0)], 1)
-    ends = tf.gather(score, last, batch_dims=1)
-    at = tf.where(ends[:, 0] >= ends[:, 1], last[:, 0], last[:, 1])
+    return tf.while_loop(lambda t, *_: t < time, step, loop, shape_invariants=shapes)[1:]
+
+
+def _backward(back: Any, last: Tensor, time: Tensor) -> Tensor:
+    """The states of the best alignment, int32 `[batch, time]`, from the last one."""
     path = tf.TensorArray(tf.int32, time, element_shape=[None])
 
-    def backward(t: Tensor, at: Tensor, path: Any) -> tuple[Tensor, Tensor, Any]:
+    def step(t: Tensor, at: Tensor, path: Any) -> tuple[Tensor, Tensor, Any]:
         path = path.write(t, at)
         return t - 1, at - tf.gather(back.read(t), at, batch_dims=1), path
 
     shapes = (tf.TensorShape([]), tf.TensorShape([None]), None)
-    _, _, path = tf.while_loop(lambda t, *_: t >= 0, backward, (time - 1, at, path), shape_invariants=shapes)
-    here = tf.transpose(path.stack())[:, :, None] == (2 * tf.range(labels) + 1)[None, None]
-    steps = tf.range(time)[None, :, None]
-    is_said = tf.reduce_any(here, 1)
-    first = tf.reduce_min(tf.where(here, steps, time), 1)
-    end = tf.reduce_max(tf.where(here, steps + 1, 0), 1)
-    best = tf.reduce_max(tf.where(here, tf.transpose(said, [1, 0, 2])[:, :, 1::2], _NEVER), 1)
-    return tf.where(is_said, first, 0), end, tf.where(is_said, tf.exp(best), 0.0)
+    path = tf.while_loop(lambda t, *_: t >= 0, step, (time - 1, last, path), shape_invariants=shapes)[2]
+    return tf.transpose(path.stack())
 
 
 def _add(one: Tensor, other: Tensor) -> Tensor:

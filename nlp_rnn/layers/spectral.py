@@ -83,9 +83,11 @@ class LogMel(SequenceLayer):
         """How many frames so many samples have: those that fit, and at least one; of numbers, arrays or tensors."""
         if tf.is_tensor(lengths):
             return tf.maximum(lengths - self.size, 0) // self.step + 1
-        return (lengths - self.size).clip(0) // self.step + 1 if hasattr(lengths, "clip") else self.frames_of(
-            tf.constant(lengths)
-        ).numpy()
+        return (
+            (lengths - self.size).clip(0) // self.step + 1
+            if hasattr(lengths, "clip")
+            else self.frames_of(tf.constant(lengths)).numpy()
+        )
 
     def call(self, samples: Tensor) -> Tensor:
         return (self.spectra(samples) - self.mean) / self.spread

@@ -116,11 +116,13 @@ def speech_report(
         "words": total["of"],
     }
     judged = np.flatnonzero(alone) if both else measured
-    report["right"] = float(np.mean([pairs[i][0].split() == pairs[i][1].split() for i in judged])) if len(judged) else None
+    report["right"] = (
+        float(np.mean([pairs[int(i)][0].split() == pairs[int(i)][1].split() for i in judged])) if len(judged) else None
+    )
     report["records"] = len(pairs)
     names = sorted({group for group in groups if group})
     if len(names) > 1:
-        rates = {n: sum((words[i] for i in measured if groups[i] == n), Counter[str]()) for n in names}
+        rates = {n: sum((words[i] for i in measured.tolist() if groups[i] == n), Counter[str]()) for n in names}
         report["wer by speaker"] = {name: error_rate(counts) for name, counts in rates.items()}
     return report
 

@@ -119,7 +119,7 @@ class SpeechRecognizer(PartsModel):
     OPTIONS = (*PartsModel.OPTIONS, "pieces")
 
     def __init__(self, *parts: Any, pieces: Sequence[str] = (), reads: str = "samples", **kwargs: Any) -> None:
-        super().__init__(*parts, reads=reads, **kwargs)
+        super().__init__(*parts, **{"reads": reads, **kwargs})
         self.pieces = list(pieces)
 
     @property

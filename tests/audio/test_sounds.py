@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import struct
 
@@ -108,7 +109,7 @@ def test_a_long_recording_is_cut_where_it_is_quiet():
     cuts = pieces_of(loud, 5000, 50)
     assert cuts[0][0] == 0
     assert cuts[-1][1] == len(loud)
-    assert all(end == first for (_, end), (first, _) in zip(cuts, cuts[1:], strict=False))
+    assert all(end == first for (_, end), (first, _) in itertools.pairwise(cuts))
     assert max(end - first for first, end in cuts) <= 5000
     assert 4000 < cuts[0][1] < 4100
     assert 7500 < cuts[1][1] < 7600

@@ -45,4 +45,7 @@ def test_nothing_said_has_no_rate():
 
 
 def test_what_was_taken_for_what():
-    assert confusions(["five nine", "nine"], ["nine nine", ""]).most_common() == [(("five", "nine"), 1), (("nine", None), 1)]
+    assert confusions(["five nine", "nine"], ["nine nine", ""]).most_common() == [
+        (("five", "nine"), 1),
+        (("nine", None), 1),
+    ]

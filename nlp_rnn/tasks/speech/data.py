@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 RESOURCES = "nlp_rnn.tasks.speech"
 _HIGHEST_RATE, _GRID, _QUIET = 16_000, 25, 0.2
 _PASSES = 4  # strings that are measured use each recording so often
+_UNKNOWN = 1
 _MEASURED = 400  # recordings from which it is learned what is usual
 
 
@@ -63,7 +64,9 @@ def _part(config: Config, split: str) -> tuple[list[Record], list[str]]:
         has = getattr(data, name) or (name == "test" and data.test_where) or _load(data, data.train, name) is not None
         count = 0 if has else max(round(len(rest) * fraction), 1 if fraction and len(rest) > 2 else 0)
         if split == name:
-            return [rest[i] for i in sorted(order[start : start + count])], [f"held out from the training data ({fraction:.0%})"]
+            return [rest[i] for i in sorted(order[start : start + count])], [
+                f"held out from the training data ({fraction:.0%})"
+            ]
         start += count
     return [rest[i] for i in sorted(order[start:])], notes
 
@@ -151,7 +154,7 @@ def _finished(config: Config, split: str, rows: list[Record], notes: list[str]) 
     from nlp_rnn.data.utterances import groups_of
 
     data = config.data
-    sizes = tuple(data.measured_strings)
+    sizes = data.measured_strings
     if split == "train" or sizes == (1, 1) or not rows:
         return Records(rows, notes=notes)
     rng, strings = np.random.default_rng(config.train.seed), []
@@ -283,9 +286,10 @@ def _to_train(config: Config, assets: Assets, records: Records, seed: int) -> Ep
     if not kept:
         raise InputError(f"No recording is left to train on: {_counted(counts)}.")
     augment, train, speakers = config.augment, config.train, [row["speaker"] for row in records]
-    between = ids_of(assets, ["x x"])[0][1:-1] if config.tokenizer.kind in ("character", "byte") else []
+    spelled = config.tokenizer.kind in ("character", "byte")
+    between = ids_of(assets, ["x x"])[0][1:-1].tolist() if spelled else []
     notes = [f"{what}: {count:,}" for what, count in counts.items() if count]
-    changes = Changes(augment.speed, augment.gain, augment.noise, tuple(data.pauses))
+    changes = Changes(augment.speed, augment.gain, augment.noise, data.pauses)
     return Utterances(
         rows,
         [ids[place] for place in kept],
@@ -294,7 +298,7 @@ def _to_train(config: Config, assets: Assets, records: Records, seed: int) -> Ep
         rate,
         train.batch_size,
         seed,
-        tuple(data.strings),
+        data.strings,
         changes,
         notes=[f"{sum(lengths) / rate / 60:,.1f} minutes", *notes],
     )
@@ -331,10 +335,11 @@ def _to_predict(config: Config, assets: Assets, records: Records) -> EpochSource
     rows = Rows(parts(), dtype=np.float32)
     texts = [row.get("text") or "" for row in records]
     targets = padded_ids(ids_of(assets, texts)) if any(texts) else np.zeros((len(records), 1), np.int32)
-    starts = OfWindows(np.array(offsets, np.int64), 1)
+    counts["with words or letters that training lacks"] += int((targets == _UNKNOWN).any(1).sum())
+    features: dict[str, Any] = {"samples": rows, "starts": OfWindows(np.array(offsets, np.int64), 1)}
     notes = [f"{what}: {count:,}" for what, count in counts.items() if count]
     return Batches(
-        {"samples": rows, "starts": starts},
+        features,
         targets[record_of],
         max(config.train.batch_size, 16),
         None,
@@ -343,8 +348,3 @@ def _to_predict(config: Config, assets: Assets, records: Records) -> EpochSource
         record_of=np.array(record_of),
         notes=notes,
     )
-
-
-def any_text(record: Record | dict[str, Any]) -> str:
-    """What is said, as far as it is known."""
-    return record.get("text") or ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.tasks.base import Signatures
@@ -11,7 +12,10 @@ from nlp_rnn.tasks.speech.settings import Config
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from nlp_rnn.export.signatures import Signature
     from nlp_rnn.models import SpeechRecognizer
+
+Transcribe: TypeAlias = "Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]"
 
 _EXAMPLE = 0.3  # seconds
 _SECONDS = (1, 4, 15)  # of recordings, for runtimes that know fixed shapes only
@@ -29,76 +33,98 @@ def example(assets: Assets) -> dict[str, Any]:
 
 def signatures(config: Config, model: SpeechRecognizer, assets: Assets) -> Signatures:
     """`serving_default` takes samples of any rate, `wav` the contents of files; `posteriors` gives what a search of
-    one's own needs, and `step` goes on from a state where the model reads in one
-    direction, and normalises nothing."""
+    one's own needs, and `step` goes on from a state where the model reads in one direction, and normalises nothing."""
+    from nlp_rnn.tasks.inputs import SoundInput
+
+    given = SoundInput().serving_arguments([example(assets)])
+    by_words = _by_words(config, model, assets)
+    found = {
+        "serving_default": _of_samples(by_words, assets, given),
+        "wav": _of_wav(by_words, assets),
+        "posteriors": _posteriors(model, assets, given),
+    }
+    waits = config.stack.bidirectional or config.audio.normalization != "none"
+    return found if waits else {**found, "step": _step(config, model, given["audio"])}
+
+
+def _by_words(config: Config, model: SpeechRecognizer, assets: Assets) -> Transcribe:
+    """(samples at the rate of the model, their lengths) → text, words and times."""
+    import tensorflow as tf
+
+    from nlp_rnn.tasks.speech.model import recognized
+
+    rate, pieces = assets.facts["rate"], tf.constant(assets.tokenizer.pieces())
+
+    def transcribed(samples: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
+        log_p = tf.nn.log_softmax(model({"samples": samples, "lengths": lengths}, training=False))
+        tokens, first, end, p = recognized(log_p, model.pieces, config.search)
+        size = tf.cast(model.embedding.samples_per_step, tf.float32) / rate
+        seconds = tf.cast(lengths, tf.float32) / rate
+        starts, ends = (tf.minimum(tf.cast(steps, tf.float32) * size, seconds[:, None]) for steps in (first, end))
+        return {**_words(tokens, starts, ends, p, pieces), "seconds": seconds}
+
+    return transcribed
+
+
+def _of_samples(by_words: Transcribe, assets: Assets, given: dict[str, Any]) -> Signature:
     import tensorflow as tf
 
     from nlp_rnn.audio.resampling import resampled_rows
     from nlp_rnn.export.signatures import Signature
-    from nlp_rnn.tasks.inputs import SoundInput
 
-    rate, shown = assets.facts["rate"], example(assets)
-    options, pieces = config.search, tf.constant(assets.tokenizer.pieces())
-
-    def transcribed(samples: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
-        from nlp_rnn.tasks.speech.model import recognized
-
-        log_p = tf.nn.log_softmax(model({"samples": samples, "lengths": lengths}, training=False))
-        tokens, first, end, p = recognized(log_p, model.pieces, options)
-        size = tf.cast(model.embedding.samples_per_step, tf.float32) / rate
-        seconds = tf.cast(lengths, tf.float32) / rate
-        times = [tf.minimum(tf.cast(steps, tf.float32) * size, seconds[:, None]) for steps in (first, end)]
-        return {**_words(tokens, *times, p, pieces), "seconds": seconds}
-
-    inputs = [
-        tf.TensorSpec([None, None], tf.float32, "audio"),
-        tf.TensorSpec([None], tf.int32, "lengths"),
-        tf.TensorSpec([None], tf.int32, "rate"),
-    ]
+    whole = tf.TensorSpec([None], tf.int32)
+    inputs = [tf.TensorSpec([None, None], tf.float32, "audio"), *(_named(whole, name) for name in ("lengths", "rate"))]
 
     @tf.function(input_signature=inputs, autograph=False)
     def from_samples(audio: tf.Tensor, lengths: tf.Tensor, rates: tf.Tensor) -> dict[str, tf.Tensor]:
         lengths = tf.clip_by_value(lengths, 1, tf.maximum(tf.shape(audio)[1], 1))
-        return transcribed(*resampled_rows(audio, lengths, rates, rate))
+        return by_words(*resampled_rows(audio, lengths, rates, assets.facts["rate"]))
+
+    about = (
+        "Samples from -1 to 1, padded on the right, how many each recording has, and how many a second has → the text, "
+        "its words with their times in seconds, padded with empty ones."
+    )
+    return Signature(from_samples, about, given, everywhere=False)
+
+
+def _of_wav(by_words: Transcribe, assets: Assets) -> Signature:
+    import tensorflow as tf
+
+    from nlp_rnn.audio.resampling import resampled_rows
+    from nlp_rnn.export.signatures import Signature
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "wav")], autograph=False)
     def from_wav(wav: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = (tf.RaggedTensorSpec([None], tf.float32, 0), tf.TensorSpec([], tf.int32))
         rows, rates = tf.map_fn(_decoded, wav, fn_output_signature=spec)
         lengths = tf.maximum(tf.cast(rows.row_lengths(), tf.int32), 1)
-        return transcribed(*resampled_rows(tf.pad(rows.to_tensor(), [[0, 0], [0, 1]]), lengths, rates, rate))
+        samples = tf.pad(rows.to_tensor(), [[0, 0], [0, 1]])
+        return by_words(*resampled_rows(samples, lengths, rates, assets.facts["rate"]))
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None], tf.float32, "samples"),
-            tf.TensorSpec([None], tf.int32, "lengths"),
-        ],
-        autograph=False,
-    )
+    return Signature(from_wav, 'The contents of wav files of 16 bits, in JSON {"b64": "UklGR…"} → the same.')
+
+
+def _posteriors(model: SpeechRecognizer, assets: Assets, given: dict[str, Any]) -> Signature:
+    import tensorflow as tf
+
+    from nlp_rnn.export.signatures import Signature
+
+    rate = assets.facts["rate"]
+    inputs = [tf.TensorSpec([None, None], tf.float32, "samples"), tf.TensorSpec([None], tf.int32, "lengths")]
+
+    @tf.function(input_signature=inputs, autograph=False)
     def posteriors(samples: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = model({"samples": samples, "lengths": lengths}, training=False)
         steps = tf.cast(model.embedding.steps_of(lengths), tf.int32)
         return {"log_probabilities": tf.nn.log_softmax(logits), "steps": steps}
 
-    arguments = SoundInput().serving_arguments([shown])
-    found: dict[str, Any] = {
-        "serving_default": Signature(
-            from_samples,
-            "Samples from -1 to 1, padded on the right, how many each recording has, and how many a second has → the "
-            "text, its words with their times in seconds, padded with empty ones.",
-            arguments,
-            everywhere=False,
-        ),
-        "wav": Signature(from_wav, 'The contents of wav files of 16 bits, in JSON {"b64": "UklGR…"} → the same.'),
-        "posteriors": Signature(
-            posteriors,
-            f"Samples, {rate:,} a second → log-probabilities of the tokens at each step, of which 0 is the blank.",
-            {"samples": arguments["audio"], "lengths": arguments["lengths"]},
-            lengths=tuple(seconds * rate for seconds in _SECONDS),
-        ),
-    }
-    waits = config.stack.bidirectional or config.audio.normalization != "none"
-    return found if waits else {**found, "step": _step(config, model, arguments["audio"])}
+    about = f"Samples, {rate:,} a second → log-probabilities of the tokens at each step, of which 0 is the blank."
+    shown = {"samples": given["audio"], "lengths": given["lengths"]}
+    return Signature(posteriors, about, shown, lengths=tuple(seconds * rate for seconds in _SECONDS))
+
+
+def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
+    return type(spec)(spec.shape, spec.dtype, name)
 
 
 def _decoded(content: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:

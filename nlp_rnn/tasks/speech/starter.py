@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nlp_rnn.data.records import Record
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_VERSION = 1
+_VERSION, _HERTZ = 2, 8000
 _ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland", "en-us-nyc", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en")
 _TIMBRES = ("m1", "m2", "m3", "m4", "m5", "m7", "f1", "f2", "f3", "f4", "Andrea", "Mike", "Alicia", "Lee")
 _SPEAKERS = {"train": 30, "validation": 5, "test": 5}
@@ -68,6 +68,9 @@ def starter_recordings() -> Path:
     from nlp_rnn.display.console import console
 
     speak = _speaker()
+    from nlp_rnn.startup import import_tensorflow
+
+    import_tensorflow()  # which converts the rate
     console.print(f"eSpeak NG speaks digits, once: {folder}")
     temporary = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -88,15 +91,19 @@ def _voices(count: int) -> list[Voice]:
 
     rng = np.random.default_rng(_VERSION)
     pairs = [f"{accent}+{timbre}" for accent, timbre in itertools.product(_ACCENTS, _TIMBRES)]
-    return [Voice(str(name), int(rng.integers(120, 190)), int(rng.integers(25, 75))) for name in rng.permutation(pairs)[:count]]
+    return [
+        Voice(str(name), int(rng.integers(120, 190)), int(rng.integers(25, 75)))
+        for name in rng.permutation(pairs)[:count]
+    ]
 
 
 def _write(folder: Path, voices: list[Voice], strings: int, speak: Any) -> None:
     import numpy as np
 
     from nlp_rnn.audio.sounds import soundfile_library
+    from nlp_rnn.tasks.speech.model import converter
 
-    soundfile = soundfile_library()
+    soundfile, convert = soundfile_library(), converter(_HERTZ)
     folder.mkdir(parents=True)
     with open(folder / "metadata.csv", "w", encoding="utf-8", newline="") as sink:
         table = csv.writer(sink)
@@ -106,7 +113,7 @@ def _write(folder: Path, voices: list[Voice], strings: int, speak: Any) -> None:
             for place, text in enumerate(_texts(rng, strings)):
                 name = f"{folder.name}-{number:02}-{place:02}.flac"
                 samples, rate = speak(text, voice)
-                soundfile.write(folder / name, samples, rate)
+                soundfile.write(folder / name, np.asarray(convert(samples.astype(np.float32) / 2**15, rate)), _HERTZ)
                 table.writerow([name, text, voice.name])
 
 
