@@ -119,25 +119,29 @@ def language_scores(path: str, pieces: tuple[str, ...]) -> LanguageScores:
     from nlp_rnn.run import load
     from nlp_rnn.text.tokenizer import SPECIAL, UNKNOWN, line_begin
 
-    run = load(path, "language-modeling")
+    with tf.init_scope():  # it is asked for while a graph is being traced
+        run = load(path, "language-modeling")
     model, tokenizer = run.model, run.assets.tokenizer
     theirs = {piece.decode("utf-8", "replace"): place for place, piece in enumerate(tokenizer.pieces())}
-    ids = np.array([theirs.get(piece, UNKNOWN) if place >= SPECIAL else UNKNOWN for place, piece in enumerate(pieces)])
+    ids = np.array(
+        [theirs.get(piece, UNKNOWN) if place >= SPECIAL else UNKNOWN for place, piece in enumerate(pieces)], np.int32
+    )
     known = float((ids[SPECIAL:] != UNKNOWN).mean()) if len(ids) > SPECIAL else 0.0
     if known < _KNOWN:
         raise InputError(
             f"{path} knows {known:.0%} of the tokens that this run writes: train a language model of the same kind, "
             f"such as --tokenizer.kind character, on texts spelled alike."
         )
-    of_theirs, first = tf.constant(ids, tf.int32), line_begin(tokenizer, False)
+    with tf.init_scope():
+        first = line_begin(tokenizer, False)
 
     def after(tokens: Any, state: Any) -> tuple[Any, Any]:
         logits, state = model.advance(tokens[:, None], state)
-        return tf.gather(tf.nn.log_softmax(tf.cast(logits[:, 0], tf.float32)), of_theirs, axis=1), state
+        return tf.gather(tf.nn.log_softmax(tf.cast(logits[:, 0], tf.float32)), ids, axis=1), state
 
     return LanguageScores(
         lambda rows: after(tf.fill([rows], first), None),
-        lambda tokens, state: after(tf.gather(of_theirs, tokens), state),
+        lambda tokens, state: after(tf.gather(ids, tokens), state),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nlp_rnn.assets import Assets
@@ -54,10 +55,11 @@ def _by_words(config: Config, model: SpeechRecognizer, assets: Assets) -> Transc
     from nlp_rnn.tasks.speech.model import recognized
 
     rate, pieces = assets.facts["rate"], tf.constant(assets.tokenizer.pieces())
+    search = replace(config.search, language_model="")  # whose weights are not this model's
 
     def transcribed(samples: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
         log_p = tf.nn.log_softmax(model({"samples": samples, "lengths": lengths}, training=False))
-        tokens, first, end, p = recognized(log_p, model.pieces, config.search)
+        tokens, first, end, p = recognized(log_p, model.pieces, search)
         size = tf.cast(model.embedding.samples_per_step, tf.float32) / rate
         seconds = tf.cast(lengths, tf.float32) / rate
         starts, ends = (tf.minimum(tf.cast(steps, tf.float32) * size, seconds[:, None]) for steps in (first, end))
