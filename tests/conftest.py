@@ -37,6 +37,7 @@ _LONGEST = (
     "test_resume.py",
     "test_training.py",
     "test_translation.py",
+    "test_speech.py",
     "test_ner.py",
     "test_readme.py",
     "test_fresh_process.py",

@@ -17,7 +17,7 @@ from nlp_rnn.errors import InputError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
-_LOUDEST = 100
+_LOUDEST, _MOST_CHANNELS = 100, 64
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,20 +74,17 @@ class Sound:
             samples, rate = self._from_file()
         if not len(samples):
             raise InputError(f"{self.shown} holds no sound: it has no samples.")
-        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise InputError(
-                f"{self.shown} says that it has {rate:,} samples in a second; {LOWEST_RATE:,} to {HIGHEST_RATE:,} make "
-                f"sense."
-            )
+        refuse_rate(rate, self.shown)
         mixed = samples.mean(1, dtype=np.float32) if samples.ndim == 2 else samples
-        if not np.isfinite(mixed).all():
-            raise InputError(f"{self.shown} holds samples that are no numbers (NaN or infinite).")
+        refuse_samples(mixed, self.shown)
         return mixed, int(rate)
 
     def _read(self) -> bytes:
         try:
             return Path(self.source).read_bytes()
         except OSError as error:
+            if Path(self.source).is_dir():
+                raise InputError(f"{self.shown} is a folder: give recordings, or the folder with --input.") from None
             raise InputError(f"{self.shown} cannot be read ({(error.strerror or 'error').lower()}).") from None
 
     def _from_file(self) -> tuple[np.ndarray, int]:
@@ -102,6 +99,31 @@ class Sound:
             raise InputError(
                 f"{self.shown} is no sound that can be read ({reason}): give wav, flac, ogg or mp3."
             ) from None
+
+
+def refuse_samples(samples: np.ndarray, shown: str) -> None:
+    """Samples must be what a loudspeaker could play.
+
+    Raises:
+        InputError: they are no numbers, or far louder than 1.
+    """
+    largest = float(np.abs(samples).max(initial=0))
+    if not np.isfinite(largest):
+        raise InputError(f"{shown} holds samples that are no numbers (NaN or infinite).")
+    if largest > _LOUDEST:
+        raise InputError(f"{shown} has samples up to {largest:,.0f}: floats must go from -1 to 1.")
+
+
+def refuse_rate(rate: int, shown: str) -> None:
+    """A rate must make sense.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise InputError(
+            f"{shown} says that it has {rate:,} samples in a second; {LOWEST_RATE:,} to {HIGHEST_RATE:,} make sense."
+        )
 
 
 def soundfile_library() -> Any:
@@ -121,12 +143,11 @@ def _as_floats(values: np.ndarray, name: str) -> np.ndarray:
     """Samples from -1 to 1, `[time]` or `[time, channels]`."""
     if values.ndim not in (1, 2) or values.dtype.kind not in "fiu":
         raise InputError(f"{name} must be a list of samples, or of samples of each channel.")
-    if values.ndim == 2 and values.shape[0] < values.shape[1] and values.shape[0] <= 8:  # channels first
+    if values.ndim == 2 and min(values.shape) > _MOST_CHANNELS:
+        raise InputError(f"{name} has {min(values.shape):,} channels: give samples `[time]` or `[time, channels]`.")
+    if values.ndim == 2 and values.shape[1] > _MOST_CHANNELS:  # channels first
         values = values.T
     if values.dtype.kind == "f":
-        largest = np.abs(values).max(initial=0)
-        if largest > _LOUDEST and np.isfinite(largest):
-            raise InputError(f"{name} has samples up to {largest:,.0f}: floats must go from -1 to 1.")
         return values.astype(np.float32)
     if values.dtype == np.uint8:
         return (values.astype(np.float32) - 128) / 128
@@ -185,13 +206,13 @@ def sound_of(value: Any, where: str) -> Sound:
         return Sound(str(value), Path(value))
     if isinstance(value, Mapping):
         array, rate = (next((value[n] for n in names if value.get(n) is not None), None) for names in _NAMES)
-        if array is not None:
+        if array is not None and rate is not None:
             return _of_array(array, rate, where)
         if value.get("bytes"):
             return Sound(str(value.get("path") or ""), value["bytes"])
         if value.get("path"):
             return Sound(str(value["path"]), Path(value["path"]))
-    elif isinstance(value, tuple) and len(value) == 2 and np.ndim(value[1]) == 0:
+    elif isinstance(value, (tuple, list)) and len(value) == 2 and np.ndim(value[1]) == 0 and np.ndim(value[0]):
         return _of_array(value[0], value[1], where)
     raise InputError(
         f'{where} is no sound: give a file, or samples with their rate, {{"array": [0.0, 0.1, …], "sampling_rate": '

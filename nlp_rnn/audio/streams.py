@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nlp_rnn.audio.sounds import refuse_rate, refuse_samples
 from nlp_rnn.errors import InputError
 
-FORMATS = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4}
+FORMATS = {"u8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4, "f64": 8}
+_OTHERS = {b"fLaC": "flac", b"OggS": "ogg", b"ID3\x03": "mp3", b"ID3\x04": "mp3", b"FORM": "aiff"}
 _BY_WIDTH = {1: "u8", 2: "s16", 3: "s24", 4: "s32"}
 _LONGEST_HEADER = 1 << 16
 _TAPS = 40  # more than a filter of the converter has on either side, by the larger of both rates
@@ -23,7 +25,7 @@ class Encoding:
 
     Args:
         rate: samples in a second.
-        sample: "u8", "s16", "s24", "s32" or "f32".
+        sample: "u8", "s16", "s24", "s32", "f32" or "f64".
         channels: how many, one after the other.
     """
 
@@ -42,8 +44,8 @@ class Encoding:
             wide = np.zeros((len(content) // 3, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(content, np.uint8).reshape(-1, 3)
             found = wide.reshape(-1).view("<i4") / 2.0**31
-        elif self.sample == "f32":
-            found = np.frombuffer(content, "<f4")
+        elif self.sample in ("f32", "f64"):
+            found = np.frombuffer(content, "<f4" if self.sample == "f32" else "<f8")
         elif self.sample == "u8":
             found = (np.frombuffer(content, np.uint8) - 128.0) / 128.0
         else:
@@ -73,16 +75,23 @@ def samples_in(
     rest = b""
     while len(rest) < 4 and (block := read(size)):
         rest += block
+    if not rest:
+        raise InputError("Standard input is empty: there is nothing to hear.")
+    if rest[:4] in _OTHERS:
+        raise InputError(f"Standard input is {_OTHERS[rest[:4]]}, which is no stream: give the file itself, or wav.")
     if rest[:4] == b"RIFF":
         encoding, rest = _header(rest, read, size)
     elif encoding is None:
         raise InputError(
             "Standard input does not begin with the header of wav: say how many samples a second has, --rate 16000."
         )
+    refuse_rate(encoding.rate, "Standard input")
     while True:
         whole = len(rest) // encoding.bytes * encoding.bytes
         if whole:
-            yield encoding.decoded(rest[:whole]), encoding.rate
+            samples = encoding.decoded(rest[:whole])
+            refuse_samples(samples, "Standard input")
+            yield samples, encoding.rate
         rest = rest[whole:]
         block = read(size)
         if not block:
@@ -107,7 +116,7 @@ def _header(rest: bytes, read: Callable[[int], bytes], size: int) -> tuple[Encod
             kind, channels, rate = struct.unpack("<HHI", rest[place + 8 : place + 16])
             bits = struct.unpack("<H", rest[place + 22 : place + 24])[0]
             kind = struct.unpack("<H", rest[place + 32 : place + 34])[0] if kind == 0xFFFE and length >= 26 else kind
-            sample = "f32" if (kind, bits) == (3, 32) else _BY_WIDTH.get(bits // 8) if kind == 1 else None
+            sample = {32: "f32", 64: "f64"}.get(bits) if kind == 3 else _BY_WIDTH.get(bits // 8) if kind == 1 else None
             if sample is None or not channels or not rate:
                 raise InputError("Standard input is wav of a kind that cannot be read: give samples of 8 to 32 bits.")
             found = Encoding(rate, sample, channels)

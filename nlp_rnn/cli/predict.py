@@ -44,9 +44,9 @@ class PredictOptions:
     run: RunPath
     """The run directory; or --url http://HOST:PORT/NAME, a model that `serve` serves."""
     inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[INPUT …]")] = ()
-    """Texts, or series as JSON; if none are given, they come from --input, standard input or a prompt."""
+    """Texts, recordings, or series as JSON; if none are given, they come from --input, standard input or a prompt."""
     input: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """A file of inputs: txt (one a line), csv, tsv, jsonl, parquet; also .gz."""
+    """A file of inputs: txt (one a line), csv, tsv, jsonl, parquet; also .gz; or a folder of recordings."""
     column: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Column of --input to read; by default the one that the run was trained with."""
     keep: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")] = ()

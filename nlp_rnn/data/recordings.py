@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.audio.sounds import SUFFIXES, Sound, sound_of
 from nlp_rnn.data.frames import frame_of_file
+from nlp_rnn.data.memory import shown_name
 from nlp_rnn.data.readers import Form, suffix_format
 from nlp_rnn.data.records import LINE, Record
 from nlp_rnn.data.sources import SPLITS, hub_rows
@@ -54,6 +55,16 @@ class Naming:
     pattern: str = ""
     form: Form = field(default_factory=Form)
     need_texts: bool = True
+
+    def __post_init__(self) -> None:
+        names = re.findall(r"\{(.*?)\}", self.pattern)
+        if self.pattern and (
+            "text" not in names or len({*names}) < len(names) or not all(map(str.isidentifier, names))
+        ):
+            raise InputError(
+                f'data.pattern is "{self.pattern}"; it must have {{text}}, and other names as you like, each once, '
+                f"such as {{text}}_{{speaker}}_{{take}}."
+            )
 
     def fields_of(self, stem: str) -> dict[str, str] | None:
         """What a name says, by the names of the pattern.
@@ -102,7 +113,8 @@ def _of_source(source: str, split: str, naming: Naming) -> list[Record] | None:
             return _of_folder(_unpacked(path), split, naming)
         if path.suffix.lower() in SUFFIXES:
             return list(_of_names([path], naming, source))
-        return list(_of_table(frame_of_file(path, naming.form, _texts(naming)), path.parent, naming, source))
+        frame = frame_of_file(path, naming.form, _texts(naming))
+        return list(_of_table(frame, path.parent, naming, shown_name(source)))
     rows = hub_rows(source).get(split)
     return None if rows is None else list(_of_hub(rows(), naming, source))
 
@@ -206,7 +218,10 @@ def _texts(naming: Naming) -> set[str]:
 
 
 def _of_table(frame: pd.DataFrame, folder: Path, naming: Naming, shown: str) -> Iterator[Record]:
-    if {"array", "sampling_rate"} <= {*frame.columns} and not naming.columns.get("audio"):  # rows are sounds
+    parts = {"array", "sampling_rate"} & {*frame.columns}
+    if len(parts) == 1 and "audio" not in frame.columns:
+        raise InputError(f'{shown} has recordings with {parts.pop()} alone: give both "array" and "sampling_rate".')
+    if len(parts) == 2 and not naming.columns.get("audio"):  # rows are sounds
         frame = frame.assign(audio=frame[["array", "sampling_rate"]].to_dict("records"))
         frame = frame.drop(columns=["array", "sampling_rate"])
     columns = {kind: column_of(frame.columns, kind, naming, shown) for kind in NAMES}
@@ -215,7 +230,7 @@ def _of_table(frame: pd.DataFrame, folder: Path, naming: Naming, shown: str) -> 
         line, where = row[LINE], f"{shown}, line {row[LINE]}"
         value = row[columns["audio"]]
         if value is None or value != value or value == "":
-            raise InputError(f'{where}: "{columns["audio"]}" is empty.')
+            raise InputError(f'{where}: "{columns["audio"]}" is empty: name a recording, or leave the row out.')
         sound = _beside(value, folder, where) if isinstance(value, str) else sound_of(value, where)
         text, speaker = (_text(row.get(columns[kind])) if columns[kind] else None for kind in ("text", "speaker"))
         yield {**about, "audio": sound, "text": text, "speaker": speaker or "", "line": line}
@@ -228,7 +243,7 @@ def _beside(value: str, folder: Path, where: str) -> Sound:
     for place in (folder / value, folder / "clips" / value, Path(value)):
         if place.is_file():
             return Sound(str(place), place)
-    raise InputError(f"{where}: there is no recording {value}.")
+    raise InputError(f"{where}: there is no recording {value} in {folder}, from where names in a table are read.")
 
 
 def _of_hub(rows: Any, naming: Naming, shown: str) -> Iterator[Record]:

@@ -175,7 +175,9 @@ class RemoteModel:
             arguments = task.input.serving_arguments(some)
             is_alone = list(arguments) == [task.input.name]
             found = self.rows(some, answers.signature) if is_alone else self._columns(arguments, answers.signature)
-            yield from (answers.prediction(row, options) for row in found)
+            predictions = (answers.prediction(row, options) for row in found)
+            named = getattr(task.input, "named", lambda value, prediction: prediction)
+            yield from map(named, some, predictions)
 
     def _columns(self, arguments: Mapping[str, Any], signature: str = "serving_default") -> Iterator[dict[str, Any]]:
         """What a signature of several arguments answers, row by row."""

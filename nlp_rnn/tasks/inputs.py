@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -270,8 +270,13 @@ class SoundInput:
         """
         from nlp_rnn.audio.sounds import Sound
 
-        is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], int)
-        return is_pair or isinstance(value, (str, bytes, PathLike, Mapping, Sound))
+        if isinstance(value, (str, bytes, PathLike, Mapping, Sound)) or not hasattr(value, "__iter__"):
+            return True
+        if not hasattr(value, "__len__") or not len(value):
+            return False
+        first, has_rate = value[0], len(value) == 2 and not hasattr(value[1], "__len__")
+        is_list = hasattr(first, "__len__") and not isinstance(first, (str, bytes, Mapping))
+        return isinstance(first, (int, float)) or getattr(first, "ndim", None) == 0 or (is_list and has_rate)
 
     def parse(self, value: Any) -> Any:
         """A `Sound`, decoded when it is needed.
@@ -282,6 +287,10 @@ class SoundInput:
         from nlp_rnn.audio.sounds import sound_of
 
         return sound_of(value, "The recording")
+
+    def named(self, value: Any, prediction: Any) -> Any:
+        """The prediction of an input with its name, which a server does not know."""
+        return replace(prediction, audio=self.parse(value).name)
 
     def serving_arguments(self, values: Sequence[Any]) -> dict[str, Any]:
         """The samples padded with zeros to the longest, how many each has, and their rates.

@@ -62,7 +62,7 @@ def test_filters_overlap_and_leave_nothing_out():
     np.testing.assert_allclose(middle[4:-12], 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"])
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 @pytest.mark.parametrize("size", [7, 4096])
 def test_a_wav_that_is_still_being_written(subtype, size):
     sink = io.BytesIO()
@@ -83,8 +83,17 @@ def test_samples_without_a_header_need_a_rate():
     np.testing.assert_allclose(found, wave(8000), atol=1e-4)
     with pytest.raises(InputError, match="say how many samples a second has"):
         list(samples_in(io.BytesIO(content).read, None))
-    with pytest.raises(InputError, match="begins as wav does, and has no sound"):
-        list(samples_in(io.BytesIO(b"RIFF\0\0\0\0WAVE").read, None))
+    for given, message in [
+        (b"RIFF\0\0\0\0WAVE", "begins as wav does, and has no sound"),
+        (b"", "Standard input is empty"),
+        (b"fLaC" + bytes(100), "is flac, which is no stream"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            list(samples_in(io.BytesIO(given).read, None))
+    with pytest.raises(InputError, match="says that it has 1 samples in a second"):
+        list(samples_in(io.BytesIO(content).read, Encoding(1)))
+    with pytest.raises(InputError, match="no numbers"):
+        list(samples_in(io.BytesIO(np.full(9, np.nan, "<f4").tobytes()).read, Encoding(8000, "f32")))
 
 
 @pytest.mark.parametrize(("rate", "to"), [(16000, 8000), (44100, 16000), (8000, 16000)])

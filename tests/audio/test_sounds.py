@@ -47,6 +47,8 @@ def test_every_way_to_write_samples(how, exact, tmp_path):
 
 def test_channels_are_mixed():
     both = np.stack([WAVE, np.zeros_like(WAVE)], 1)
+    many = np.stack([WAVE, *[np.zeros_like(WAVE)] * 9])
+    np.testing.assert_allclose(Sound("a", many, 8000).decoded()[0], WAVE / 10, atol=1e-6)
     for sound in (Sound("a", written(both)), Sound("a", both, 8000), Sound("a", both.T, 8000)):
         np.testing.assert_allclose(sound.decoded()[0], WAVE / 2, atol=1e-4)
 
@@ -54,7 +56,15 @@ def test_channels_are_mixed():
 def test_arrays_lists_and_json_are_the_same_sound():
     given = {"array": WAVE.tolist(), "sampling_rate": 8000}
     whole = {"array": (WAVE * 32767).astype(int).tolist(), "sampling_rate": 8000}
-    for value in (given, json.dumps(given), {"array": WAVE, "sampling_rate": 8000}, (WAVE, 8000), whole):
+    for value in (
+        given,
+        json.dumps(given),
+        {"array": WAVE, "sampling_rate": 8000},
+        (WAVE, 8000),
+        (WAVE.tolist(), np.int64(8000)),
+        [WAVE.tolist(), 8000.0],
+        whole,
+    ):
         samples, rate = sound_of(value, "It").decoded()
         np.testing.assert_allclose(samples, WAVE, atol=1e-4)
         assert rate == 8000
@@ -74,10 +84,11 @@ HEADER = written(WAVE)[:44]
         (written(np.array([0.0, np.nan], np.float32), subtype="FLOAT"), "no numbers"),
         (written(WAVE, rate=10), "says that it has 10 samples in a second"),
         (np.zeros(0, np.float32), "has no samples"),
-        (np.array([0.0, 20000.0]), "floats must go from -1 to 1"),
+        (written(np.array([0.0, 20000.0], np.float32), subtype="FLOAT"), "floats must go from -1 to 1"),
         (np.zeros((2, 2, 2)), "must be a list of samples"),
+        (np.zeros((70, 70), np.float32), "has 70 channels"),
     ],
-    ids=["empty", "text", "header", "nan", "rate", "nothing", "loud", "deep"],
+    ids=["empty", "text", "header", "nan", "rate", "nothing", "loud", "deep", "wide"],
 )
 def test_what_is_no_sound_is_refused(source, message):
     with pytest.raises(InputError, match=message) as found:

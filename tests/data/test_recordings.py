@@ -42,6 +42,12 @@ def test_names_that_say_it(tmp_path):
         texts(tmp_path)
 
 
+@pytest.mark.parametrize("pattern", ["{text}_{text}", "{1}_{text}", "{speaker}_{take}", "text"])
+def test_a_pattern_that_makes_no_sense_is_refused(pattern):
+    with pytest.raises(InputError, match=r"data\.pattern is .*; it must have \{text\}"):
+        Naming(pattern=pattern)
+
+
 def test_texts_beside_recordings(tmp_path):
     sounds(tmp_path, "a.wav", "deep/b.flac")
     (tmp_path / "a.txt").write_text("Hello there.\n")

@@ -71,6 +71,9 @@ def test_words_are_recognised_at_any_rate_and_timed(run):
 def test_a_file_an_array_and_its_bytes_are_the_same(run, tmp_path):
     samples = tones(300, 1200)
     soundfile.write(tmp_path / "a.wav", samples, RATE)
+    rows = [{"audio": (samples, RATE), "text": "low high"}, {"array": samples, "sampling_rate": RATE, "text": "low"}]
+    assert run.evaluate(rows[:1])["wer"] == 0.0
+    assert run.evaluate(rows[1:])["wer"] == 1.0
     for given in (tmp_path / "a.wav", str(tmp_path / "a.wav"), (tmp_path / "a.wav").read_bytes(), (samples, RATE)):
         assert run(given).text == "low high"
     assert [one.text for one in run([str(tmp_path / "a.wav"), as_sound(samples)])] == ["low high"] * 2
@@ -136,6 +139,14 @@ def test_listening_hears_what_is_recognised_at_once(live):
         assert [(w.word, w.start) for w in found] == [(w.word, w.start) for w in expected.words]
         np.testing.assert_allclose([w.confidence for w in found], [w.confidence for w in expected.words], atol=1e-3)
     assert [w.word for w in [*listener.push(samples), *listener.close()]] == words, "a closed one begins anew"
+
+
+def test_a_stream_of_something_else_is_refused(live):
+    listener = Listener(live)
+    for samples in (np.zeros((5, 2)), np.zeros(5, np.int16), np.full(5, np.nan), np.full(5, 2e4)):
+        with pytest.raises(InputError):
+            listener.push(samples)
+    assert [w.word for w in [*listener.push(tones(300)), *listener.close()]] == ["low"]
 
 
 def test_a_pause_ends_a_word(live):
@@ -223,7 +234,13 @@ def test_the_export_takes_wav_and_goes_on_from_a_state(run, live):
     ("change", "message"),
     [
         ({"data": {"test_where": ["take"]}}, r'data\.test_where is "take"; it must be a name and values'),
-        ({"data": {"test_where": ["take=9"]}}, r"data\.test_where fits no recording: take=9"),
+        ({"data": {"test_where": ["take=9"]}}, r"fits no recording: take=9; there is: speaker \(a, b\)"),
+        ({"data": {"test_where": ["speaker=a,b"]}}, "fits every recording"),
+        ({"data": {"strings": [3, 1]}}, r"data\.strings is 3 1; the second must be as large as the first"),
+        ({"data": {"pauses": [1, 0]}}, r"data\.pauses is 1 0"),
+        ({"data": {"pattern": "{speaker}"}}, r"data\.pattern is"),
+        ({"audio": {"window": 2.0}}, r"audio\.window is 2\.0; it must be"),
+        ({"search": {"language_model": "nowhere"}}, "nowhere does not exist"),
         ({"audio": {"rate": 4001}}, r"audio\.rate is 4,001; it must be a multiple of 25"),
         ({"audio": {"window": 0.0001}}, "too few samples"),
         ({"data": {"longest": 0.01}}, r"No recording is left to train on: \d+ longer than 0\.01 seconds"),
@@ -235,6 +252,19 @@ def test_settings_that_make_no_sense_are_refused(change, message, tmp_path):
     merged = {name: {**sections.get(name, {}), **part} for name, part in change.items()}
     with pytest.raises(InputError, match=message):
         nlp_rnn.train("speech", out=tmp_path / "run", **{**sections, **merged})
+
+
+def test_nothing_need_be_held_out_for_testing(tmp_path):
+    sections = SUBJECTS["speech"].sections
+    settings = {**sections, "data": {**sections["data"], "test_fraction": 0.0}, "train": {"epochs": 1}}
+    found = nlp_rnn.train("speech", out=tmp_path / "run", **settings)
+    assert set(found.report["metrics"]) == {"validation"}
+
+
+@pytest.mark.parametrize("value", [None, 5, "", [0.1, 0.2], np.zeros(5), {"array": [0.1]}])
+def test_what_is_no_recording_is_refused_in_python(run, value):
+    with pytest.raises(InputError, match="recording"):
+        run(value)
 
 
 def test_texts_of_nothing_are_refused_and_unknown_letters_counted(run, tmp_path):

@@ -64,6 +64,9 @@ class Listener:
         import numpy as np
         import tensorflow as tf
 
+        from nlp_rnn.layers.ctc import BLANK
+        from nlp_rnn.text.tokenizer import SPECIAL
+
         refuse_other_models(run, hasattr(run.model, "pieces"), "listen", "a run of speech recognition")
         if run.config.stack.bidirectional or run.config.audio.normalization == "recording":
             raise InputError(
@@ -73,6 +76,7 @@ class Listener:
         model, embedding = run.model, run.model.embedding
         self.mel, self.stacking = embedding.mel, embedding.stacking
         self.rate, self.pieces = run.assets.facts["rate"], run.assets.tokenizer.pieces()
+        self._classes = np.array([BLANK, *range(SPECIAL, len(self.pieces))])
         self.seconds_per_step = embedding.samples_per_step / self.rate
         self.samples = np.zeros(0, np.float32)
         self.frames = np.zeros((self.stacking.context, self.mel.mels), np.float32)
@@ -100,10 +104,20 @@ class Listener:
         return (self.mel.size - self.mel.step) / self.rate + self.stacking.context * self.mel.step / self.rate
 
     def push(self, samples: np.ndarray) -> list[Word]:
-        """The words that further samples, float32 `[time]` from -1 to 1, have completed."""
+        """The words that further samples, float32 `[time]` from -1 to 1, have completed.
+
+        Raises:
+            InputError: they are something else.
+        """
         import numpy as np
 
-        self.samples = np.concatenate([self.samples, samples])
+        from nlp_rnn.audio.sounds import refuse_samples
+
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or samples.dtype.kind != "f":
+            raise InputError("push takes samples of one channel, floats `[time]` from -1 to 1.")
+        refuse_samples(samples, "The stream")
+        self.samples = np.concatenate([self.samples, samples.astype(np.float32)])
         count = (len(self.samples) - self.mel.size) // self.mel.step + 1
         if count < 1:
             return []
@@ -157,7 +171,7 @@ class Listener:
         p, parts = self._advance(frames, *self.parts)
         self.parts = [part.numpy() for part in parts]
         for row in p.numpy()[:steps]:
-            best = int(row.argmax())
+            best = int(self._classes[row[self._classes].argmax()])
             if best and best == self.last:
                 token, first, _, chance = self._said[-1]
                 self._said[-1] = (token, first, self.step + 1, max(chance, float(row[best])))
@@ -193,7 +207,7 @@ class ListenOptions:
     """A recording, or standard input: wav, or samples alone."""
     rate: Natural = 0
     """Samples in a second of standard input; 0 reads it from the header of wav."""
-    sample: Literal["u8", "s16", "s24", "s32", "f32"] = "s16"
+    sample: Literal["u8", "s16", "s24", "s32", "f32", "f64"] = "s16"
     """How a sample is written where there is no header: unsigned or signed whole numbers, or floats, low byte first."""
     channels: Count = 1
     """Channels of standard input, where there is no header; they are mixed."""
@@ -229,9 +243,7 @@ def _samples(options: ListenOptions, to: int) -> Iterator[np.ndarray]:
     for samples, rate in samples_in(lambda size: os.read(sys.stdin.fileno(), size), encoding):
         resampler = resampler or Resampler(lambda part, own: np.asarray(convert(part, own)), rate, to)
         yield resampler.push(samples)
-    if resampler is None:
-        raise InputError("Standard input is empty.")
-    if resampler.rate != to:
+    if resampler is not None and resampler.rate != to:
         yield resampler.push(np.zeros(0, np.float32), last=True)
 
 

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets, Facts
@@ -24,6 +25,7 @@ RESOURCES = "nlp_rnn.tasks.speech"
 _HIGHEST_RATE, _GRID, _QUIET = 16_000, 25, 0.2
 _PASSES = 4  # strings that are measured use each recording so often
 _UNKNOWN = 1
+_TOO_SHORT = "too short for their text at steps of this length (--audio.frames, --audio.hop), left out"
 _MEASURED = 400  # recordings from which it is learned what is usual
 
 
@@ -33,6 +35,10 @@ def read(config: Config, split: str) -> Records | None:
     from nlp_rnn.data.records import Records
 
     data = config.data
+    for name in ("strings", "measured_strings", "pauses"):
+        low, high = getattr(data, name)
+        if low > high:
+            raise InputError(f"data.{name} is {low:g} {high:g}; the second must be as large as the first, or larger.")
     if split == "predict":
         rows, notes = _given(data, data.test or data.train, ("train", "test"), need_texts=False)
         return Records(rows, notes=notes)
@@ -43,8 +49,9 @@ def read(config: Config, split: str) -> Records | None:
             rows, notes = _chosen(data, rows, notes)
         return _finished(config, split, rows, notes)
     if split != "train" and (found := _load(data, data.train, split)) is not None:
-        return _finished(config, split, *_with_texts(data, *found))
-    return _finished(config, split, *_part(config, split))
+        return _finished(config, split, *_with_texts(data, data.train, *found))
+    rows, notes = _part(config, split)
+    return _finished(config, split, rows, notes) if rows else None
 
 
 def _part(config: Config, split: str) -> tuple[list[Record], list[str]]:
@@ -54,9 +61,13 @@ def _part(config: Config, split: str) -> tuple[list[Record], list[str]]:
     data = config.data
     rows, notes = _given(data, data.train, ("train",))
     test = [row for row in rows if is_test(data, row)]
-    if data.test_where and not test:
-        raise InputError(f"data.test_where fits no recording: {' and '.join(data.test_where)}.")
     rest = [row for row in rows if not is_test(data, row)]
+    if data.test_where and (not test or not rest):
+        names = sorted({name for row in rows for name in row} - {"audio", "text", "line"})
+        raise InputError(
+            f"data.test_where fits {'no' if rest else 'every'} recording: {' and '.join(data.test_where)}; there is: "
+            f"{', '.join(f'{n} ({_values(rows, n)})' for n in names)}."
+        )
     if split == "test" and data.test_where:
         return test, [f"where {' and '.join(data.test_where)}"]
     order, start = np.random.default_rng(config.train.seed).permutation(len(rest)), 0
@@ -69,6 +80,11 @@ def _part(config: Config, split: str) -> tuple[list[Record], list[str]]:
             ]
         start += count
     return [rest[i] for i in sorted(order[start:])], notes
+
+
+def _values(rows: list[Record], name: str) -> str:
+    values = sorted({str(row.get(name, "")) for row in rows})
+    return ", ".join(values[:6]) + (", …" if len(values) > 6 else "")
 
 
 def is_test(data: SpeechData, row: Record) -> bool:
@@ -100,7 +116,7 @@ def _given(
 ) -> tuple[list[Record], list[str]]:
     for split in splits:
         if (found := _load(data, sources, split, need_texts)) is not None:
-            return _with_texts(data, *found) if need_texts else found
+            return _with_texts(data, sources, *found) if need_texts else found
     raise InputError(f"{', '.join(sources)} has no {' or '.join(splits)} data: give some with --data.")
 
 
@@ -121,7 +137,9 @@ def _load(
     return None if found is None else (found[0], [])
 
 
-def _with_texts(data: SpeechData, rows: list[Record], notes: list[str]) -> tuple[list[Record], list[str]]:
+def _with_texts(
+    data: SpeechData, sources: tuple[str, ...], rows: list[Record], notes: list[str]
+) -> tuple[list[Record], list[str]]:
     """Those that have a text, as it is learned."""
     kept = []
     for row in rows:
@@ -130,7 +148,7 @@ def _with_texts(data: SpeechData, rows: list[Record], notes: list[str]) -> tuple
             words = " ".join(data.words.get(word, word) for word in words.split()) if data.words else words
             kept.append({**row, "text": plain(words) if data.spelling == "plain" else " ".join(words.split())})
     if not kept:
-        raise InputError("No recording has a text.")
+        raise InputError(f"{', '.join(sources)}: no recording has a text; name their column with --data.text.")
     missing = len(rows) - len(kept)
     return kept, [*notes, *([f"recordings without a text, left out: {missing:,}"] if missing else [])]
 
@@ -213,6 +231,10 @@ def assets(config: Config, records: Records) -> Assets:
     from nlp_rnn.text.tokenizers import train_tokenizer
 
     refuse_settings(config.train, "train", "speech recognition", "class_weights", "label_smoothing")
+    if config.search.language_model:
+        from nlp_rnn.saved import read_settings
+
+        read_settings(Path(config.search.language_model), "language-modeling")
     texts = [row["text"] for row in records]
     if not any(texts):
         raise InputError("All texts are empty: there is nothing to learn to write.")
@@ -275,7 +297,7 @@ def _to_train(config: Config, assets: Assets, records: Records, seed: int) -> Ep
             if len(samples) > data.longest * rate:
                 counts[f"longer than {data.longest:g} seconds, left out"] += 1
             elif steps_needed(ids[place]) > steps_of(config, rate, len(samples)):
-                counts["too short for their text, left out"] += 1
+                counts[_TOO_SHORT] += 1
             else:
                 counts["silent"] += not samples.any()
                 kept.append(place)

@@ -92,7 +92,10 @@ def recognized(log_p: tf.Tensor, pieces: list[str], options: Options) -> tuple[t
     import tensorflow as tf
 
     from nlp_rnn.decoding.ctc import PrefixBeam, align, best_path
+    from nlp_rnn.text.tokenizer import SPECIAL
 
+    is_written = (tf.range(log_p.shape[-1]) == 0) | (tf.range(log_p.shape[-1]) >= SPECIAL)
+    log_p = tf.where(is_written, log_p, -1e9)  # neither what is unknown nor the marks of texts
     if options.beam == 1 and not options.language_model:
         tokens = best_path(log_p)
     else:

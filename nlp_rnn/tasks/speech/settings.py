@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import tyro
 
 from nlp_rnn.config.sections import DataConfig, StackConfig, TokenizerConfig, TrainConfig
-from nlp_rnn.config.values import ANY_NUMBER, Count, Fraction, Natural, NotNegative, Positive, Size
+from nlp_rnn.config.values import ANY_NUMBER, Count, Fraction, Natural, NotNegative, Positive, Range, Size
+
+Seconds = Annotated[float, Range(0, 1, above=True)]
 
 
 @dataclass(frozen=True)
@@ -17,13 +19,15 @@ class SpeechData(DataConfig):
     hub."""
 
     audio: str = ""
-    """Column of the recordings, or of their names; by default audio, path, file_name, file or wav."""
+    """Column of the recordings, or of their names; by default the first of audio, path, file_name,
+    filename, file and wav that is there."""
     text: str = ""
-    """Column of what is said; by default text, sentence, transcription or transcript."""
+    """Column of what is said; by default the first of text, sentence, transcription, transcript,
+    normalized_text and label that is there."""
     speaker: str = ""
     """Column that says who speaks; by default speaker, speaker_id or client_id, where there is one."""
     pattern: str = ""
-    """How names of files say it, such as {text}_{speaker}_{take}, where no table does."""
+    """How names of files say what is said, and who says it, such as {text}_{speaker}_{take}, where no table does."""
     words: Annotated[dict[str, str], tyro.conf.arg(metavar="VALUE WORD")] = field(default_factory=dict)
     """Words for texts that are codes: 0 zero 1 one."""
     test_where: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE,…")] = ()
@@ -50,9 +54,9 @@ class AudioConfig:
     commonest of the training data, 16,000 at most."""
     mels: Size = 40
     """Filters of the mel bank."""
-    window: Positive = 0.025
+    window: Seconds = 0.025
     """Seconds of a frame."""
-    hop: Positive = 0.01
+    hop: Seconds = 0.01
     """Seconds from frame to frame."""
     frames: Size = 3
     """Frames that make one step of the recurrent layers."""
@@ -123,8 +127,8 @@ class SpeechTrain(TrainConfig):
 class SearchConfig:
     """How the most probable text is searched for."""
 
-    beam: Size = 1
-    """Sequences that the search keeps at each step; 1 takes the best class at each."""
+    beam: Annotated[int, Range(1, 256)] = 1
+    """Sequences that the search keeps at each step, 256 at most; 1 takes the best class at each."""
     language_model: str = ""
     """A run of the task language-modeling, of the same kind of tokens, to be heard together with the sound."""
     language_weight: NotNegative = 0.5
