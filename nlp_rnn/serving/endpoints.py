@@ -151,7 +151,8 @@ class Endpoint:
             return {name: value.numpy() for name, value in self.functions[signature](**tensors).items()}
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
             outside = re.search(r"= (-?\d+) is not in \[0, (\d+)\)", str(error))
-            reason = "its sizes do not fit each other"
+            refused = re.search(r"assertion failed: \[([^\]]+)\]", str(error))
+            reason = refused[1] if refused else "its sizes do not fit each other"
             if outside:
                 reason = f"there is no id {outside[1]}, ids go from 0 to {int(outside[2]) - 1}"
             raise RequestError(f"{signature} cannot compute this: {reason}.") from None

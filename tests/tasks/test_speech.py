@@ -205,6 +205,8 @@ def test_the_export_takes_wav_and_goes_on_from_a_state(run, live):
     wavs = [contents(tones(300, 1200), RATE), contents(np.stack([tones(700, rate=8000)] * 2, 1), 8000)]
     found = signatures["wav"](tf.constant(wavs))
     assert [text.decode() for text in found["text"].numpy()] == ["low high", "mid"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="rates go from 1,000 to 768,000 Hz"):
+        signatures["serving_default"](tf.zeros([1, 9]), tf.constant([9]), tf.constant([0]))
     assert "step" not in signatures
     copied = nlp_rnn.load(live.path)
     copied.config = override(copied.config, {"audio": {"normalization": "none"}})

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from nlp_rnn.layers.ctc import CTCLoss
     from nlp_rnn.models import SpeechRecognizer
 
-_BLANK_AT_FIRST = -3.0  # the logit of the blank: else the first thing that is learned is to say nothing, and for long
 _KNOWN = 0.9  # of the tokens, at least, a language model must know
 
 
@@ -46,7 +45,7 @@ def build(config: Config, assets: Assets) -> SpeechRecognizer:
     )
     model.build()
     bias = model.head.bias
-    bias.assign([_BLANK_AT_FIRST, *[0.0] * (bias.shape[0] - 1)])
+    bias.assign([config.head.blank, *[0.0] * (bias.shape[0] - 1)])
     return model
 
 

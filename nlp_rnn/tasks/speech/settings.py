@@ -114,6 +114,15 @@ class SpeechStack(StackConfig):
 
 
 @dataclass(frozen=True)
+class OutputConfig:
+    """From the recurrent layers to tokens."""
+
+    blank: Annotated[float, ANY_NUMBER] = -3.0
+    """Logit of the blank before training. Below 0, much is said at first, and a little data suffices to learn what is
+    right; at 0, silence is learned first, from which long strings of much data are learned sooner."""
+
+
+@dataclass(frozen=True)
 class SpeechTrain(TrainConfig):
     """How the model is fitted."""
 
@@ -146,6 +155,7 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     tokenizer: SpeechTokenizer = field(default_factory=SpeechTokenizer)
     stack: SpeechStack = field(default_factory=SpeechStack)
+    head: OutputConfig = field(default_factory=OutputConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     train: SpeechTrain = field(default_factory=SpeechTrain)
 
