@@ -40,6 +40,23 @@ class Configured:
         return cls(**{**config, **parts})
 
 
+def add_constants(layer: keras.layers.Layer, size: int, **values: Any) -> list[Any]:
+    """Weights `[size]` by name that training does not touch, in float32 whatever the policy, which begin with values or
+    arrays, such as means and spreads."""
+
+    def one(name: str, value: Any) -> Any:
+        return layer.add_weight(
+            name=name,
+            shape=(size,),
+            initializer=lambda shape, dtype: keras.ops.broadcast_to(keras.ops.cast(value, dtype), shape),
+            trainable=False,
+            dtype="float32",
+            autocast=False,
+        )
+
+    return [one(name, value) for name, value in values.items()]
+
+
 class SequenceLayer(Configured, keras.layers.Layer):
     """A layer that gets masks as arguments of its call, and attaches none to what comes out."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from nlp_rnn.layers.base import Configured, SequenceLayer, Shape, Tensor
+from nlp_rnn.layers.base import Configured, SequenceLayer, Shape, Tensor, add_constants
 from nlp_rnn.layers.stack import RecurrentStack
 
 
@@ -253,17 +253,7 @@ class FrameProjection(SequenceLayer):
         self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: channels})
 
     def build(self, frames_shape: Shape | None = None) -> None:
-        self.mean, self.spread = (
-            self.add_weight(
-                name=name,
-                shape=(self.channels,),
-                initializer=lambda shape, dtype, value=value: ops.broadcast_to(ops.cast(value, dtype), shape),
-                trainable=False,
-                dtype="float32",
-                autocast=False,
-            )
-            for name, value in self._scaling.items()
-        )
+        self.mean, self.spread = add_constants(self, self.channels, **self._scaling)
         self.projection.build((None, None, self.channels))
         self.built = True
 

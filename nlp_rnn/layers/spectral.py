@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from nlp_rnn.audio.spectra import fourier_filters, mel_filters
-from nlp_rnn.layers.base import SequenceLayer, Shape, Tensor
+from nlp_rnn.layers.base import SequenceLayer, Shape, Tensor, add_constants
 
 _CURVES = 4
 _LEAST = 1e-7  # of the energy in a filter: about that of the steps of 16 bits
@@ -66,17 +66,7 @@ class LogMel(SequenceLayer):
         self._bank = tf.constant(mel_filters(self.size, rate, mels, lowest, rate / 2))
 
     def build(self, samples_shape: Shape | None = None) -> None:
-        self.mean, self.spread = (
-            self.add_weight(
-                name=name,
-                shape=(self.mels,),
-                initializer=lambda shape, dtype, value=value: ops.broadcast_to(ops.cast(value, dtype), shape),
-                trainable=False,
-                dtype="float32",
-                autocast=False,
-            )
-            for name, value in self._scaling.items()
-        )
+        self.mean, self.spread = add_constants(self, self.mels, **self._scaling)
         self.built = True
 
     def frames_of(self, lengths: Any) -> Any:

@@ -60,11 +60,6 @@ class LanguageModel(TokenLoss, PartsModel):
         """The state that training carries from batch to batch; a checkpoint holds it."""
         return self._carried.get("training", [])
 
-    @property
-    def state_parts(self) -> int:
-        """How many `[batch, units]` the state of all layers has."""
-        return self.stack.layers * (2 if self.stack.cell == "lstm" else 1)
-
     def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
         # Kept for `compute_loss`: a graph in which nobody asks for the logits does not compute them.
         self.states = self._continue(features, "training", training)
@@ -92,11 +87,6 @@ class LanguageModel(TokenLoss, PartsModel):
         """
         states, state = self._read(tokens, state, training, mask)
         return self.head.logits(states, self.table), state
-
-    def grouped(self, parts: list[Tensor]) -> list[list[Tensor]]:
-        """The state's parts in order → by layer, as `advance` takes them."""
-        size = self.state_parts // self.stack.layers
-        return [parts[i : i + size] for i in range(0, len(parts), size)]
 
     def _read(
         self, tokens: Tensor, state: Nest = None, training: bool = False, mask: Tensor | None = None

@@ -105,6 +105,16 @@ class PartsModel(Configured, keras.Model):
         sequence, final_state = self.stack(self.embed(features, training), mask=mask, training=training)
         return sequence, mask, final_state
 
+    @property
+    def state_parts(self) -> int:
+        """How many `[batch, units]` the state of all layers has, where the stack reads in one direction."""
+        return self.stack.layers * (2 if self.stack.cell == "lstm" else 1)
+
+    def grouped(self, parts: list[Tensor]) -> list[list[Tensor]]:
+        """The state's parts in order → by layer, as the stack takes them."""
+        size = self.state_parts // self.stack.layers
+        return [parts[i : i + size] for i in range(0, len(parts), size)]
+
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> PartsModel:
         model = super().from_config(config, custom_objects)

@@ -122,16 +122,6 @@ class SpeechRecognizer(PartsModel):
         super().__init__(*parts, **{"reads": reads, **kwargs})
         self.pieces = list(pieces)
 
-    @property
-    def state_parts(self) -> int:
-        """How many `[batch, units]` the state of all layers has."""
-        return self.stack.layers * (2 if self.stack.cell == "lstm" else 1)
-
-    def grouped(self, parts: list[Tensor]) -> list[list[Tensor]]:
-        """The state's parts in order → by layer, as `advance` takes them."""
-        size = self.state_parts // self.stack.layers
-        return [parts[i : i + size] for i in range(0, len(parts), size)]
-
     def build(self, features_shape: Shape | None = None) -> None:
         if not self.embedding.built:
             self.embedding.build()
