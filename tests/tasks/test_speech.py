@@ -247,6 +247,7 @@ def test_the_export_takes_wav_and_goes_on_from_a_state(run, live):
         ({"audio": {"window": 0.0001}}, "too few samples"),
         ({"data": {"longest": 0.01}}, r"No recording is left to train on: \d+ longer than 0\.01 seconds"),
         ({"train": {"class_weights": "balanced"}}, "class_weights"),
+        ({"train": {"jit": "on"}}, "XLA has no CTC"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change, message, tmp_path):

@@ -231,6 +231,8 @@ def assets(config: Config, records: Records) -> Assets:
     from nlp_rnn.text.tokenizers import train_tokenizer
 
     refuse_settings(config.train, "train", "speech recognition", "class_weights", "label_smoothing")
+    if config.train.jit == "on":
+        raise InputError("XLA has no CTC: leave --train.jit on out.")
     if config.search.language_model:
         from nlp_rnn.saved import read_settings
 

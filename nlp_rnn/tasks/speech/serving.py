@@ -80,7 +80,7 @@ def _of_samples(by_words: Transcribe, assets: Assets, given: dict[str, Any]) -> 
 
     @tf.function(input_signature=inputs, autograph=False)
     def from_samples(audio: tf.Tensor, lengths: tf.Tensor, rates: tf.Tensor) -> dict[str, tf.Tensor]:
-        sense = ((rates >= LOWEST_RATE) & (rates <= HIGHEST_RATE)) | (tf.shape(audio)[1] <= 1)  # of nothing, any
+        sense = ((rates >= LOWEST_RATE) & (rates <= HIGHEST_RATE)) | (lengths <= 1)  # of nothing, any
         refused = tf.debugging.Assert(tf.reduce_all(sense), [f"rates go from {LOWEST_RATE:,} to {HIGHEST_RATE:,} Hz"])
         with tf.control_dependencies([refused]):
             lengths = tf.clip_by_value(lengths, 1, tf.maximum(tf.shape(audio)[1], 1))
