@@ -102,9 +102,9 @@ def test_answers_do_not_depend_on_neighbours(task):
     subject = SUBJECTS[task]
     endpoint = Endpoint.of_export("model", subject.exported)
     name = endpoint.about["input"]
-    texts = [text for text in subject.inputs if len(text) < 1000] * 4
+    texts = [text for text in subject.inputs if isinstance(text, str) and len(text) < 1000] * 4
     for signature in endpoint.signatures:
-        if not endpoint.takes_only_texts(signature):
+        if not (texts and endpoint.takes_only_texts(signature)):
             continue
         inputs = next(iter(endpoint.signatures[signature]["inputs"]))
         alone = {text: endpoint.answer({inputs: [text]}, signature) for text in set(texts)}
