@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -74,7 +75,7 @@ def _converted(samples: tf.Tensor, time: tf.Tensor, rate: tf.Tensor, goal: tf.Te
         * _sinc(cutoff * apart)
         * tf.where(
             tf.abs(apart) < tf.cast(half, tf.float32),
-            0.5 + 0.5 * tf.cos(apart * (3.141592653589793 / tf.cast(half, tf.float32))),
+            0.5 + 0.5 * tf.cos(apart * (math.pi / tf.cast(half, tf.float32))),
             0.0,
         )
     )
@@ -84,7 +85,7 @@ def _converted(samples: tf.Tensor, time: tf.Tensor, rate: tf.Tensor, goal: tf.Te
 
 
 def _sinc(x: tf.Tensor) -> tf.Tensor:
-    angle = x * 3.141592653589793
+    angle = x * math.pi
     return tf.where(tf.abs(angle) < 1e-6, 1.0, tf.sin(angle) / tf.where(tf.abs(angle) < 1e-6, 1.0, angle))
 
 

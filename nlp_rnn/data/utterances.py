@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 SCALE = 32767  # samples are kept as whole numbers of 16 bits
-_LONGEST_FIRST = 64  # batches of similar length are made among so many rows
+_WINDOW = 64  # batches of similar length are made among so many rows
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Utterances:
         """The batches of an epoch: (examples, how many of them count), those of similar length together."""
         rng = np.random.default_rng((self.seed, epoch, 1))
         order, size = rng.permutation(len(lengths)), self.batch_size
-        window = size * _LONGEST_FIRST
+        window = size * _WINDOW
         parts = [order[i : i + window] for i in range(0, len(order), window)]
         order = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts])
         chunks = [order[i : i + size] for i in range(0, len(order), size)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -71,13 +73,8 @@ class LogMel(SequenceLayer):
 
     def frames_of(self, lengths: Any) -> Any:
         """How many frames so many samples have: those that fit, and at least one; of numbers, arrays or tensors."""
-        if tf.is_tensor(lengths):
-            return tf.maximum(lengths - self.size, 0) // self.step + 1
-        return (
-            (lengths - self.size).clip(0) // self.step + 1
-            if hasattr(lengths, "clip")
-            else self.frames_of(tf.constant(lengths)).numpy()
-        )
+        maximum = tf.maximum if tf.is_tensor(lengths) else np.maximum
+        return maximum(lengths - self.size, 0) // self.step + 1
 
     def call(self, samples: Tensor) -> Tensor:
         return (self.spectra(samples) - self.mean) / self.spread
@@ -170,7 +167,7 @@ class SpecAugment(SequenceLayer):
         filters = frames.shape[-1]
         drawn = keras.random.normal((tf.shape(frames)[0], _CURVES), stddev=self.tilt, seed=self._seed)
         angles = tf.range(_CURVES, dtype=tf.float32)[:, None] * (tf.range(filters, dtype=tf.float32) + 0.5)[None]
-        curve = tf.matmul(drawn, tf.cos(angles * (3.141592653589793 / filters)))
+        curve = tf.matmul(drawn, tf.cos(angles * (math.pi / filters)))
         return frames + tf.cast(curve[:, None], frames.dtype)
 
     def _drawn(self, batch: Tensor, room: Tensor, limits: Tensor, size: Tensor) -> Tensor:

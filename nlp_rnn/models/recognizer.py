@@ -122,15 +122,6 @@ class SpeechRecognizer(PartsModel):
         super().__init__(*parts, **{"reads": reads, **kwargs})
         self.pieces = list(pieces)
 
-    def build(self, features_shape: Shape | None = None) -> None:
-        if not self.embedding.built:
-            self.embedding.build()
-        if not self.stack.built:
-            self.stack.build((None, None, self.embedding.output_dim))
-        if not self.head.built:
-            self.head.build((None, None, self.stack.output_size))
-        self.built = True
-
     def mask(self, features: dict[str, Tensor]) -> Tensor:
         """Booleans `[batch, steps]`."""
         longest = self.embedding.steps_of(tf.shape(features["samples"])[1])

@@ -100,11 +100,13 @@ def test_too_many_and_too_slow_are_refused():
 @pytest.mark.parametrize("task", SUBJECTS)
 def test_answers_do_not_depend_on_neighbours(task):
     subject = SUBJECTS[task]
+    texts = [text for text in subject.inputs if isinstance(text, str) and len(text) < 1000] * 4
+    if not texts:
+        pytest.skip("only texts are put together, and its inputs are none")
     endpoint = Endpoint.of_export("model", subject.exported)
     name = endpoint.about["input"]
-    texts = [text for text in subject.inputs if isinstance(text, str) and len(text) < 1000] * 4
     for signature in endpoint.signatures:
-        if not (texts and endpoint.takes_only_texts(signature)):
+        if not endpoint.takes_only_texts(signature):
             continue
         inputs = next(iter(endpoint.signatures[signature]["inputs"]))
         alone = {text: endpoint.answer({inputs: [text]}, signature) for text in set(texts)}

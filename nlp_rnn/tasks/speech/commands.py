@@ -216,7 +216,12 @@ class ListenOptions:
 def _results(run: AnyRun, options: ListenOptions) -> Iterator[Heard]:
     listener = Listener(run)
     seconds = 0.0
-    print(f"listening at {listener.rate:,} Hz; words end with the next one, or {_PAUSE:g} s later", file=sys.stderr)
+    latency = 1000 * (listener.latency + listener.seconds_per_step)
+    print(
+        f"listening at {listener.rate:,} Hz; sound is read {latency:.0f} ms after it came, at most; a word ends with "
+        f"the next one, or {_PAUSE:g} s later",
+        file=sys.stderr,
+    )
     for samples in _samples(options, listener.rate):
         seconds += len(samples) / listener.rate
         yield from map(Heard, listener.push(samples))

@@ -75,8 +75,8 @@ def _of_samples(by_words: Transcribe, assets: Assets, given: dict[str, Any]) -> 
     from nlp_rnn.audio.sounds import HIGHEST_RATE, LOWEST_RATE
     from nlp_rnn.export.signatures import Signature
 
-    whole = tf.TensorSpec([None], tf.int32)
-    inputs = [tf.TensorSpec([None, None], tf.float32, "audio"), *(_named(whole, name) for name in ("lengths", "rate"))]
+    numbers = [tf.TensorSpec([None], tf.int32, name) for name in ("lengths", "rate")]
+    inputs = [tf.TensorSpec([None, None], tf.float32, "audio"), *numbers]
 
     @tf.function(input_signature=inputs, autograph=False)
     def from_samples(audio: tf.Tensor, lengths: tf.Tensor, rates: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -127,10 +127,6 @@ def _posteriors(model: SpeechRecognizer, assets: Assets, given: dict[str, Any]) 
     about = f"Samples, {rate:,} a second → log-probabilities of the tokens at each step, of which 0 is the blank."
     shown = {"samples": given["audio"], "lengths": given["lengths"]}
     return Signature(posteriors, about, shown, lengths=tuple(seconds * rate for seconds in _SECONDS))
-
-
-def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
-    return type(spec)(spec.shape, spec.dtype, name)
 
 
 def _decoded(content: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
