@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from nlp_rnn.testing import Subject
 from tests.subjects import SUBJECTS
 
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=15)
@@ -28,6 +29,16 @@ def pytest_configure(config: pytest.Config) -> None:
     wants_slow = "slow" in config.option.markexpr.replace("not slow", "")
     thorough = wants_slow or os.environ.get("NLP_RNN_THOROUGH") == "1"
     settings.load_profile("thorough" if thorough else "quick")
+    if not thorough:
+        _leave_graphs_as_they_are()
+
+
+def _leave_graphs_as_they_are() -> None:
+    """Most graphs here run once: to rewrite them first takes a tenth of the time. Child processes do, and `-m slow`."""
+    from nlp_rnn.startup import import_tensorflow
+
+    tf = import_tensorflow()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 # Files of a few long tests, each of which runs in one worker: begun last, one worker would wait for the other.
@@ -58,6 +69,13 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> None:
     import datasets
 
     datasets.config.HF_DATASETS_CACHE = folder / "datasets"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
+    """What one worker has trained and exported serves the others."""
+    if worker_id != "master":
+        Subject.shared = tmp_path_factory.getbasetemp().parent / "subjects"
 
 
 @pytest.fixture(scope="session")

@@ -105,8 +105,8 @@ def test_weights_of_8_bits_are_smaller_and_nearly_as_good(tmp_path):
     [
         ("sentiment", "float32"),
         ("sentiment", "int8"),
-        ("ner", "float32"),
-        pytest.param("ner", "int8", marks=pytest.mark.slow),  # ten seconds of conversion each
+        pytest.param("ner", "float32", marks=pytest.mark.slow),  # ten seconds of conversion each, and more
+        pytest.param("ner", "int8", marks=pytest.mark.slow),
         ("language-modeling", "float32"),
         pytest.param("language-modeling", "int8", marks=pytest.mark.slow),
     ],

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from nlp_rnn.run import load
 from nlp_rnn.trainer import train
 
 if TYPE_CHECKING:
@@ -39,28 +40,50 @@ class Subject:
     write: Callable[[Path], dict[str, Any]]
     inputs: Sequence[Any]
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    shared: ClassVar[Path | None] = None
+    """A folder in which several processes find what one of them has trained and exported."""
 
     def __str__(self) -> str:
         return self.task
 
     @cached_property
     def folder(self) -> Path:
-        """A folder of its own, gone with the subject."""
+        """A folder of its own, gone with the subject, or that of all processes."""
+        if self.shared is not None:
+            folder = self.shared / self.task
+            folder.mkdir(parents=True, exist_ok=True)
+            return folder
         self._temporary = tempfile.TemporaryDirectory(prefix=f"nlp-rnn-{self.task}-")
         return Path(self._temporary.name)
 
     @cached_property
     def data(self) -> dict[str, Any]:
         """Settings of `data`."""
-        folder = self.folder / "data"
-        folder.mkdir()
-        return self.write(folder)
+        known = self.folder / "data.json"
+        with self._alone():
+            if not known.is_file():
+                folder = self.folder / "data"
+                folder.mkdir()
+                known.write_text(json.dumps(self.write(folder)))
+        return json.loads(known.read_text())
 
     @cached_property
     def run(self) -> AnyRun:
         """The trained run."""
-        with _copied(self.folder / "cut-off", self.settings["train"]["epochs"] - 2, batch=2):
-            return train(self.task, out=self.folder / "run", **self.sections)
+        sections, path = self.sections, self.folder / "run"
+        with self._alone():
+            if (path / "report.json").is_file():
+                return load(path)
+            with _copied(self.folder / "cut-off", self.settings["train"]["epochs"] - 2, batch=2):
+                return train(self.task, out=path, **sections)
+
+    def _alone(self) -> AbstractContextManager[Any]:
+        """No other process makes anything of the subject meanwhile."""
+        if self.shared is None:
+            return nullcontext()
+        from filelock import FileLock
+
+        return FileLock(self.folder / "lock")
 
     @property
     def cut_off(self) -> Path:
@@ -82,7 +105,9 @@ class Subject:
     @cached_property
     def exported(self) -> Path:
         """Its SavedModel."""
-        return self.run.export(self.folder / "export")
+        run, path = self.run, self.folder / "export"
+        with self._alone():
+            return path if path.exists() else run.export(path)
 
     @cached_property
     def predictions(self) -> list[dict[str, Any]]:

@@ -90,7 +90,9 @@ def test_gradients_reach_every_weight(input_feeding):
     assert all(not np.array_equal(old, new) for old, new in zip(before, made.get_weights(), strict=True))
 
 
-@pytest.mark.parametrize(("dtype", "input_feeding"), [("mixed_bfloat16", False), ("mixed_float16", True)])
+@pytest.mark.parametrize(
+    ("dtype", "input_feeding"), [("mixed_bfloat16", False), pytest.param("mixed_float16", True, marks=pytest.mark.slow)]
+)
 def test_mixed_precision_trains_and_translates(dtype, input_feeding):
     made = model(input_feeding=input_feeding, dtype=dtype)
     made.compile(keras.optimizers.SGD(0.1))

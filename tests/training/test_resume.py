@@ -47,6 +47,17 @@ SETTINGS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def graphs_as_in_a_child():
+    """Rewritten graphs round otherwise: what is compared with a real process must be rewritten as there."""
+    import tensorflow as tf
+
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options(before)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "data.csv"

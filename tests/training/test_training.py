@@ -100,7 +100,7 @@ def test_precision_by_itself_is_what_the_processor_is_fast_at_and_stays(tmp_path
     assert found.model.stack.dtype_policy.name == expected
 
 
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", [pytest.param("mixed_float16", marks=pytest.mark.slow), "mixed_bfloat16"])
 def test_mixed_precision_trains_saves_and_exports(tmp_path, precision):
     run = train(tmp_path / "run", train={"epochs": 4, "precision": precision})
     assert run.metrics["accuracy"] > 0.55
@@ -112,6 +112,7 @@ def test_mixed_precision_trains_saves_and_exports(tmp_path, precision):
     np.testing.assert_allclose(copy(tokens), run.model(tokens), atol=0.05)
 
 
+@pytest.mark.slow  # XLA compiles for ten seconds
 def test_jit_compiled_training_agrees_with_plain(tmp_path):
     still = {
         "embedding": {"size": 8, "word_dropout": 0.0},
