@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 BUILT_IN = {
     "anomaly": "nlp_rnn.tasks.anomaly:TASK",
+    "anomaly-values": "nlp_rnn.tasks.anomaly_values:TASK",
     "forecasting": "nlp_rnn.tasks.forecasting:TASK",
     "language-modeling": "nlp_rnn.tasks.language_modeling:TASK",
     "ner": "nlp_rnn.tasks.ner:TASK",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from nlp_rnn.assets import Assets
 from nlp_rnn.config.values import override, read_yaml
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
+from nlp_rnn.paths import replacing
 from nlp_rnn.registry import get_task
 from nlp_rnn.tasks.base import AnyTask
 
@@ -114,3 +117,34 @@ def weights_digest(model: Any) -> str:
     for variable in model.weights:
         digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
     return digest.hexdigest()
+
+
+def write_state(path: Path, model: Any, about: dict[str, Any], parts: Sequence[np.ndarray]) -> None:
+    """Keeps the state of a stream.
+
+    Args:
+        path: the file.
+        model: that goes on from it.
+        about: plain values.
+        parts: arrays.
+    """
+    with replacing(path) as place, open(place, "wb") as sink:
+        arrays: dict[str, Any] = {f"part_{i}": part for i, part in enumerate(parts)}
+        np.savez(sink, about=np.array(json.dumps({**about, "run": weights_digest(model)})), **arrays)
+
+
+def read_state(path: Path, model: Any, count: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """What `write_state` kept, with `count` arrays.
+
+    Raises:
+        InputError: the file is of another run, or is something else.
+    """
+    try:
+        with np.load(path) as found:
+            about = json.loads(str(found["about"]))
+            parts = [found[f"part_{i}"] for i in range(count)]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        raise InputError(f"{path} holds no state of `watch`; name another --state, or delete it.") from None
+    if about.pop("run", None) != weights_digest(model):
+        raise InputError(f"{path} is the state of another run; name another --state, or delete it.")
+    return about, parts

@@ -252,15 +252,15 @@ def _batches(
         if config.data.validation_fraction > 0:
             remedy = f"{len(splits['train']):,} training records are too few to hold some out of"
         raise InputError(f"There is no validation data: give some with --data.validation; {remedy}.")
-    if len(splits["validation"]) < _FEW_VALIDATION:
-        count = len(splits["validation"])
-        console.warn(f"Only {count} validation records choose the best epoch: results will be noisy.")
     config, note = task.settle(config, assets, splits["train"])
     vocabularies = vocabulary_notes(assets, getattr(config, "tokenizer", None))
     overlaps = overlap_notes(splits, task.input.name) if task.outcome is not None else []
     for line in filter(None, [*assets.notes, *vocabularies, note, *overlaps]):
         console.print(line)
     batches = {name: task.batches(config, assets, records, config.train.seed) for name, records in splits.items()}
+    count = max(len(splits["validation"]), len(getattr(batches["validation"], "lengths", ())))
+    if count < _FEW_VALIDATION:
+        console.warn(f"Only {count} validation records choose the best epoch: results will be noisy.")
     console.print(data_table(splits, batches, task.unit, task.count))
     steps = batches["train"].steps_per_epoch
     train = paced(config.train, steps)

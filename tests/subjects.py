@@ -72,6 +72,17 @@ def write_sessions(folder: Path) -> dict[str, Any]:
     return {"train": [str(folder / "sessions.csv")], "validation_fraction": 0.2, "test_fraction": 0.2}
 
 
+def write_signals(folder: Path) -> dict[str, Any]:
+    """Two channels by hour, the second of which follows the first; with a stretch where it does not."""
+    rows = ["time,load,heat,label"]
+    for i in range(400):
+        load, odd = 5 + 3 * np.sin(i / 4), 340 <= i < 350
+        heat = 20 + load + (9 if odd else 0) + 0.1 * (i % 3)
+        rows.append(f"{np.datetime64('2026-01-01T00') + i},{load:.3f},{heat:.3f},{int(odd)}")
+    (folder / "signals.csv").write_text("\n".join(rows) + "\n")
+    return {"train": [str(folder / "signals.csv")], "target": ["load", "heat"], "label": "label"}
+
+
 def tones(*hertz: float, rate: int = 4000, seconds: float = 0.2) -> np.ndarray:
     """A tone after the other, with a pause after each."""
     places = np.arange(int(rate * seconds)) / rate
@@ -113,6 +124,21 @@ SUBJECTS = {
         },
         write_sessions,
         ["open read close", "open close read", "", "never seen 🐈 events", "read " * 100],
+    ),
+    "anomaly-values": Subject(
+        "anomaly-values",
+        {
+            "lookback": 12,
+            "score": {"memory": 60, "rest": 20.0},
+            "stack": {"units": 8},
+            "train": {"epochs": 6, "batch_size": 16, "learning_rate": 0.02},
+        },
+        write_signals,
+        [
+            {"values": [[5 + 3 * np.sin(i / 4), 25 + 3 * np.sin(i / 4) + 9 * (i == 40)] for i in range(50)]},
+            {"values": [[5.0, None], [6.0, 1e9]], "name": "café"},
+            [[7, 7]],
+        ],
     ),
     "sentiment": Subject(
         "sentiment",

@@ -134,6 +134,10 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
             raise InputError(f'There is no task "{rest[0]}".{did_you_mean(rest[0], _task_names())}')
         names = _task_names()
         raise InputError(f"Say which task to train, such as nlp-rnn train {names[0]}. Available: {', '.join(names)}.")
+    if task is not None:
+        from nlp_rnn.cli.meant import meant_task
+
+        task = meant_task(task, rest)
     if verb in VERBS:
         return importlib.import_module(f"nlp_rnn.cli.{verb}").run(task, rest)
     own = _commands(task)

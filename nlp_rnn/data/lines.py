@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from nlp_rnn.errors import InputError
 
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
+_MOST_LINES = 2048
 # UTF-32's little-endian mark begins with UTF-16's.
 _MARKS = {
     b"\xff\xfe\0\0": "utf-32",
@@ -114,3 +117,20 @@ def _with_cr(stream: Iterator[bytes]) -> Iterator[bytes]:
     if second is not None:
         yield second
         yield from lines
+
+
+def arriving_lines() -> Iterator[list[str]]:
+    """The lines of standard input, as many at a time as are there, in parts of at most 2,048.
+
+    Raises:
+        InputError: a line is longer than a megabyte.
+    """
+    rest = b""
+    while block := os.read(sys.stdin.fileno(), 1 << 16):
+        *whole, rest = (rest + block).split(b"\n")
+        if len(rest) > 1 << 20:  # what is no log has no line ends
+            raise InputError("A line of more than a megabyte is no event: is this a log?")
+        for start in range(0, len(whole), _MOST_LINES):
+            yield [line.decode("utf-8", "replace") for line in whole[start : start + _MOST_LINES]]
+    if rest:
+        yield [rest.decode("utf-8", "replace")]

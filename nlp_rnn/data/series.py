@@ -182,7 +182,7 @@ def series_of(
     counts: Counter[str] = Counter()
     frame = frame.copy(deep=False)
     for name in columns.targets:
-        frame[name] = _numbers(frame, name, shown, counts)
+        frame[name] = numbers_of(frame, name, shown, counts)
     for name in columns.covariates:
         frame[name] = _covariate(frame[name])
     if columns.time:
@@ -219,7 +219,7 @@ def _groups(frame: pd.DataFrame, columns: Columns, shown: str) -> list[tuple[str
     return [(str(name), group) for name, group in frame.groupby(columns.series, sort=False)]
 
 
-def _numbers(frame: pd.DataFrame, name: str, shown: str, counts: Counter[str]) -> pd.Series:
+def numbers_of(frame: pd.DataFrame, name: str, shown: str, counts: Counter[str]) -> pd.Series:
     """A column as float64; what is infinite counts as missing."""
     import pandas as pd
 

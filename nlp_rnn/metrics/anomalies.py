@@ -88,10 +88,13 @@ class Reference:
 
     def nats(self, score: float) -> float:
         """-log of the p-value, which does not run out of digits."""
-        if score > self.high:
-            return (score - self.high) / self.excess - math.log(_TAIL)
-        above = len(self.scores) - int(np.searchsorted(self.scores, score, "left"))
-        return -math.log(max((above + 1) / (len(self.scores) + 1), _TAIL))
+        return float(self.nats_of(np.array(score)))
+
+    def nats_of(self, scores: np.ndarray) -> np.ndarray:
+        """The same of many scores, in their shape."""
+        above = len(self.scores) - np.searchsorted(self.scores, scores, "left")
+        usual = -np.log(np.maximum((above + 1) / (len(self.scores) + 1), _TAIL))
+        return np.where(scores > self.high, (scores - self.high) / self.excess - math.log(_TAIL), usual)
 
     def kept(self) -> list[float]:
         """The scores, as JSON keeps them."""

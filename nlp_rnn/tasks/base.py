@@ -180,6 +180,8 @@ class Task(Generic[C, P, O]):
         example: assets → an input that fits a run with these; by default that of `input`.
         calibrate: (run, validation records) → metrics or None, where something must be learned after training, other
             than what the model's own `calibrate` learns.
+        also: another task that is meant on the command line where its settings, one of its recipes or one of its runs
+            are named.
         remarks: metrics → sentences on what they mean, such as that a simple method does better.
     """
 
@@ -215,6 +217,7 @@ class Task(Generic[C, P, O]):
     goes_on: bool = False
     example: Callable[[Assets], Any] | None = None
     calibrate: Callable[[Run[C, P, O], Records], Metrics | None] | None = None
+    also: str = ""
     remarks: Callable[[Metrics], list[str]] = lambda metrics: []
 
     def example_for(self, assets: Assets) -> Any:

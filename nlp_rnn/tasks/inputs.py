@@ -162,6 +162,8 @@ class HistoryInput:
         """
         from nlp_rnn.data.series import Series
 
+        if isinstance(value, (list, tuple)) and value and isinstance(value[0], (Mapping, Series)):
+            return False
         return isinstance(value, (Mapping, Series)) or SeriesInput().is_one(value)
 
     def parse(self, value: Any) -> Series:
@@ -208,6 +210,21 @@ class HistoryInput:
         series = [self.parse(value) for value in values]
         padded = SeriesInput(self.name).serving_arguments([one.values.tolist() for one in series])
         return {**padded, "time": [int(one.times[-1]) for one in series]}
+
+
+@dataclass(frozen=True)
+class SignalInput(HistoryInput):
+    """The values of a signal, as those of a history; its times may be any, and need not be there."""
+
+    example: tuple[float, ...] = (0.0, 1.0, 0.5, 1.0)
+
+    @property
+    def noun(self) -> str:
+        """A signal."""
+        return "signal"
+
+    def refuse(self, value: Any, config: Any) -> None:
+        """Nothing that the signature takes."""
 
 
 @dataclass(frozen=True)

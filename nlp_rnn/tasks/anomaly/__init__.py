@@ -38,4 +38,5 @@ TASK: Task[Config, Judgement, Options] = Task(
     signatures=signatures,
     example=example,
     commands=COMMANDS,
+    also="anomaly-values",
 )

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from nlp_rnn.config.values import Fraction, Range
-from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import Command, refuse_other_models
+from nlp_rnn.tasks.watching import Watching, watched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +17,6 @@ if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.anomaly.predictions import Surprise
 
-_MOST_LINES, _SAVE_SECONDS = 2048, 30.0
 _KEPT = ("last", "mean", "events", "seen", "is_high")
 
 
@@ -145,75 +138,30 @@ class Watcher:
 
     def save(self) -> None:
         """Keeps the state, if it has a file."""
-        import numpy as np
+        from nlp_rnn.saved import write_state
 
-        from nlp_rnn.paths import replacing
-
-        if self.path is None:
-            return
-        about = {name: getattr(self, name) for name in _KEPT} | {"run": self._digest()}
-        with replacing(self.path) as place, open(place, "wb") as sink:
-            parts: dict[str, Any] = {f"part_{i}": part for i, part in enumerate(self.parts)}
-            np.savez(sink, about=np.array(json.dumps(about)), **parts)
+        if self.path is not None:
+            write_state(self.path, self.run.model, {name: getattr(self, name) for name in _KEPT}, self.parts)
 
     def _restore(self) -> None:
-        import zipfile
-
-        import numpy as np
+        from nlp_rnn.saved import read_state
 
         assert self.path is not None
-        try:
-            with np.load(self.path) as found:
-                about = json.loads(str(found["about"]))
-                parts = [found[f"part_{i}"] for i in range(len(self.parts))]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            raise InputError(f"{self.path} holds no state of `watch`; name another --state, or delete it.") from None
-        if about["run"] != self._digest():
-            raise InputError(f"{self.path} is the state of another run; name another --state, or delete it.")
-        self.parts = parts
+        about, self.parts = read_state(self.path, self.run.model, len(self.parts))
         for name in _KEPT:
             setattr(self, name, about[name])
 
-    def _digest(self) -> str:
-        from nlp_rnn.saved import weights_digest
-
-        return weights_digest(self.run.model)
-
 
 @dataclass(frozen=True)
-class WatchOptions:
+class WatchOptions(Watching):
     """Options of the verb `watch`."""
 
     budget: Annotated[Fraction, Range(0, 1, above=True, below=True)] = 0.001
     """Part of the normal events after which there may be a false alarm."""
-    state: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """Where the state is kept, so that another `watch` goes on from it."""
 
 
 def _results(run: AnyRun, options: WatchOptions) -> Iterator[EventAlarm]:
-    watcher, saved = Watcher(run, options.budget, options.state), time.monotonic()
-    try:
-        for lines in _available():
-            yield from watcher.push(lines)
-            if time.monotonic() - saved > _SAVE_SECONDS:
-                watcher.save()
-                saved = time.monotonic()
-    finally:
-        watcher.save()
-    print(f"{watcher.seen:,} lines seen", file=sys.stderr)
-
-
-def _available() -> Iterator[list[str]]:
-    """The lines of standard input, as many at a time as are there."""
-    rest = b""
-    while block := os.read(sys.stdin.fileno(), 1 << 16):
-        *whole, rest = (rest + block).split(b"\n")
-        if len(rest) > 1 << 20:  # what is no log has no line ends
-            raise InputError("A line of more than a megabyte is no event: is this a log?")
-        for start in range(0, len(whole), _MOST_LINES):
-            yield [line.decode("utf-8", "replace") for line in whole[start : start + _MOST_LINES]]
-    if rest:
-        yield [rest.decode("utf-8", "replace")]
+    return watched(Watcher(run, options.budget, options.state))
 
 
 COMMANDS = (Command("watch", "Scores a stream of events, a line each, as they come.", WatchOptions, _results),)

@@ -143,7 +143,10 @@ def _column(frame: pd.DataFrame, kind: str, asked: str, shown: str) -> str:
     lower = {name.lower(): name for name in reversed(there)}
     found = asked or next((lower[name] for name in _NAMES[kind] if name in lower), "")
     if kind == "events" and not found:
-        raise InputError(f"{shown} has no column of events; it has: {', '.join(there)}: name it with --data.events.")
+        raise InputError(
+            f"{shown} has no column of events; it has: {', '.join(there)}: name it with --data.events; or name "
+            f"the columns of values over time with --data.time and --data.target."
+        )
     return found
 
 

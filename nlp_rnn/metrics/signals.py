@@ -1,0 +1,140 @@
+"""How unusual the values of a signal are, step by step, from what was forecast and from what has been usual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+
+MOST = 50.0
+"""Deviations beyond this many spreads count as this many: a line that was flat has no spread at all."""
+_LEAST_SPREAD, _LEAST_WIDTH = 0.01, 1e-6
+
+
+def running_scale(values: np.ndarray, memory: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread of the last steps, the present one among them: what comes later is not known.
+
+    Args:
+        values: `[steps, channels]`.
+        memory: how many steps count.
+
+    Returns:
+        Both float64 `[steps, channels]`; a spread is at least a hundredth of the mean's size.
+
+    Example:
+
+    >>> mean, spread = running_scale(np.array([[1.0], [3.0], [5.0]]), memory=2)
+    >>> mean[:, 0].tolist(), spread[:, 0].tolist()
+    ([1.0, 2.0, 4.0], [0.01, 1.0, 1.0])
+    """
+    values = np.asarray(values, np.float64)
+    first = values[:1]  # of large values with small changes the squares would differ by rounding alone
+    sums, squares = (_trailing_sums(part, memory) for part in (values - first, (values - first) ** 2))
+    count = np.minimum(np.arange(1, len(values) + 1), memory)[:, None]
+    mean, variance = sums / count, squares / count - (sums / count) ** 2
+    spread = np.sqrt(np.maximum(variance, 0))
+    return mean + first, np.maximum(spread, np.maximum(_LEAST_SPREAD * np.abs(mean + first), 1e-6))
+
+
+def trailing_mean(values: np.ndarray, count: int) -> np.ndarray:
+    """The mean of the last `count` steps, or of as many as there are yet: `[steps, channels]`."""
+    there = np.minimum(np.arange(1, len(values) + 1), count)[:, None]
+    return _trailing_sums(np.asarray(values, np.float64), count) / there
+
+
+def _trailing_sums(values: np.ndarray, count: int) -> np.ndarray:
+    sums = np.cumsum(np.concatenate([np.zeros_like(values[:1]), values]), 0)
+    places = np.arange(1, len(values) + 1)
+    return sums[places] - sums[np.maximum(places - count, 0)]
+
+
+def tail_deviation(quantiles: np.ndarray, levels: Sequence[float], values: np.ndarray) -> np.ndarray:
+    """How far in the tail of its forecast a value lies, as a normal deviate: its absolute value is 1.96 where 5 % lie
+    as far out. Between quantiles the deviate is interpolated, beyond them it goes on as it did.
+
+    Args:
+        quantiles: `[…, levels]`, increasing.
+        levels: of them.
+        values: `[…]`.
+
+    Example:
+
+    >>> tail_deviation(np.array([[-1.0, 0.0, 1.0]]), [0.1586552, 0.5, 0.8413448], np.array([2.0])).round(3).tolist()
+    [2.0]
+    """
+    deviates = np.array([NormalDist().inv_cdf(float(level)) for level in levels])
+    widths = np.maximum(np.diff(quantiles, axis=-1), _LEAST_WIDTH)
+    place = np.clip((values[..., None] >= quantiles).sum(-1) - 1, 0, len(deviates) - 2)
+    low, width = (np.take_along_axis(part, place[..., None], -1)[..., 0] for part in (quantiles, widths))
+    return np.clip(deviates[place] + np.diff(deviates)[place] * (values - low) / width, -MOST, MOST)
+
+
+def peaks(scores: np.ndarray, rest: float, height: float = 0.0) -> tuple[np.ndarray, float]:
+    """Scores that stand out from those just before, 0 elsewhere: after a peak, only what is above its height counts,
+    which falls by a factor of e in `rest` steps. One incident then gives one alarm, a greater one beside it another.
+
+    Args:
+        scores: `[steps]`, not negative.
+        rest: steps; 0 keeps all.
+        height: before the first step.
+
+    Returns:
+        `[steps]`, and the height after the last step.
+
+    Example:
+
+    >>> peaks(np.array([1.0, 5.0, 4.9, 6.0, 1.0]), rest=100)[0].tolist()
+    [1.0, 5.0, 0.0, 6.0, 0.0]
+    """
+    if not rest:
+        return scores, 0.0
+    found, fade = np.zeros(len(scores)), float(np.exp(-1.0 / rest))
+    for place, score in enumerate(scores.tolist()):
+        height *= fade
+        if score > height:
+            found[place] = height = score
+    return found, height
+
+
+def dynamic_threshold(scores: np.ndarray, least: float = 0.05) -> float:
+    """The non-parametric threshold of Telemanom (Hundman et al. 2018, arXiv:1802.04431), found without labels: of mean
+    + z · spread, z = 2 … 10, the one without whose excess the rest has the least mean and spread for the fewest
+    stretches.
+
+        max (Δμ / μ + Δσ / σ) / (steps above + stretches² above)
+
+    Args:
+        scores: `[steps]` of one signal.
+        least: part by which the highest score of a stretch must exceed the next lower one, or the highest below the
+            threshold, to stay above it.
+
+    Returns:
+        The threshold; infinity where nothing stands out.
+    """
+    mean, spread = float(scores.mean()), float(scores.std())
+    best, chosen = 0.0, float("inf")
+    for z in np.arange(2, 10.5, 0.5):
+        limit = mean + z * spread
+        above = scores > limit
+        below = scores[~above]
+        if not above.any() or not len(below) or not spread or not mean:
+            continue
+        stretches = int((np.diff(above.astype(int), prepend=0) == 1).sum())
+        gain = (mean - below.mean()) / mean + (spread - below.std()) / spread
+        value = gain / (int(above.sum()) + stretches**2)
+        if value >= best and stretches <= 5 and above.mean() < 0.5:
+            best, chosen = value, limit
+    return _pruned(scores, chosen, least)
+
+
+def _pruned(scores: np.ndarray, limit: float, least: float) -> float:
+    """A threshold above the stretches that hardly exceed those below them."""
+    above = scores > limit
+    if not above.any():
+        return limit
+    edges = np.flatnonzero(np.diff(above.astype(int), prepend=0, append=0))
+    tops = np.sort([scores[a:b].max() for a, b in edges.reshape(-1, 2)])[::-1]
+    heights = [*tops, float(scores[~above].max()) if (~above).any() else 0.0]
+    steep = [i for i in range(len(tops)) if (heights[i] - heights[i + 1]) / max(heights[i], 1e-12) >= least]
+    return float("inf") if not steep else max(limit, float(np.nextafter(heights[steep[-1] + 1], np.inf)))

@@ -1,0 +1,148 @@
+"""The signatures of the SavedModel."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from nlp_rnn.assets import Assets
+from nlp_rnn.tasks.anomaly_values.settings import Config
+from nlp_rnn.tasks.base import Signatures
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from nlp_rnn.metrics.anomalies import Reference
+    from nlp_rnn.models.forecaster import Forecaster
+
+
+def example(assets: Assets) -> dict[str, Any]:
+    """A signal that rises and falls, and jumps at last."""
+    count, channels = 40, len(assets.judge["targets"])
+    values = [[round(10 + math.sin(i / 5) + channel, 4)] for i in range(count) for channel in range(channels)]
+    steps = [[value[0] for value in values[i * channels : (i + 1) * channels]] for i in range(count)]
+    steps[-1] = [value + 25 for value in steps[-1]]
+    return {"values": steps}
+
+
+def signatures(config: Config, model: Forecaster, assets: Assets) -> Signatures:
+    """`serving_default` takes signals of any length and judges each step; `windows` is the forecaster by itself."""
+    import tensorflow as tf
+
+    from nlp_rnn.export.signatures import Signature
+    from nlp_rnn.tasks.inputs import SignalInput
+
+    channels, lookback = len(assets.judge["targets"]), config.lookback
+    specs = [
+        tf.TensorSpec([None, None, channels], tf.float32, "history"),
+        tf.TensorSpec([None], tf.int32, "lengths"),
+        tf.TensorSpec([None], tf.int64, "time"),
+    ]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def serve(history: tf.Tensor, lengths: tf.Tensor, time: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _judged(history, lengths, model, assets.judge)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, lookback, channels], tf.float32, "window")], autograph=False)
+    def windows(window: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"quantiles": model.infer({"history": window})["quantiles"][:, 0]}
+
+    about = (
+        "Signals, padded on the right, how many steps each has, and any number (the time of the last step, which is "
+        "not read) → for each step its score in nats, how often normal steps score as high, and the median, the lowest "
+        "and the highest quantile of the forecast; 0 where padding is."
+    )
+    level = [[[math.sin(i / 5 + channel) for channel in range(channels)] for i in range(lookback)]]
+    scaled = "Windows of values, scaled by mean and spread of the steps before → the quantiles of the next value."
+    return {
+        "serving_default": Signature(
+            serve, about, SignalInput().serving_arguments([example(assets)]), everywhere=False
+        ),
+        "windows": Signature(windows, scaled, {"window": level}),
+    }
+
+
+def _judged(history: tf.Tensor, lengths: tf.Tensor, model: Forecaster, judge: Any) -> dict[str, tf.Tensor]:
+    import tensorflow as tf
+
+    from nlp_rnn.metrics.signals import MOST
+    from nlp_rnn.tasks.anomaly_values.features import FARTHEST
+    from nlp_rnn.tasks.anomaly_values.scores import PARTS, references, score_reference
+
+    lookback, steps = judge["lookback"], tf.shape(history)[1]
+    values = tf.cast(history, tf.float64)
+    before = tf.maximum(tf.range(steps) - 1, 0)
+    mean, spread = (tf.gather(part, before, axis=1) for part in _running_scale(values, judge["memory"]))
+    places = tf.maximum(tf.range(steps)[:, None] + tf.range(-lookback, 0), 0)
+    windows = (tf.gather(values, places, axis=1) - mean[:, :, None]) / spread[:, :, None]
+    windows = tf.cast(tf.clip_by_value(windows, -FARTHEST, FARTHEST), tf.float32)
+    flat = tf.reshape(windows, [-1, lookback, history.shape[2]])
+    found = model.infer({"history": flat})["quantiles"][:, 0]
+    found = tf.cast(tf.reshape(found, [-1, steps, *found.shape[1:]]), tf.float64)
+    scaled = tf.clip_by_value((values - mean) / spread, -FARTHEST, FARTHEST)
+    deviations = {
+        "surprise": tf.abs(_tail_deviation(found, judge["levels"], scaled)),
+        "level": tf.minimum(tf.abs(_trailing_mean(values, judge["smooth"]) - mean) / spread, MOST),
+    }
+    counts = (tf.range(steps) >= judge["warm_up"]) & tf.sequence_mask(lengths, steps)
+    total = tf.zeros_like(mean)
+    for name in PARTS:
+        parts = [_nats(deviations[name][..., i], one) for i, one in enumerate(references(judge, name))]
+        total += tf.where((deviations[name] > 0) & counts[..., None], tf.stack(parts, -1), 0)
+    scores = tf.reduce_max(total, -1)
+    is_there = tf.sequence_mask(lengths, steps)
+    p_values = tf.where(is_there, tf.exp(-_nats(scores, score_reference(judge))), 0)
+    outputs = {"scores": scores, "p_values": p_values}
+    for name, place in (("expected", judge["levels"].index(0.5)), ("low", 0), ("high", -1)):
+        outputs[name] = tf.where(is_there[..., None], mean + spread * found[..., place], 0)
+    return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
+
+
+def _running_scale(values: tf.Tensor, memory: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `metrics.signals.running_scale`, of `[rows, steps, channels]`."""
+    import tensorflow as tf
+
+    first = values[:, :1]
+    mean, squares = (_trailing_mean(part, memory) for part in (values - first, (values - first) ** 2))
+    spread = tf.sqrt(tf.maximum(squares - mean**2, 0))
+    mean += first
+    return mean, tf.maximum(spread, tf.maximum(0.01 * tf.abs(mean), 1e-6))
+
+
+def _trailing_mean(values: tf.Tensor, count: int) -> tf.Tensor:
+    import tensorflow as tf
+
+    sums = tf.pad(tf.cumsum(values, 1), [[0, 0], [1, 0], [0, 0]])
+    places = tf.range(1, tf.shape(values)[1] + 1)
+    there = tf.cast(tf.minimum(places, count), values.dtype)[:, None]
+    return (sums[:, 1:] - tf.gather(sums, tf.maximum(places - count, 0), axis=1)) / there
+
+
+def _tail_deviation(quantiles: tf.Tensor, levels: list[float], values: tf.Tensor) -> tf.Tensor:
+    """As `metrics.signals.tail_deviation`."""
+    from statistics import NormalDist
+
+    import numpy as np
+    import tensorflow as tf
+
+    from nlp_rnn.metrics.signals import MOST
+
+    deviates = np.array([NormalDist().inv_cdf(float(level)) for level in levels])
+    widths = tf.maximum(quantiles[..., 1:] - quantiles[..., :-1], 1e-6)
+    place = tf.reduce_sum(tf.cast(values[..., None] >= quantiles, tf.int32), -1) - 1
+    of_place = tf.one_hot(tf.clip_by_value(place, 0, len(deviates) - 2), len(deviates) - 1, dtype=quantiles.dtype)
+    slope = tf.reduce_sum(of_place * (np.diff(deviates) / widths), -1)
+    start, low = (tf.reduce_sum(of_place * part, -1) for part in (deviates[:-1], quantiles[..., :-1]))
+    return tf.clip_by_value(start + slope * (values - low), -MOST, MOST)
+
+
+def _nats(scores: tf.Tensor, reference: Reference) -> tf.Tensor:
+    """As `Reference.nats_of`."""
+    import tensorflow as tf
+
+    known = tf.constant(reference.scores)
+    flat = tf.reshape(scores, [-1])
+    above = len(reference.scores) - tf.searchsorted(known, flat)
+    part = tf.cast(tf.reshape(above, tf.shape(scores)) + 1, tf.float64) / (len(reference.scores) + 1)
+    usual = -tf.math.log(tf.maximum(part, 0.1))
+    return tf.where(scores > reference.high, (scores - reference.high) / reference.excess - math.log(0.1), usual)
