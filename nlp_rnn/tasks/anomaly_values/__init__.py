@@ -3,6 +3,7 @@
 from nlp_rnn.tasks.anomaly_values.commands import COMMANDS, Watcher
 from nlp_rnn.tasks.anomaly_values.data import RESOURCES, assets, batches, read, settle
 from nlp_rnn.tasks.anomaly_values.model import build, fits, infer, loss
+from nlp_rnn.tasks.anomaly_values.pictures import picture
 from nlp_rnn.tasks.anomaly_values.predictions import Watched, decode, errors, evaluate, remarks, show
 from nlp_rnn.tasks.anomaly_values.scores import calibrate
 from nlp_rnn.tasks.anomaly_values.serving import example, signatures
@@ -38,5 +39,7 @@ TASK: Task[Config, Watched, Options] = Task(
     errors=errors,
     signatures=signatures,
     example=example,
+    picture=picture,
+    goes_on=True,
     commands=COMMANDS,
 )
