@@ -68,7 +68,10 @@ def test_the_script_beside_it_needs_no_tensorflow(exported):
     subject, folder = exported
     if subject.task == "speech":
         pytest.skip("it reads a file; tests/tasks/test_speech.py gives it one")
-    texts = [text if isinstance(text, str) else json.dumps(text["values"]) for text in subject.inputs]
+    texts = [
+        text if isinstance(text, str) else json.dumps(text["values"] if isinstance(text, dict) else text)
+        for text in subject.inputs
+    ]
     text = next(text for text in texts if 5 < len(text) < 200 and text.isascii())
     code = f"import runpy, sys; sys.argv = ['example.py', {text!r}]; sys.path.insert(0, {str(folder)!r})\n"
     code += f"runpy.run_path({str(folder / 'example.py')!r})\n"

@@ -130,6 +130,33 @@ def test_the_export_scores_as_the_run_does(run):
         assert not found["scores"][place, length:].numpy().any()
 
 
+def test_the_script_beside_an_onnx_export_scores_as_the_run_does(run, tmp_path):
+    pytest.importorskip("onnxruntime", reason="it needs the extra `onnx`")
+    folder, given = run.export(tmp_path / "onnx", "onnx"), wave(120, 90)
+    command = [sys.executable, str(folder / "example.py")]
+    done = subprocess.run(command, input=json.dumps(given["values"]), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    scores = [json.loads(line)["score"] for line in done.stdout.splitlines()]
+    np.testing.assert_allclose(scores, run(given).scores, rtol=2e-3, atol=2e-3)
+    assert int(np.argmax(scores)) == 90
+
+
+def test_predictions_as_pictures_and_tables(run, tmp_path, command):
+    path, data = SUBJECTS["anomaly-values"].path, SUBJECTS["anomaly-values"].data["train"][0]
+    code, out, log = command("predict", path, "--input", data, "--plot", tmp_path / "a.png")
+    assert code == 0, log
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+    code, out, _ = command("predict", path, "--plot", "-")
+    assert "!" in out.splitlines()[3]
+    code, _, log = command("predict", path, "--input", data, "--output", tmp_path / "a.csv")
+    frame = pd.read_csv(tmp_path / "a.csv")
+    assert (len(frame), list(frame.columns)[:5]) == (400, ["series", "time", "score", "p_value", "alarm"])
+    assert frame.alarm.sum() >= 1
+    assert frame["expected.heat"].notna().all()
+    dynamic = run(wave(200, 150), threshold="dynamic")
+    assert 150 in [alarm.step for alarm in dynamic.alarms]
+
+
 def test_a_stream_in_pieces_and_after_restarts_is_judged_as_the_whole(run, tmp_path):
     given = wave(400, 300)["values"]
     lines = [f"{load},{heat}" for load, heat in given]
