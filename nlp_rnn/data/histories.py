@@ -75,15 +75,16 @@ def _is_missing(value: Any) -> bool:
 
 
 def history_of(value: Any, where: str, step: str = "") -> Series:
-    """A series by itself: a list or array of steps, `{"values": …}` with what else is known, or either as JSON. Its
-    times are "times", or go on from "start" by the step.
+    """A series by itself: a list or array of steps, `{"values": …}` with what else is known, either as JSON, or a
+    series or frame of pandas that is nothing but values, with times as its index or none. Its times are "times", or go
+    on from "start" by the step.
 
     Raises:
         InputError: it is something else.
     """
     import pandas as pd
 
-    value = _of_json(value)
+    value = _of_pandas(value) if hasattr(value, "iloc") else _of_json(value)
     given = dict(value) if isinstance(value, Mapping) else {"values": value}
     steps = np.array(as_steps(_taken(given, VALUES), where), np.float64)
     times, start, name = (_taken(given, names) for names in (("times", "ds"), ("start",), ("name", *NAMES["series"])))
@@ -101,6 +102,22 @@ def history_of(value: Any, where: str, step: str = "") -> Series:
     covariates = {n: v if isinstance(v, (str, int, float)) else np.array(v, ndmin=1) for n, v in given.items()}
     values = filled(np.where(observed, steps, np.nan))
     return Series("" if name is None else str(name), stamps, values, observed, covariates, times is not None)
+
+
+def _of_pandas(value: Any) -> dict[str, Any]:
+    """The values, with the times of the index, if it has some, and the name."""
+    import pandas as pd
+
+    kinds = value.dtypes if isinstance(value, pd.DataFrame) else pd.Series({str(value.name): value.dtype})
+    if others := [str(name) for name, kind in kinds.items() if kind.kind not in "iufb"]:
+        raise InputError(
+            f'The frame has "{others[0]}", which is no number: give one frame with all series by itself, or set '
+            f"the times as its index."
+        )
+    name = value.name if isinstance(value, pd.Series) and isinstance(value.name, str) else None
+    has_times = isinstance(value.index, (pd.DatetimeIndex, pd.PeriodIndex))
+    times = {"times": value.index.astype(str).tolist()} if has_times else {}
+    return {"values": value.to_numpy(), **({"name": name} if name else {}), **times}
 
 
 def _of_json(value: Any) -> Any:

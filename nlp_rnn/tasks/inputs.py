@@ -162,9 +162,13 @@ class HistoryInput:
         """
         from nlp_rnn.data.series import Series
 
-        if isinstance(value, (list, tuple)) and value and isinstance(value[0], (Mapping, Series)):
+        if (
+            isinstance(value, (list, tuple))
+            and value
+            and (isinstance(value[0], (Mapping, Series)) or _is_pandas(value[0]))
+        ):
             return False
-        return isinstance(value, (Mapping, Series)) or SeriesInput().is_one(value)
+        return isinstance(value, (Mapping, Series)) or _is_pandas(value) or SeriesInput().is_one(value)
 
     def parse(self, value: Any) -> Series:
         """A series from a list or array of steps, or from `{"values": …}` with "times", covariates by their names, and
@@ -210,6 +214,11 @@ class HistoryInput:
         series = [self.parse(value) for value in values]
         padded = SeriesInput(self.name).serving_arguments([one.values.tolist() for one in series])
         return {**padded, "time": [int(one.times[-1]) for one in series]}
+
+
+def _is_pandas(value: Any) -> bool:
+    """Whether it is a series or a frame of pandas."""
+    return hasattr(value, "iloc")
 
 
 @dataclass(frozen=True)

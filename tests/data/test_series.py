@@ -288,3 +288,13 @@ def test_a_name_with_a_number_is_no_repeated_name_and_damaged_json_is_said(tmp_p
     frame, shown = read_frame([str(tmp_path / "b.txt")], "train", Form("auto"), ())
     with pytest.raises(InputError, match="line 1 must be a list of numbers"):
         series_of_rows(frame, "", shown)
+
+
+def test_series_and_frames_of_pandas_are_histories():
+    index = pd.date_range("2026-01-30", periods=3)
+    found = history_of(pd.Series([1.0, 2.0, 3.0], index, name="sales"), "It")
+    assert (found.name, found.has_times, found.values[:, 0].tolist()) == ("sales", True, [1.0, 2.0, 3.0])
+    assert np.diff(found.times).tolist() == [86400, 86400]
+    assert history_of(pd.DataFrame({"a": [1, 2], "b": [3, 4]}), "It").values.tolist() == [[1.0, 3.0], [2.0, 4.0]]
+    with pytest.raises(InputError, match='has "ds", which is no number'):
+        history_of(pd.DataFrame({"ds": ["2026-01-01"], "y": [1.0]}), "It")

@@ -276,3 +276,13 @@ def test_times_over_midnight_have_one_form_also_where_they_are_served():
 
     row = {"quantiles": np.zeros((2, 1, 3)), "levels": [0.1, 0.5, 0.9], "targets": ["y"], "times": [86340, 86400]}
     assert from_row(row, Options()).times == ["1970-01-01T23:59:00", "1970-01-02T00:00:00"]
+
+
+def test_a_part_of_which_nothing_is_known_is_refused(tmp_path, command):
+    frame = pd.DataFrame({"ds": pd.date_range("2025-01-01", periods=400), "y": np.sin(np.arange(400) / 7)})
+    frame.loc[270:398, "y"] = np.nan
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    options = ("--horizon", 5, "--lookback", 14, "--out", tmp_path / "run")
+    code, _, log = command("train", "forecasting", "--data", tmp_path / "a.csv", *options)
+    assert code == 2
+    assert "no value is known of the steps for validation" in " ".join(log.split())

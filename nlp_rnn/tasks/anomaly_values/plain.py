@@ -21,19 +21,20 @@ values = values.reshape(len(values), len(judge["targets"]))
 steps = np.arange(len(values))
 
 
-def trailing_mean(numbers, count):
+def trailing_mean(numbers: np.ndarray, count: int) -> np.ndarray:
+    """Of the last `count` steps, or of as many as there are."""
     sums = np.cumsum(np.concatenate([np.zeros_like(numbers[:1]), numbers]), 0)
     return (sums[1:] - sums[np.maximum(steps + 1 - count, 0)]) / np.minimum(steps + 1, count)[:, None]
 
 
-def nats(numbers, normal):
+def nats(numbers: np.ndarray, normal: list[float]) -> np.ndarray:
     """-log of how often normal data have such a number, or a higher one."""
-    normal = np.array(normal)
-    high = np.quantile(normal, 0.9)
-    over = normal[normal > high] - high
+    known = np.array(normal)
+    high = np.quantile(known, 0.9)
+    over = known[known > high] - high
     excess = over.mean() if len(over) else max(abs(high) * 0.05, 1e-6)
-    above = len(normal) - np.searchsorted(normal, numbers, "left")
-    usual = -np.log(np.maximum((above + 1) / (len(normal) + 1), 0.1))
+    above = len(known) - np.searchsorted(known, numbers, "left")
+    usual = -np.log(np.maximum((above + 1) / (len(known) + 1), 0.1))
     return np.where(numbers > high, (numbers - high) / excess - np.log(0.1), usual)
 
 

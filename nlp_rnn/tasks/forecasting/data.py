@@ -162,7 +162,18 @@ def _windows(
             f"need {lookback + horizon}, the longest has {until} until there, {own} of them in this part; give a "
             f"smaller --lookback or --horizon."
         )
+    if split != "train" and not _any_observed(windows):
+        raise InputError(
+            f"{loaded.shown}: no value is known of the steps for {split}, the last ones: leave those rows out, or give "
+            f"--data.{split} apart."
+        )
     return windows
+
+
+def _any_observed(windows: Windows) -> bool:
+    """Whether any step that belongs to the split has a value."""
+    parts = zip(windows.series, windows.begins, windows.ends, strict=True)
+    return any(one.observed[begin:end].any() for one, begin, end in parts)
 
 
 def _train_of(data: ForecastData) -> Loaded:
