@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -133,6 +133,19 @@ def settings_of(config: Any, section: str = "") -> Iterator[tuple[Setting, Any]]
 def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     """A type and its annotations."""
     return (get_args(hint)[0], hint.__metadata__) if get_origin(hint) is Annotated else (hint, ())
+
+
+def check_levels(levels: Sequence[float]) -> None:
+    """Refuses levels of quantiles that do not increase, or are not symmetric around 0.5.
+
+    Raises:
+        InputError: they are none.
+    """
+    symmetric = all(abs(a + b - 1) < 1e-6 for a, b in zip(levels, reversed(levels), strict=True))
+    if list(levels) != sorted({*levels}) or not symmetric or 0.5 not in levels or len(levels) < 3 or levels[-1] >= 1:
+        raise InputError(
+            f"model.levels must increase and be symmetric around 0.5, such as 0.1 0.5 0.9; they are {tuple(levels)}."
+        )
 
 
 def check_ranges(config: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets, Facts
-from nlp_rnn.config.values import refuse_settings
+from nlp_rnn.config.values import check_levels, refuse_settings
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.anomaly_values.settings import Config, SignalData
 
@@ -142,12 +142,7 @@ def warm_up_of(config: Config) -> int:
 def _refuse(config: Config) -> None:
     refuse_settings(config.train, "train", "anomaly detection", "class_weights", "label_smoothing", "buckets")
     refuse_settings(config.stack, "stack", "anomaly detection", "bidirectional", "residual", "activation")
-    levels = config.model.levels
-    symmetric = all(abs(a + b - 1) < 1e-6 for a, b in zip(levels, reversed(levels), strict=True))
-    if list(levels) != sorted({*levels}) or not symmetric or 0.5 not in levels or len(levels) < 3 or levels[-1] >= 1:
-        raise InputError(
-            f"model.levels must increase and be symmetric around 0.5, such as 0.1 0.5 0.9; they are {levels}."
-        )
+    check_levels(config.model.levels)
 
 
 def settle(config: Config, assets: Assets, records: Records) -> tuple[Config, str]:

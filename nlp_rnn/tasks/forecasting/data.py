@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets, Facts
 from nlp_rnn.config.recipes import starter_folder
-from nlp_rnn.config.values import refuse_settings
+from nlp_rnn.config.values import check_levels, refuse_settings
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.forecasting.settings import Config, ForecastData
 
@@ -333,12 +333,7 @@ def _refuse(config: Config) -> None:
         )
     if config.model.kind != "deepar":
         refuse_settings(config.model, "model", f"forecasting by {config.model.kind}", "distribution")
-    levels = config.model.levels
-    symmetric = all(abs(a + b - 1) < 1e-6 for a, b in zip(levels, reversed(levels), strict=True))
-    if list(levels) != sorted({*levels}) or not symmetric or 0.5 not in levels or len(levels) < 3 or levels[-1] >= 1:
-        raise InputError(
-            f"model.levels must increase and be symmetric around 0.5, such as 0.1 0.5 0.9; they are {levels}."
-        )
+    check_levels(config.model.levels)
 
 
 def settle(config: Config, assets: Assets, records: Records) -> tuple[Config, str]:
