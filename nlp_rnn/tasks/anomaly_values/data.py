@@ -158,6 +158,7 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
 
     from nlp_rnn.data.batching import Batches
     from nlp_rnn.data.windows import Windows
+    from nlp_rnn.metrics.signals import running_scale
     from nlp_rnn.tasks.anomaly_values.features import Scaled
 
     series = [row["history"] for row in records]
@@ -175,7 +176,8 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
             raise InputError("No window of the training data is free of anomalies: are data.normal and labels right?")
     which = np.repeat(np.arange(len(series)), [len(steps) for steps in origins])
     windows = Windows(series, which, np.concatenate(origins), 1)
-    history, targets = (Scaled(windows, span, config.score.memory) for span in ((-config.lookback, 0), (0, 1)))
+    scales = [running_scale(one.values, config.score.memory) for one in series]
+    history, targets = (Scaled(windows, span, scales) for span in ((-config.lookback, 0), (0, 1)))
     size = config.train.batch_size if seed is not None else max(config.train.batch_size, 512)
     record_of = which if seed is None else None
     targets_: Any = targets

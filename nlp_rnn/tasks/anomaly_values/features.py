@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nlp_rnn.data.windows import Gathered, Windows
-from nlp_rnn.metrics.signals import running_scale
 
 FARTHEST = 10.0
 """Spreads from the mean beyond which the model does not see farther."""
@@ -22,11 +23,12 @@ class Scaled:
     Args:
         windows: whose origins count.
         span: the steps from the origin on: (-lookback, 0) is what is read, (0, 1) what came.
-        memory: steps that the mean and the spread are of.
+        scales: mean and spread of each signal, as `running_scale` has them.
     """
 
-    def __init__(self, windows: Windows, span: tuple[int, int], memory: int) -> None:
-        scales = [running_scale(one.values, memory) for one in windows.series]
+    def __init__(
+        self, windows: Windows, span: tuple[int, int], scales: Sequence[tuple[np.ndarray, np.ndarray]]
+    ) -> None:
         values = [one.values if span[0] < 0 else one.known for one in windows.series]
         self._values = Gathered(values, windows, span, repeats=True, dtype=np.float64)
         self._mean, self._spread = (
