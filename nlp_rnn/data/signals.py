@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LABELS = ("label", "anomaly", "is_anomaly", "is_outlier", "outlier")
 """What the column of labels is called where that is not said, in any case."""
 _WINDOWS = ("windows.json", "combined_windows.json", "labels/combined_windows.json")
-_APART = 1.5
+_APART, _LARGEST = 1.5, 1e100
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +115,12 @@ def read_signals(
             found += signals
     if not found:
         return None
-    if unknown := {*windows} - {signal.series.name for signal in found} if form.windows else set():
-        counts[f"signals with windows that are not among the data, such as {sorted(unknown)[0]}"] += len(unknown)
+    if form.windows and all(signal.labels is None for signal in found):
+        names = sorted(str(name) for name in windows)[:3]
+        raise InputError(
+            f"{form.windows} has windows of {', '.join(names)}, and no signal is called so: they are called "
+            f"{', '.join(sorted({signal.series.name or str(source) for signal in found for source in sources})[:3])}."
+        )
     return found, columns, tuple(f"{what}: {count:,}" for what, count in counts.items() if count)
 
 
@@ -161,7 +165,7 @@ def _signals_of(
     frame: pd.DataFrame, form: SignalForm, windows: Mapping[str, Any], shown: str, file: str, counts: Counter[str]
 ) -> tuple[list[Signal], Columns]:
     if is_of_rows(frame):
-        return [Signal(one) for one in series_of_rows(frame, "", shown)], form.columns
+        return [Signal(in_range(one)) for one in series_of_rows(frame, "", shown)], form.columns
     frame = frame.copy(deep=False)
     lower = {str(name).lower(): name for name in reversed([*frame.columns])}
     if form.label and form.label not in frame.columns:
@@ -211,7 +215,7 @@ def _signal(
         counts["times that repeat"] += int((gaps == 0).sum())
         late = int((gaps > _APART * np.median(gaps)).sum()) if len(gaps) else 0
         counts["gaps in the times; rows count as steps all the same"] += late
-    values = group[list(columns.targets)].to_numpy(np.float64)
+    values = within_range(group[list(columns.targets)].to_numpy(np.float64))
     observed = np.isfinite(values)
     if empty := [target for target, any_there in zip(columns.targets, observed.any(0), strict=True) if not any_there]:
         raise InputError(f'{where} has no value of "{empty[0]}".')
@@ -220,12 +224,30 @@ def _signal(
     if "\0odd" in group.columns:
         odd = group["\0odd"].to_numpy(bool)
         labels = np.cumsum(np.diff(odd.astype(int), prepend=0) == 1) * odd
-    elif key := next((key for key in (name, Path(name).name) if key in windows), ""):
-        labels = _labels(times, windows[key], name, bool(columns.time))
+    elif key := key_of(windows, name, "" if columns.series else shown):
+        labels = _labels(times, windows[key], name, bool(columns.time), counts)
     return Signal(Series(name, times, filled(values), observed, {}, bool(columns.time)), labels)
 
 
-def _labels(times: np.ndarray, windows: Any, name: str, has_times: bool) -> np.ndarray:
+def key_of(windows: Mapping[str, Any], name: str, shown: str) -> str:
+    """What a signal is called among the windows: by its name, or by its file, with folder and ending or without."""
+    files = [Path(name), Path(shown), _plain(Path(name)), _plain(Path(shown))]
+    names = (name, *map(str, files), *(file.name for file in files), *(file.stem for file in files[2:]))
+    return next((one for one in names if one and one in windows), "")
+
+
+def within_range(values: np.ndarray) -> np.ndarray:
+    """Values with NaN for what is infinite, or so large that its square would be."""
+    return np.where(np.abs(values) < _LARGEST, values, np.nan)
+
+
+def in_range(series: Series) -> Series:
+    """A series whose values out of range are missing."""
+    known = within_range(series.known)
+    return replace(series, values=filled(known), observed=np.isfinite(known))
+
+
+def _labels(times: np.ndarray, windows: Any, name: str, has_times: bool, counts: Counter[str]) -> np.ndarray:
     """Numbers of the stretches whose first and last times are given, or first and last rows."""
     import pandas as pd
 
@@ -242,7 +264,11 @@ def _labels(times: np.ndarray, windows: Any, name: str, has_times: bool) -> np.n
             raise InputError(
                 f'A window of "{name}" must be two times, its first and its last; it is {window}.'
             ) from None
-        labels[(times >= edges[0]) & (times <= edges[1])] = number
+        if edges[1] < edges[0]:
+            raise InputError(f'A window of "{name}" ends before it begins: {first} to {last}.')
+        is_in = (times >= edges[0]) & (times <= edges[1])
+        counts["windows outside their signal"] += not is_in.any()
+        labels[is_in] = number
     return labels
 
 

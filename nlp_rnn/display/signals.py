@@ -37,7 +37,7 @@ class SignalPicture:
         title: above them.
         times: `[steps]`, datetime64 or numbers.
         lines: its values.
-        scores: `[steps]`.
+        scores: `[steps]`, NaN where none was judged.
         limit: of the scores, above which there may be an alarm.
         alarms: the steps of the alarms.
         stretches: (first step, step after the last) of what is known to be anomalous.
@@ -82,7 +82,7 @@ class SignalPicture:
         """The scores in one line of blocks, each the highest of its steps, and where alarms are."""
         width = min(len(self.scores), 72)
         parts = np.array_split(np.arange(len(self.scores)), width)
-        tops = np.array([self.scores[part].max() for part in parts])
+        tops = np.array([np.nan_to_num(self.scores[part]).max() for part in parts])
         most = max(float(tops.max()), 1e-9)
         bars = "".join(_BARS[int(top / most * (len(_BARS) - 1))] for top in tops)
         alarms = {*self.alarms}

@@ -9,44 +9,62 @@ import numpy as np
 
 MOST = 50.0
 """Deviations beyond this many spreads count as this many: a line that was flat has no spread at all."""
-_LEAST_SPREAD, _LEAST_WIDTH = 0.01, 1e-6
+FARTHEST = 10.0
+"""Spreads from the mean beyond which a forecaster sees no farther."""
+OUTLIER = 30.0
+"""Spreads from the steps before beyond which a value counts no more among what is usual, so that one huge value does
+not hide those after it."""
+LEAST_SPREAD, TINY = 1e-6, 1e-30
+"""A spread is at least this part of the mean, and at least this."""
+_LEAST_WIDTH = 1e-6
 
 
-def running_scale(values: np.ndarray, memory: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread of the last steps, the present one among them: what comes later is not known.
+def running_scale(values: np.ndarray, memory: int, least: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread of the last steps, the present one among them: what comes later is not known. A value that lies
+    farther than `OUTLIER` spreads from the steps before it counts as if it lay there.
 
     Args:
         values: `[steps, channels]`.
         memory: how many steps count.
+        least: a spread is at least this part of the mean's size.
 
     Returns:
-        Both float64 `[steps, channels]`; a spread is at least a hundredth of the mean's size.
+        Both float64 `[steps, channels]`.
 
     Example:
 
     >>> mean, spread = running_scale(np.array([[1.0], [3.0], [5.0]]), memory=2)
-    >>> mean[:, 0].tolist(), spread[:, 0].tolist()
-    ([1.0, 2.0, 4.0], [0.01, 1.0, 1.0])
+    >>> mean[:, 0].round(2).tolist(), spread[:, 0].round(2).tolist()
+    ([1.0, 1.0, 3.0], [0.0, 0.0, 2.0])
     """
     values = np.asarray(values, np.float64)
+    mean, spread = (part[:-1] for part in _plain_scale(values, memory, least))
+    near = np.clip(values[1:], mean - OUTLIER * spread, mean + OUTLIER * spread)
+    return _plain_scale(np.concatenate([values[:1], near]), memory, least)
+
+
+def _plain_scale(values: np.ndarray, memory: int, least: float) -> tuple[np.ndarray, np.ndarray]:
     first = values[:1]  # of large values with small changes the squares would differ by rounding alone
-    sums, squares = (_trailing_sums(part, memory) for part in (values - first, (values - first) ** 2))
-    count = np.minimum(np.arange(1, len(values) + 1), memory)[:, None]
-    mean, variance = sums / count, squares / count - (sums / count) ** 2
-    spread = np.sqrt(np.maximum(variance, 0))
-    return mean + first, np.maximum(spread, np.maximum(_LEAST_SPREAD * np.abs(mean + first), 1e-6))
+    mean, squares = trailing_mean(values - first, memory), trailing_mean((values - first) ** 2, memory)
+    spread = np.sqrt(np.maximum(squares - mean**2, 0))
+    mean = mean + first
+    return mean, np.maximum(spread, np.maximum(max(LEAST_SPREAD, least) * np.abs(mean), TINY))
 
 
 def trailing_mean(values: np.ndarray, count: int) -> np.ndarray:
-    """The mean of the last `count` steps, or of as many as there are yet: `[steps, channels]`."""
-    there = np.minimum(np.arange(1, len(values) + 1), count)[:, None]
-    return _trailing_sums(np.asarray(values, np.float64), count) / there
+    """The mean of the last `count` steps, or of as many as there are yet: `[steps, channels]`.
 
-
-def _trailing_sums(values: np.ndarray, count: int) -> np.ndarray:
-    sums = np.cumsum(np.concatenate([np.zeros_like(values[:1]), values]), 0)
-    places = np.arange(1, len(values) + 1)
-    return sums[places] - sums[np.maximum(places - count, 0)]
+    It is the sum of the end of one block of `count` steps and of the beginning of the next, so that a value which is
+    gone leaves no rounding behind.
+    """
+    steps, count = len(values), min(count, max(len(values), 1))
+    there = np.minimum(np.arange(1, steps + 1), count)[:, None]
+    blocks = np.pad(np.asarray(values, np.float64), [(0, -steps % count), (0, 0)])
+    blocks = blocks.reshape(-1, count, values.shape[1])
+    begins = np.cumsum(blocks, 1)
+    ends = np.cumsum(blocks[:, ::-1], 1)[:, ::-1]
+    ends = np.pad(ends[:-1, 1:], [(1, 0), (0, 1), (0, 0)])
+    return (begins + ends).reshape(-1, values.shape[1])[:steps] / there
 
 
 def tail_deviation(quantiles: np.ndarray, levels: Sequence[float], values: np.ndarray) -> np.ndarray:

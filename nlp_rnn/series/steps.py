@@ -5,6 +5,7 @@ Times are whole seconds since 1970, int64, in NumPy or in TensorFlow: only opera
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -115,6 +116,17 @@ def time_text(time: Any, has_times: bool = True) -> str:
         return str(int(time))
     text = (_BEGIN + timedelta(seconds=int(time))).isoformat()
     return text[:10] if int(time) % DAY == 0 else text
+
+
+def time_texts(times: Iterable[Any], has_times: bool = True) -> list[str]:
+    """Times as texts: all with a clock, or none.
+
+    >>> time_texts([0, 60])
+    ['1970-01-01T00:00:00', '1970-01-01T00:01:00']
+    """
+    texts = [time_text(time, has_times) for time in times]
+    has_clock = any("T" in text for text in texts)
+    return [f"{text}T00:00:00" if has_clock and "T" not in text else text for text in texts]
 
 
 def _months_of(days: Any) -> Any:

@@ -232,6 +232,16 @@ class SignalInput(HistoryInput):
         """A signal."""
         return "signal"
 
+    def parse(self, value: Any) -> Series:
+        """As a history; what is infinite or out of range is missing.
+
+        >>> SignalInput().parse([1.0, 1e300]).observed.tolist()
+        [[True], [False]]
+        """
+        from nlp_rnn.data.signals import in_range
+
+        return in_range(HistoryInput.parse(self, value))
+
     def refuse(self, value: Any, config: Any) -> None:
         """Nothing that the signature takes."""
 

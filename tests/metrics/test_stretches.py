@@ -107,14 +107,19 @@ def test_alarms_are_counted_by_stretch():
 
 def test_the_scale_is_that_of_the_steps_so_far():
     values = 1e6 + np.random.default_rng(0).standard_normal((200, 2)) * 5e4
-    mean, spread = running_scale(values, 50)
+    mean, spread = running_scale(values, 50, least=0.01)
     for step in (0, 7, 49, 50, 199):
         part = values[max(step - 49, 0) : step + 1]
         np.testing.assert_allclose(mean[step], part.mean(0))
         np.testing.assert_allclose(spread[step], np.maximum(part.std(0), 0.01 * part.mean(0)), rtol=1e-6)
     later = values.copy()
     later[100:] = 0
-    np.testing.assert_array_equal(running_scale(later, 50)[0][:100], mean[:100])
+    np.testing.assert_array_equal(running_scale(later, 50, least=0.01)[0][:100], mean[:100])
+    huge = values.copy()
+    huge[60] = 1e15
+    _, after = running_scale(huge, 50)
+    assert (after[61:109] < 10 * spread[61:109]).all()  # not 1e14, and gone after 50 steps
+    np.testing.assert_allclose(after[111:], running_scale(values, 50)[1][111:])
     np.testing.assert_allclose(trailing_mean(values, 3)[5], values[3:6].mean(0))
 
 

@@ -62,7 +62,9 @@ def test_nothing_is_judged_before_what_is_usual_is_known(run):
 
 def test_what_comes_later_changes_no_score(run):
     whole, cut = run([wave(200, 150), {"values": wave(200, 150)["values"][:120]}])
-    np.testing.assert_allclose(cut.scores, whole.scores[:120], rtol=1e-5, atol=1e-6)
+    first = run.config.score.warm_up
+    assert cut.scores[:first] == whole.scores[:first] == [None] * first
+    np.testing.assert_allclose(cut.scores[first:], whole.scores[first:120], rtol=1e-5, atol=1e-6)
 
 
 def test_missing_values_are_not_judged(run):
@@ -70,9 +72,29 @@ def test_missing_values_are_not_judged(run):
     given["values"][100] = [None, None]
     given["values"][120][1] = None
     found = run(given)
-    assert found.scores[100] == 0
+    assert found.scores[100] is None
     assert found.values["heat"][120] is None
     assert not found.alarms
+
+
+@pytest.mark.parametrize("change", [lambda v: v + 1e6, lambda v: v * 1e-9, lambda v: v * 1e9 - 5e9])
+def test_size_and_offset_change_nothing(run, change):
+    values = np.array(wave(200, 150)["values"])
+    plain, other = run([{"values": values}, {"values": change(values)}])
+    assert [alarm.step for alarm in other.alarms] == [alarm.step for alarm in plain.alarms] == [150]
+    np.testing.assert_allclose(other.scores[60:], plain.scores[60:], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("huge", [np.inf, 1e200, 1e12, 1e6])
+def test_a_huge_value_hides_nothing_that_comes_after_it(run, huge):
+    """In a table and in a stream; what is infinite is missing."""
+    given = wave(300, 250)["values"]
+    given[100][1] = huge
+    lines = [f"{load},{heat}" for load, heat in given]
+    found = [alarm.line - 1 for alarm in Watcher(run).push(lines)]
+    assert 250 in found
+    assert set(found) <= {*range(100, 106), 250, 251}
+    assert [alarm.step for alarm in run({"values": given}).alarms] == found
 
 
 def test_the_score_is_the_rarity_of_both_deviations(run):
@@ -89,7 +111,7 @@ def test_the_score_is_the_rarity_of_both_deviations(run):
             total += (value - high) / (kept[kept > high] - high).mean() - np.log(0.1)
         else:
             total += -np.log(max(((kept >= value).sum() + 1) / (len(kept) + 1), 0.1))
-    assert rarity(steps, judge)[step, 1] == pytest.approx(total, rel=1e-6)
+    assert rarity(steps, judge).sum(0)[step, 1] == pytest.approx(total, rel=1e-6)
 
 
 def test_labelled_steps_are_measured_and_not_trained_on(run):
@@ -124,7 +146,8 @@ def test_the_export_scores_as_the_run_does(run):
     found = served(**{name: tf.constant(value, types[name]) for name, value in given.items()})
     for place, one in enumerate(run(signals)):
         length = len(one.scores)
-        np.testing.assert_allclose(found["scores"][place, :length], one.scores, rtol=2e-3, atol=2e-3)
+        scores = [score or 0.0 for score in one.scores]
+        np.testing.assert_allclose(found["scores"][place, :length], scores, rtol=2e-3, atol=2e-3)
         expected = np.stack(list(one.expected.values()), 1)
         np.testing.assert_allclose(found["expected"][place, :length], expected, rtol=1e-4, atol=1e-4)
         assert not found["scores"][place, length:].numpy().any()
@@ -133,11 +156,12 @@ def test_the_export_scores_as_the_run_does(run):
 def test_the_script_beside_an_onnx_export_scores_as_the_run_does(run, tmp_path):
     pytest.importorskip("onnxruntime", reason="it needs the extra `onnx`")
     folder, given = run.export(tmp_path / "onnx", "onnx"), wave(120, 90)
-    command = [sys.executable, str(folder / "example.py")]
+    command = [sys.executable, str(folder / "example.py"), "-"]
     done = subprocess.run(command, input=json.dumps(given["values"]), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     scores = [json.loads(line)["score"] for line in done.stdout.splitlines()]
-    np.testing.assert_allclose(scores, run(given).scores, rtol=2e-3, atol=2e-3)
+    expected = [score or 0.0 for score in run(given).scores]
+    np.testing.assert_allclose(scores, expected, rtol=2e-3, atol=2e-3)
     assert int(np.argmax(scores)) == 90
 
 
@@ -170,7 +194,7 @@ def test_a_stream_in_pieces_and_after_restarts_is_judged_as_the_whole(run, tmp_p
         place += size
     assert [alarm.line for alarm in found] == [301]
     assert found[0].score == pytest.approx(whole[0].score, rel=1e-4)
-    assert len(watcher.kept) == run.config.score.memory + 1
+    assert len(watcher.kept) == 2 * run.config.score.memory + 1
 
 
 def test_watch_at_the_command_line(run, tmp_path):
@@ -184,8 +208,61 @@ def test_watch_at_the_command_line(run, tmp_path):
     (alarm,) = map(json.loads, done.stdout.splitlines())
     assert alarm["why"][0]["target"] == "heat"
     assert alarm["line"] == 153
-    assert "1 lines held no values" in done.stderr
+    assert "1 lines held no step" in done.stderr
     assert "202 lines seen" in done.stderr
+
+
+def test_lines_that_are_no_steps_are_left_out_and_never_guessed(run, capsys):
+    rows = wave(200, 150)["values"]
+    lines = [f"2026-01-01,{load},{heat}" for load, heat in rows]
+    odd = ["1,2,3,4", "7", "# note", "[1]", '{"load": "x", "heat": 2}', "a,b"]
+    watcher = Watcher(run)
+    alarms = watcher.push([*lines[:100], *odd, *lines[100:]])
+    assert [alarm.line for alarm in alarms] == [151 + len(odd)]
+    assert (watcher.left_out, watcher.steps) == (len(odd), 200)
+    assert "Line 101 and others like it" in capsys.readouterr().err
+    for form in ("{heat};{load}", '{{"heat": {heat}, "load": {load}}}'):
+        watcher = Watcher(run)
+        header = ["heat;load"] if ";" in form else []
+        text = [form.format(heat=heat, load=load) for load, heat in rows]
+        text = [line.replace(".", ",") for line in text] if header else text
+        assert [alarm.line for alarm in watcher.push(header + text)] == [151 + len(header)]
+    with pytest.raises(InputError, match='lacks "load"'):
+        Watcher(run).push(["time,heat", "1,2"])
+
+
+def test_one_value_needs_no_header(tmp_path, capsys):
+    run = nlp_rnn.train("anomaly-values", data=table(tmp_path / "a.csv"), out=tmp_path / "run", **SMALL)
+    values = 5 + 3 * np.sin(np.arange(300) / 4)
+    values[200] += 20
+    for form in ("{}", "[{}]", "12:00 {}", '{{"value": {}}}'):
+        alarms = Watcher(run).push([form.format(value) for value in values])
+        assert 201 in [alarm.line for alarm in alarms], form
+
+
+def test_several_signals_are_not_watched_as_one(tmp_path):
+    frame = pd.concat([pd.read_csv(table(tmp_path / "a.csv")).assign(series=name) for name in "ab"])
+    run = nlp_rnn.train("anomaly-values", data=frame, out=tmp_path / "run", **SMALL)
+    with pytest.raises(InputError, match="reads one signal"):
+        Watcher(run).push(["timestamp,value,series", "2026-01-01,5,a"])
+    with pytest.raises(InputError, match="--state"):
+        Watcher(run, state=tmp_path / "none" / "state.npz")
+
+
+def test_windows_of_one_file(tmp_path, command):
+    data, windows = table(tmp_path / "cpu.csv"), tmp_path / "w.json"
+    windows.write_text(json.dumps({"cpu.csv": [["2026-01-01 20:00", "2026-01-01 21:00"]]}))
+    given = {"train": data, "windows": str(windows)}
+    run = nlp_rnn.train("anomaly-values", data=given, out=tmp_path / "run", **SMALL)
+    assert run.metrics["stretches"] == 1
+    for content, said in (
+        ({"gpu.csv": [["2026-01-01", "2026-01-02"]]}, "no signal is called so"),
+        ({"cpu.csv": [["2026-01-02", "2026-01-01"]]}, "ends before it begins"),
+        ({"cpu.csv": [["noon", "2026-01-01"]]}, "must be two times"),
+    ):
+        windows.write_text(json.dumps(content))
+        code, _, log = command("evaluate", tmp_path / "run", "--data", data, "--data.windows", windows)
+        assert (code, said in " ".join(log.split())) == (2, True), log
 
 
 def test_one_script_serves_events_and_values(command, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from nlp_rnn.config.values import Fraction, Range
+from nlp_rnn.paths import check_place
 from nlp_rnn.tasks.base import Command, refuse_other_models
 from nlp_rnn.tasks.watching import Watching, watched
 
@@ -72,6 +73,8 @@ class Watcher:
         self.reference, self.memory = reference_of(run.assets.judge, "events"), run.config.score.memory
         self.parts = [np.zeros((1, run.config.stack.units), np.float32) for _ in range(run.model.state_parts)]
         self.last, self.mean, self.events, self.seen, self.is_high = BEGIN, 0.0, 0, 0, False
+        if state:
+            check_place(state, "--state")
         if self.path is not None and self.path.is_file():
             self._restore()
 

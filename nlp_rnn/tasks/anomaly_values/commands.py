@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from nlp_rnn.config.values import Fraction, Range
+from nlp_rnn.errors import InputError
+from nlp_rnn.paths import check_place
 from nlp_rnn.tasks.base import Command, refuse_other_models
 from nlp_rnn.tasks.watching import Watching, watched
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.anomaly_values.predictions import Cause
 
-_KEPT = ("seen", "steps", "height", "left_out", "header")
+_KEPT = ("seen", "steps", "height", "left_out", "header", "begun")
 _MISSING = ("", "nan", "na", "null", "none", "-")
 
 
@@ -60,7 +63,7 @@ class Watcher:
         state: a file that the state is read from, if it is there, and kept in.
 
     Raises:
-        InputError: the run is of another task, or the state of another run.
+        InputError: the run is of another task, the state of another run, or its folder is not there.
     """
 
     def __init__(self, run: AnyRun, budget: float = 0.001, state: str | Path | None = None) -> None:
@@ -73,7 +76,11 @@ class Watcher:
         self.limit, self.path = self.reference.threshold(budget), Path(state) if state else None
         self.kept = np.zeros((0, len(self.judge["targets"])))
         self.seen = self.steps = self.left_out = 0
-        self.height, self.header = 0.0, [""]
+        self.height = 0.0
+        self.header: list[str] = []
+        self.begun = False
+        if state:
+            check_place(state, "--state")
         if self.path is not None and self.path.is_file():
             from nlp_rnn.saved import read_state
 
@@ -88,7 +95,7 @@ class Watcher:
 
         rows, places = [], []
         for place, line in enumerate(lines):
-            if (row := self._values(line)) is not None:
+            if (row := self._values(line, self.seen + place + 1)) is not None:
                 rows.append(row)
                 places.append(place)
         self.seen += len(lines)
@@ -107,61 +114,82 @@ class Watcher:
 
         from nlp_rnn.data.records import Records
         from nlp_rnn.data.series import Series, filled
+        from nlp_rnn.data.signals import within_range
         from nlp_rnn.metrics.signals import peaks
         from nlp_rnn.tasks.anomaly_values.predictions import causes
-        from nlp_rnn.tasks.anomaly_values.scores import rarity, steps_of
+        from nlp_rnn.tasks.anomaly_values.scores import rarity, score_of, steps_of
 
         before = len(self.kept)
-        given = np.concatenate([self.kept, values])
+        given = np.concatenate([self.kept, within_range(values)])
         complete = np.nan_to_num(filled(given))
         series = Series("", np.arange(len(given)), complete, np.isfinite(given), {}, False)
         record = {"series": "", "history": series, "begin": before, "labels": None}
         (quantiles,) = self.run.infer(Records([record]))["quantiles"]
         steps = steps_of(quantiles, record, self.judge, self.steps - before)
         rarities = rarity(steps, self.judge)
-        scores = rarities.max(1)
+        scores = score_of(rarities)
         heights, self.height = peaks(scores, self.judge["rest"], self.height)
         self.steps += len(values)
-        needed = max(self.judge["memory"], self.judge["lookback"], self.judge["smooth"]) + 1
+        needed = 2 * max(self.judge["memory"], self.judge["lookback"], self.judge["smooth"]) + 1
         self.kept = complete[-needed:]
         places = np.flatnonzero(heights > self.limit).tolist()
         return [(i, float(scores[i]), causes(steps, rarities, i, self.judge)) for i in places]
 
-    def _values(self, line: str) -> list[float] | None:
-        """The values of a line; None where it holds none, which is counted, or is a header."""
+    def _values(self, line: str, number: int) -> list[float] | None:
+        """The values of a line; None where it holds none, which is counted, or is a header.
+
+        Raises:
+            InputError: a header lacks a value, or has the column that tells signals apart.
+        """
         targets, text = self.judge["targets"], line.strip()
         if not text:
             return None
-        fields = _fields(text)
+        fields, found = _fields(text), None
         if isinstance(fields, dict):
-            fields = [fields.get(name) for name in targets]
-        elif all(name in fields for name in targets):
-            self.header = [str(field) for field in fields]
+            self._refuse_several([str(name) for name in fields])
+            found = [_number_of(fields.get(name)) for name in targets]
+        elif self._is_header(fields):
+            self._begin([str(field) for field in fields], text)
             return None
-        elif len(self.header) == len(fields):
-            fields = [fields[self.header.index(name)] for name in targets]
-        else:
-            fields = fields[-len(targets) :]
-        try:
-            found = [float("nan") if str(f).lower() in _MISSING else float(f) for f in fields]
-        except (TypeError, ValueError):
-            found = []
-        if len(found) != len(targets):
+        elif self.header:
+            if len(fields) == len(self.header):
+                found = [_number_of(fields[self.header.index(name)]) for name in targets]
+        elif len(fields) in (len(targets), len(targets) + 1):  # with a time before them
+            found = [_number_of(field) for field in fields[-len(targets) :]]
+        if found is None or any(value is None for value in found):
             if not self.left_out:
-                print(
-                    f"Line {self.seen + 1} and others like it hold no values, and are left out: {text[:60]}",
-                    file=sys.stderr,
-                )
+                print(f"Line {number} and others like it hold no step, and are left out: {text[:60]}", file=sys.stderr)
             self.left_out += 1
             return None
-        return found
+        self.begun = True
+        return [value for value in found if value is not None]
+
+    def _is_header(self, fields: list[Any]) -> bool:
+        """Whether a line before all steps has names alone, or one repeats the header."""
+        is_first = not self.begun and not self.header
+        return fields == self.header or (is_first and len(fields) > 1 and not any(map(_is_number, fields)))
+
+    def _begin(self, header: list[str], text: str) -> None:
+        """Takes a line as the header."""
+        self._refuse_several(header)
+        if missing := [name for name in self.judge["targets"] if name not in header]:
+            raise InputError(f'The header "{text[:80]}" lacks "{missing[0]}", which this run watches.')
+        self.header = header
+
+    def _refuse_several(self, names: list[str]) -> None:
+        series = self.run.config.data.series
+        if series and series in names:
+            raise InputError(
+                f'The stream has "{series}", which tells signals apart, and `watch` reads one signal: give it the '
+                f"lines of one, with a --state of its own."
+            )
 
     def save(self) -> None:
         """Keeps the state, if it has a file."""
         from nlp_rnn.saved import write_state
 
         if self.left_out:
-            print(f"{self.left_out:,} lines held no values, and were left out", file=sys.stderr)
+            print(f"{self.left_out:,} lines held no step, and were left out", file=sys.stderr)
         if self.path is not None:
             write_state(self.path, self.run.model, {name: getattr(self, name) for name in _KEPT}, [self.kept])
 
@@ -175,7 +203,24 @@ def _fields(text: str) -> Any:
             return []
         return found if isinstance(found, (dict, list)) else []
     delimiter = next((mark for mark in ("\t", ";", ",") if mark in text), "")
-    return next(csv.reader([text], delimiter=delimiter)) if delimiter else text.split()
+    fields = next(csv.reader([text], delimiter=delimiter)) if delimiter else text.split()
+    if delimiter in ("\t", ";"):  # then a comma may stand before decimals
+        fields = [re.sub(r"^\s*([-+]?\d+),(\d+)\s*$", r"\1.\2", field) for field in fields]
+    return [field.strip() for field in fields]
+
+
+def _is_number(value: Any) -> bool:
+    return _number_of(value) is not None
+
+
+def _number_of(value: Any) -> float | None:
+    """A value, NaN where it is missing or out of range, None where it is no number."""
+    if value is None or str(value).strip().lower() in _MISSING:
+        return float("nan")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 @dataclass(frozen=True)

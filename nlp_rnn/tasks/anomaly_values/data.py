@@ -126,6 +126,8 @@ def assets(config: Config, records: Records) -> Assets:
     notes = [f'"{name}" is constant in training: any change of it will be an anomaly.' for name in flat]
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     steps = sum(map(len, series))
+    if odd := sum(int((row["labels"] > 0).sum()) for row in records if row.get("labels") is not None):
+        notes.append(f"{odd:,} of them are labelled as anomalies: no window with one is learned.")
     notes = [f"{len(series):,} signal{'s' * (len(series) != 1)} of {shown}; {steps:,} steps to learn from.", *notes]
     warm_up = warm_up_of(config)
     facts = {**vars(config.score), "warm_up": warm_up, "lookback": config.lookback}
@@ -173,10 +175,15 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
         stride = config.data.stride or max(-(-sum(map(len, origins)) // _MOST_WINDOWS), 1)
         origins = [steps[::-stride][::-1] for steps in origins]
         if not any(map(len, origins)):
-            raise InputError("No window of the training data is free of anomalies: are data.normal and labels right?")
+            longest = max(map(len, series), default=0)
+            raise InputError(
+                f"Nothing can be learned or chosen by data without {config.lookback + 1} steps in a row that are free "
+                f"of anomalies (the longest signal has {longest}): are --data.label and --data.normal right, and is "
+                f"--lookback not too long?"
+            )
     which = np.repeat(np.arange(len(series)), [len(steps) for steps in origins])
     windows = Windows(series, which, np.concatenate(origins), 1)
-    scales = [running_scale(one.values, config.score.memory) for one in series]
+    scales = [running_scale(one.values, config.score.memory, config.score.least_spread) for one in series]
     history, targets = (Scaled(windows, span, scales) for span in ((-config.lookback, 0), (0, 1)))
     size = config.train.batch_size if seed is not None else max(config.train.batch_size, 512)
     record_of = which if seed is None else None

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nlp_rnn.data.windows import Gathered, Windows
-
-FARTHEST = 10.0
-"""Spreads from the mean beyond which the model does not see farther."""
+from nlp_rnn.metrics.signals import FARTHEST
 
 
 def scaled(values: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:

@@ -34,13 +34,14 @@ def picture(run: AnyRun, given: Any, options: Options) -> SignalPicture:
     steps, series, begin = found.steps[0], records[0]["history"], records[0].get("begin", 0)
     middle = run.assets.judge["levels"].index(0.5)
     expected, low, high = (steps.forecast(place) for place in (middle, 0, -1))
-    most = np.argsort(-found.rarities[0].max(0), kind="stable")[:_MOST_LINES].tolist()
+    most = np.argsort(-found.rarities[0].sum(0).max(0), kind="stable")[:_MOST_LINES].tolist()
     names = run.assets.judge["targets"]
     lines = [Line(names[i], steps.values[:, i], expected[:, i], low[:, i], high[:, i]) for i in sorted(most)]
     times = series.times[begin:].astype("datetime64[s]") if series.has_times else series.times[begin:]
     labels = records[0].get("labels")
     stretches = [] if labels is None else stretches_of(labels[begin:])
     alarms = np.flatnonzero(found.alarms[0]).tolist()
+    scores = np.where(steps.judged, found.scores[0], np.nan)
     limit = found.reference.threshold(options.budget) if options.threshold == "budget" else float("inf")
     title = f"{series.name or 'signal'}: {len(alarms) or 'no'} alarm{'s' * (len(alarms) != 1)}"
-    return SignalPicture(title, times, lines, found.scores[0], limit, alarms, stretches)
+    return SignalPicture(title, times, lines, scores, limit, alarms, stretches)

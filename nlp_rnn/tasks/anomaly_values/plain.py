@@ -2,7 +2,7 @@
 
     python example.py "[[1.0], [2.0], [1.5]]"
 
-or the same as JSON from standard input. Needs numpy and onnxruntime.
+or - for the same from standard input. Needs numpy and onnxruntime.
 """
 
 import json
@@ -16,15 +16,25 @@ import onnxruntime
 here = Path(__file__).parent
 judge = json.loads((here / "assets/judge.json").read_text(encoding="utf-8"))
 session = onnxruntime.InferenceSession(here / "windows.onnx")
-values = np.array(json.loads(sys.argv[1] if sys.argv[1:] else sys.stdin.read()), np.float64)
+text = sys.argv[1] if sys.argv[1:] else json.dumps([[5.0] * len(judge["targets"])] * 300)
+values = np.array(json.loads(sys.stdin.read() if text == "-" else text), np.float64)
 values = values.reshape(len(values), len(judge["targets"]))
 steps = np.arange(len(values))
+OUTLIER = 30.0  # spreads
 
 
 def trailing_mean(numbers: np.ndarray, count: int) -> np.ndarray:
     """Of the last `count` steps, or of as many as there are."""
-    sums = np.cumsum(np.concatenate([np.zeros_like(numbers[:1]), numbers]), 0)
-    return (sums[1:] - sums[np.maximum(steps + 1 - count, 0)]) / np.minimum(steps + 1, count)[:, None]
+    firsts = np.maximum(steps + 1 - count, 0)
+    return np.stack([numbers[first : step + 1].mean(0) for first, step in zip(firsts, steps, strict=True)])
+
+
+def running_scale(numbers: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The mean and the spread of the last `count` steps."""
+    mean = trailing_mean(numbers - numbers[0], count)
+    spread = np.sqrt(np.maximum(trailing_mean((numbers - numbers[0]) ** 2, count) - mean**2, 0))
+    mean = mean + numbers[0]
+    return mean, np.maximum(spread, np.maximum(max(1e-6, judge["least_spread"]) * np.abs(mean), 1e-30))
 
 
 def nats(numbers: np.ndarray, normal: list[float]) -> np.ndarray:
@@ -39,10 +49,9 @@ def nats(numbers: np.ndarray, normal: list[float]) -> np.ndarray:
 
 
 before = np.maximum(steps - 1, 0)
-mean = trailing_mean(values - values[0], judge["memory"])
-spread = np.sqrt(np.maximum(trailing_mean((values - values[0]) ** 2, judge["memory"]) - mean**2, 0))
-mean = mean + values[0]
-spread = np.maximum(spread, np.maximum(0.01 * np.abs(mean), 1e-6))
+mean, spread = running_scale(values, judge["memory"])
+near = np.clip(values[1:], (mean - OUTLIER * spread)[:-1], (mean + OUTLIER * spread)[:-1])
+mean, spread = running_scale(np.concatenate([values[:1], near]), judge["memory"])
 mean, spread = mean[before], spread[before]
 places = np.maximum(steps[:, None] + np.arange(-judge["lookback"], 0), 0)
 windows = np.clip((values[places] - mean[:, None]) / spread[:, None], -10, 10).astype(np.float32)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.tasks.anomaly_values.scores import Steps, all_steps, rarity, score_reference
+from nlp_rnn.tasks.anomaly_values.scores import Steps, all_steps, rarity, score_of, score_reference
 from nlp_rnn.tasks.anomaly_values.settings import Options
 from nlp_rnn.tasks.base import Metrics, Outputs
 
@@ -28,7 +29,9 @@ class Cause:
         value: what came.
         expected: the median of the forecast.
         low, high: its outermost quantiles.
-        nats: its part of the score.
+        usual, spread: mean and spread of the steps before.
+        surprise, level: how unusual the value is beside its forecast, and the mean of the last values beside what was
+            usual, in nats: together they are the score.
     """
 
     target: str
@@ -36,11 +39,25 @@ class Cause:
     expected: float
     low: float
     high: float
-    nats: float
+    usual: float
+    spread: float
+    surprise: float
+    level: float
 
     def __str__(self) -> str:
-        came = "nothing" if self.value is None else f"{self.value:.5g}"
-        return f"{self.target} {came} instead of {self.expected:.5g} ({self.low:.5g} to {self.high:.5g})"
+        came = f"{self.target} {_number(self.value, self.spread)}"
+        if self.level > self.surprise:
+            return f"{came}, as were the last ones: usual is {_number(self.usual, self.spread)} ± {self.spread:.3g}"
+        low, expected, high = (_number(value, self.spread) for value in (self.low, self.expected, self.high))
+        return f"{came} instead of {expected} ({low} to {high})"
+
+
+def _number(value: float | None, spread: float) -> str:
+    """A value with as many digits as tell it from others."""
+    if value is None:
+        return "nothing"
+    digits = min(max(round(math.log10(abs(value) / spread) + 4), 4), 15) if value and spread else 5
+    return f"{value:.{digits}g}"
 
 
 @dataclass(frozen=True)
@@ -71,8 +88,8 @@ class StepRow:
 
     series: str
     time: str
-    score: float
-    p_value: float
+    score: float | None
+    p_value: float | None
     alarm: bool
     value: dict[str, float | None]
     expected: dict[str, float]
@@ -87,7 +104,7 @@ class Watched:
         alarms: the steps that stand out.
         judged: how many steps were judged: not those of the warm-up, and not those without values.
         times: of all steps.
-        scores: how unusual each is, in nats.
+        scores: how unusual each is, in nats; None where it was not judged.
         p_values: how often normal steps score as high.
         values, expected: by target, what came and the median of its forecast.
     """
@@ -96,8 +113,8 @@ class Watched:
     alarms: list[ValueAlarm]
     judged: int
     times: list[str]
-    scores: list[float]
-    p_values: list[float]
+    scores: list[float | None]
+    p_values: list[float | None]
     values: dict[str, list[float | None]]
     expected: dict[str, list[float]]
 
@@ -126,7 +143,7 @@ class Judged(Sequence[Watched]):
         self.steps, self.records, self.judge, self.options = steps, records, assets.judge, options
         self.reference = score_reference(self.judge)
         self.rarities = [rarity(one, self.judge) for one in steps]
-        self.scores = [one.max(1) for one in self.rarities]
+        self.scores = [score_of(one) for one in self.rarities]
         self.alarms = [alarms_of(score, self.judge, self.reference, options) for score in self.scores]
 
     def __len__(self) -> int:
@@ -135,13 +152,13 @@ class Judged(Sequence[Watched]):
     def __getitem__(self, index: Any) -> Any:
         import numpy as np
 
-        from nlp_rnn.series.steps import time_text
+        from nlp_rnn.series.steps import time_texts
 
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         steps, record, score = self.steps[index], self.records[index], self.scores[index]
         series, begin = record["history"], record.get("begin", 0)
-        times = [time_text(time, series.has_times) for time in series.times[begin:]]
+        times = time_texts(series.times[begin:], series.has_times)
         p_values = np.exp(-self.reference.nats_of(score))
         targets, middle = self.judge["targets"], self.judge["levels"].index(0.5)
         alarms = [
@@ -156,8 +173,8 @@ class Judged(Sequence[Watched]):
         ]
         values = {name: _plain(steps.values[:, i]) for i, name in enumerate(targets)}
         expected = {name: _plain(steps.forecast(middle)[:, i]) for i, name in enumerate(targets)}
-        judged = int(((steps.surprise > 0) | (steps.level > 0)).any(1).sum())
-        return Watched(series.name, alarms, judged, times, _plain(score), p_values.tolist(), values, expected)
+        shown, shown_p = (_plain(np.where(steps.judged, part, np.nan)) for part in (score, p_values))
+        return Watched(series.name, alarms, int(steps.judged.sum()), times, shown, shown_p, values, expected)
 
 
 def _plain(values: np.ndarray) -> list[Any]:
@@ -169,15 +186,15 @@ def causes(steps: Steps, rarities: np.ndarray, step: int, judge: Any) -> list[Ca
     import numpy as np
 
     found: list[Cause] = []
-    for channel in np.argsort(-rarities[step], kind="stable")[:_REASONS]:
-        if rarities[step, channel] <= 0 or (found and rarities[step, channel] < found[0].nats / 2):
+    total = rarities[:, step].sum(0)
+    for channel in np.argsort(-total, kind="stable")[:_REASONS].tolist():
+        if total[channel] <= 0 or total[channel] < total.max() / 2:
             break
         value = float(steps.values[step, channel])
-        low, middle, high = (
-            float(steps.forecast(place)[step, channel]) for place in (0, judge["levels"].index(0.5), -1)
-        )
-        came = None if value != value else value
-        found.append(Cause(judge["targets"][channel], came, middle, low, high, float(rarities[step, channel])))
+        places = (judge["levels"].index(0.5), 0, -1)
+        expected, low, high = (float(steps.forecast(place)[step, channel]) for place in places)
+        about = [float(part[step, channel]) for part in (steps.mean, steps.spread, *rarities)]
+        found.append(Cause(judge["targets"][channel], None if value != value else value, expected, low, high, *about))
     return found
 
 
@@ -204,10 +221,10 @@ def evaluate(records: Records, predictions: Sequence[Watched], outputs: Outputs,
 
     assert isinstance(predictions, Judged)
     labels = [None if row.get("labels") is None else row["labels"][row.get("begin", 0) :] for row in records]
-    steps = sum(map(len, predictions.scores))
+    steps = sum(int(one.judged.sum()) for one in predictions.steps)
     metrics: Metrics = {"pinball": _pinball(predictions.steps, labels, assets.judge["levels"])}
     metrics["alarms_per_1000_steps"] = 1000 * sum(int(alarms.sum()) for alarms in predictions.alarms) / max(steps, 1)
-    metrics |= {"signals": len(records), "steps": steps}
+    metrics |= {"signals": len(records), "judged_steps": steps}
     known = [i for i, label in enumerate(labels) if label is not None]
     given = [np.asarray(labels[i]) for i in known]
     if not any(label.any() for label in given):
@@ -216,7 +233,8 @@ def evaluate(records: Records, predictions: Sequence[Watched], outputs: Outputs,
     scores, alarms = ([part[i] for i in known] for part in (predictions.scores, predictions.alarms))
     metrics |= worth_of(scores, given, rest, alarms)
     others = {}
-    for name, simple in baselines_of([records[i] for i in known], assets.judge["memory"]).items():
+    scale = assets.judge["memory"], assets.judge["least_spread"]
+    for name, simple in baselines_of([records[i] for i in known], *scale).items():
         others[name] = worth_of(simple, given, rest)
     for key in ("nab", "vus_pr", "auc_pr"):
         metrics[f"{key} of"] = {name: worth[key] for name, worth in others.items()}
@@ -276,8 +294,9 @@ def errors(records: Records, predictions: Sequence[Watched], count: int) -> list
         for a, b in stretches_of(row["labels"]):
             if a >= begin and not steps & set(range(a, b)):
                 first, last = (time_text(series.times[i], series.has_times) for i in (a, b - 1))
-                best = max(one.scores[a - begin : b - begin])
-                missed.append(f"missed  {one.series} {first} … {last}: the highest score is {best:.1f}")
+                best = max((score for score in one.scores[a - begin : b - begin] if score is not None), default=None)
+                shown = "no step was judged" if best is None else f"the highest score is {best:.1f}"
+                missed.append(f"missed  {one.series} {first} … {last}: {shown}")
         false += [
             (alarm.score, f"false   {one.series} {alarm}") for alarm in one.alarms if not row["labels"][alarm.step]
         ]

@@ -27,6 +27,7 @@ class Steps:
         quantiles: of the forecast, scaled, `[steps, channels, levels]`.
         surprise: how far in the tail of its forecast a value lies, `[steps, channels]`.
         level: how far the mean of the last values is from what was usual, in spreads, `[steps, channels]`.
+        judged: which steps were judged at all, booleans `[steps]`.
     """
 
     values: np.ndarray
@@ -35,6 +36,7 @@ class Steps:
     quantiles: np.ndarray
     surprise: np.ndarray
     level: np.ndarray
+    judged: np.ndarray
 
     @property
     def scaled(self) -> np.ndarray:
@@ -65,13 +67,13 @@ def steps_of(quantiles: np.ndarray, record: Record, judge: Any, seen: int = 0) -
 
     series, begin = record["history"], record.get("begin", 0)
     before = np.maximum(np.arange(begin, len(series)) - 1, 0)
-    mean, spread = (part[before] for part in running_scale(series.values, judge["memory"]))
+    mean, spread = (part[before] for part in running_scale(series.values, judge["memory"], judge["least_spread"]))
     values, found = series.known[begin:], np.asarray(quantiles, np.float64)
     surprise = np.abs(tail_deviation(found, judge["levels"], scaled(values, mean, spread)))
     level = np.minimum(np.abs(trailing_mean(series.values, judge["smooth"])[begin:] - mean) / spread, MOST)
     is_warm = seen + np.arange(begin, len(series)) >= judge["warm_up"]
     counts = series.observed[begin:] & series.observed[before] & is_warm[:, None]
-    return Steps(values, mean, spread, found, np.where(counts, surprise, 0), np.where(counts, level, 0))
+    return Steps(values, mean, spread, found, np.where(counts, surprise, 0), np.where(counts, level, 0), counts.any(1))
 
 
 def all_steps(outputs: Outputs, records: Records, assets: Assets) -> list[Steps]:
@@ -80,16 +82,21 @@ def all_steps(outputs: Outputs, records: Records, assets: Assets) -> list[Steps]
 
 
 def rarity(steps: Steps, judge: Any) -> np.ndarray:
-    """How rare the deviations of each step and channel are in normal data: the sum of -log p of the surprise and of the
-    level (Fisher's method), `[steps, channels]`; 0 where nothing deviates."""
+    """How rare the deviations of each step and channel are in normal data: -log p of the surprise and of the level,
+    `[2, steps, channels]`, whose sum is the score (Fisher's method); 0 where nothing deviates."""
     import numpy as np
 
-    total = np.zeros_like(steps.surprise)
-    for name in PARTS:
+    found = np.zeros((len(PARTS), *steps.surprise.shape))
+    for part, name in enumerate(PARTS):
         values = getattr(steps, name)
         for channel, reference in enumerate(references(judge, name)):
-            total[:, channel] += np.where(values[:, channel] > 0, reference.nats_of(values[:, channel]), 0)
-    return total
+            found[part, :, channel] = np.where(values[:, channel] > 0, reference.nats_of(values[:, channel]), 0)
+    return found
+
+
+def score_of(rarities: np.ndarray) -> np.ndarray:
+    """The score of each step, that of its most unusual value: `[2, steps, channels]` → `[steps]`."""
+    return rarities.sum(0).max(1)
 
 
 def references(judge: Any, name: str) -> list[Reference]:
@@ -118,11 +125,11 @@ def calibrate(run: AnyRun, records: Records) -> Metrics | None:
     for steps, row in zip(found, records, strict=True):
         labels = row.get("labels")
         is_normal = np.ones(len(steps.values), bool) if labels is None else labels[row.get("begin", 0) :] == 0
-        kept.append(is_normal & (steps.surprise > 0).any(1))
+        kept.append(is_normal & steps.judged)
     for name in PARTS:
         parts = [getattr(steps, name)[keep] for steps, keep in zip(found, kept, strict=True)]
         every = np.concatenate(parts)
         judge[name] = [Reference(channel if len(channel) else [0.0]).kept() for channel in every.T]
-    scores = [rarity(steps, judge).max(1)[keep] for steps, keep in zip(found, kept, strict=True)]
+    scores = [score_of(rarity(steps, judge))[keep] for steps, keep in zip(found, kept, strict=True)]
     judge["scores"] = Reference(np.concatenate(scores)).kept() or [0.0]
     return None

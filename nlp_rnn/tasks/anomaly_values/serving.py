@@ -65,14 +65,15 @@ def signatures(config: Config, model: Forecaster, assets: Assets) -> Signatures:
 def _judged(history: tf.Tensor, lengths: tf.Tensor, model: Forecaster, judge: Any) -> dict[str, tf.Tensor]:
     import tensorflow as tf
 
-    from nlp_rnn.metrics.signals import MOST
-    from nlp_rnn.tasks.anomaly_values.features import FARTHEST
+    from nlp_rnn.metrics.signals import FARTHEST, MOST
     from nlp_rnn.tasks.anomaly_values.scores import PARTS, references, score_reference
 
     lookback, steps = judge["lookback"], tf.shape(history)[1]
     values = tf.cast(history, tf.float64)
     before = tf.maximum(tf.range(steps) - 1, 0)
-    mean, spread = (tf.gather(part, before, axis=1) for part in _running_scale(values, judge["memory"]))
+    mean, spread = (
+        tf.gather(part, before, axis=1) for part in _running_scale(values, judge["memory"], judge["least_spread"])
+    )
     places = tf.maximum(tf.range(steps)[:, None] + tf.range(-lookback, 0), 0)
     windows = (tf.gather(values, places, axis=1) - mean[:, :, None]) / spread[:, :, None]
     windows = tf.cast(tf.clip_by_value(windows, -FARTHEST, FARTHEST), tf.float32)
@@ -98,24 +99,40 @@ def _judged(history: tf.Tensor, lengths: tf.Tensor, model: Forecaster, judge: An
     return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
 
 
-def _running_scale(values: tf.Tensor, memory: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _running_scale(values: tf.Tensor, memory: int, least: float) -> tuple[tf.Tensor, tf.Tensor]:
     """As `metrics.signals.running_scale`, of `[rows, steps, channels]`."""
     import tensorflow as tf
+
+    from nlp_rnn.metrics.signals import OUTLIER
+
+    mean, spread = (part[:, :-1] for part in _plain_scale(values, memory, least))
+    near = tf.clip_by_value(values[:, 1:], mean - OUTLIER * spread, mean + OUTLIER * spread)
+    return _plain_scale(tf.concat([values[:, :1], near], 1), memory, least)
+
+
+def _plain_scale(values: tf.Tensor, memory: int, least: float) -> tuple[tf.Tensor, tf.Tensor]:
+    import tensorflow as tf
+
+    from nlp_rnn.metrics.signals import LEAST_SPREAD, TINY
 
     first = values[:, :1]
     mean, squares = (_trailing_mean(part, memory) for part in (values - first, (values - first) ** 2))
     spread = tf.sqrt(tf.maximum(squares - mean**2, 0))
     mean += first
-    return mean, tf.maximum(spread, tf.maximum(0.01 * tf.abs(mean), 1e-6))
+    return mean, tf.maximum(spread, tf.maximum(max(LEAST_SPREAD, least) * tf.abs(mean), TINY))
 
 
 def _trailing_mean(values: tf.Tensor, count: int) -> tf.Tensor:
+    """As `metrics.signals.trailing_mean`."""
     import tensorflow as tf
 
-    sums = tf.pad(tf.cumsum(values, 1), [[0, 0], [1, 0], [0, 0]])
-    places = tf.range(1, tf.shape(values)[1] + 1)
-    there = tf.cast(tf.minimum(places, count), values.dtype)[:, None]
-    return (sums[:, 1:] - tf.gather(sums, tf.maximum(places - count, 0), axis=1)) / there
+    rows, steps, channels = tf.shape(values)[0], tf.shape(values)[1], values.shape[2]
+    there = tf.cast(tf.minimum(tf.range(1, steps + 1), count), values.dtype)[:, None]
+    blocks = tf.pad(values, [[0, 0], [0, (count - steps % count) % count], [0, 0]])
+    blocks = tf.reshape(blocks, [rows, tf.shape(blocks)[1] // count, count, channels])
+    ends = tf.cumsum(blocks, 2, reverse=True)
+    ends = tf.pad(ends[:, :-1, 1:], [[0, 0], [1, 0], [0, 1], [0, 0]])
+    return tf.reshape(tf.cumsum(blocks, 2) + ends, [rows, -1, channels])[:, :steps] / there
 
 
 def _tail_deviation(quantiles: tf.Tensor, levels: list[float], values: tf.Tensor) -> tf.Tensor:

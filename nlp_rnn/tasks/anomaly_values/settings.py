@@ -73,6 +73,8 @@ class SignalScore:
 
     memory: Count = 1000
     """Steps whose mean and spread say what is usual: values are scaled by them."""
+    least_spread: NotNegative = 0.0
+    """A spread is at least this part of the mean's size: smaller changes of a quiet signal are then not unusual."""
     warm_up: Natural = 0
     """Steps of a signal that are read before one is judged, so that what is usual is known; 0 takes four times the
     look-back, or the memory, if that is less."""

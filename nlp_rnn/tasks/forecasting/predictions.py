@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.errors import InputError
-from nlp_rnn.series.steps import Step, time_text
+from nlp_rnn.series.steps import Step, time_texts
 from nlp_rnn.tasks.base import Metrics, Outputs
 from nlp_rnn.tasks.forecasting.settings import Options
 
@@ -151,17 +151,10 @@ def decode(outputs: Outputs, records: Records, assets: Assets, options: Options)
     def times(index: int) -> list[str]:
         has_times = windows.series[windows.which[index]].has_times
         following = (step if has_times else Step("1")).ahead(np.full(len(places), last[index]), places)
-        return _texts_of(following, has_times)
+        return time_texts(following, has_times)
 
     names = [windows.series[which].name for which in windows.which]
     return Forecasts(quantiles, names, times, facts["targets"], facts["levels"], step)
-
-
-def _texts_of(times: Iterable[Any], has_times: bool = True) -> list[str]:
-    """Times as texts: all with a clock, or none."""
-    texts = [time_text(time, has_times) for time in times]
-    has_clock = any("T" in text for text in texts)
-    return [f"{text}T00:00:00" if has_clock and "T" not in text else text for text in texts]
 
 
 def from_row(row: dict[str, Any], options: Options) -> Forecast:
@@ -169,7 +162,7 @@ def from_row(row: dict[str, Any], options: Options) -> Forecast:
     import numpy as np
 
     quantiles = np.array(row["quantiles"], np.float32)[None, : options.horizon or None]
-    times = _texts_of(row["times"][: quantiles.shape[1]])
+    times = time_texts(row["times"][: quantiles.shape[1]])
     return Forecasts(quantiles, [""], lambda _: times, row["targets"], np.round(row["levels"], 6).tolist())[0]
 
 
