@@ -16,7 +16,7 @@ OUTLIER = 30.0
 not hide those after it."""
 LEAST_SPREAD, TINY = 1e-6, 1e-30
 """A spread is at least this part of the mean, and at least this."""
-_LEAST_WIDTH = 1e-6
+_LEAST_WIDTH, _HIGHER = 1e-6, 1.1
 
 
 def running_scale(values: np.ndarray, memory: int, least: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -89,8 +89,8 @@ def tail_deviation(quantiles: np.ndarray, levels: Sequence[float], values: np.nd
 
 
 def peaks(scores: np.ndarray, rest: float, height: float = 0.0) -> tuple[np.ndarray, float]:
-    """Scores that stand out from those just before, 0 elsewhere: after a peak, only what is above its height counts,
-    which falls by a factor of e in `rest` steps. One incident then gives one alarm, a greater one beside it another.
+    """Scores that stand out from those just before, 0 elsewhere: after a peak, only what is a tenth above it counts;
+    that height falls by a factor of e in `rest` steps. One incident then gives one alarm, a greater one another.
 
     Args:
         scores: `[steps]`, not negative.
@@ -102,7 +102,7 @@ def peaks(scores: np.ndarray, rest: float, height: float = 0.0) -> tuple[np.ndar
 
     Example:
 
-    >>> peaks(np.array([1.0, 5.0, 4.9, 6.0, 1.0]), rest=100)[0].tolist()
+    >>> peaks(np.array([1.0, 5.0, 5.2, 6.0, 1.0]), rest=100)[0].tolist()
     [1.0, 5.0, 0.0, 6.0, 0.0]
     """
     if not rest:
@@ -111,7 +111,7 @@ def peaks(scores: np.ndarray, rest: float, height: float = 0.0) -> tuple[np.ndar
     for place, score in enumerate(scores.tolist()):
         height *= fade
         if score > height:
-            found[place] = height = score
+            found[place], height = score, _HIGHER * score
     return found, height
 
 

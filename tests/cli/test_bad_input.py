@@ -178,7 +178,7 @@ def test_not_parquet(training_fails):
 
 
 def test_unknown_names(fails, tmp_path):
-    assert "such as nlp-rnn train anomaly. Available: anomaly, forecasting, language-modeling, " in fails("train")
+    assert "such as nlp-rnn train anomaly. Available: anomaly, anomaly-values, forecasting, " in fails("train")
     assert 'no recipe "startr". Did you mean "starter"?' in fails("train", "sentiment", "--recipe", "startr")
     assert 'There is no task "sentimnet". Did you mean "sentiment"?' in fails("train", "sentimnet")
     assert 'There is no command "trian". Did you mean "train"?' in fails("trian", "sentiment")

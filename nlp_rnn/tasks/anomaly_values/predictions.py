@@ -93,6 +93,8 @@ class StepRow:
     alarm: bool
     value: dict[str, float | None]
     expected: dict[str, float]
+    low: dict[str, float]
+    high: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -102,31 +104,36 @@ class Watched:
     Args:
         series: its name.
         alarms: the steps that stand out.
+        begin: the number of the first step here.
         judged: how many steps were judged: not those of the warm-up, and not those without values.
         times: of all steps.
         scores: how unusual each is, in nats; None where it was not judged.
         p_values: how often normal steps score as high.
-        values, expected: by target, what came and the median of its forecast.
+        values: by target, what came.
+        expected, low, high: by target, the median and the outermost quantiles of its forecast.
     """
 
     series: str
     alarms: list[ValueAlarm]
+    begin: int
     judged: int
     times: list[str]
     scores: list[float | None]
     p_values: list[float | None]
     values: dict[str, list[float | None]]
     expected: dict[str, list[float]]
+    low: dict[str, list[float]]
+    high: dict[str, list[float]]
 
     @property
     def rows(self) -> Iterator[StepRow]:
         """The rows of a table, one for each step."""
-        alarms = {alarm.time for alarm in self.alarms}
+        alarms = {alarm.step - self.begin for alarm in self.alarms}
+        parts = (self.values, self.expected, self.low, self.high)
         for place, time in enumerate(self.times):
-            value = {name: values[place] for name, values in self.values.items()}
-            expected = {name: values[place] for name, values in self.expected.items()}
+            value, *forecast = ({name: column[place] for name, column in part.items()} for part in parts)
             score, p_value = self.scores[place], self.p_values[place]
-            yield StepRow(self.series, time, score, p_value, time in alarms, value, expected)
+            yield StepRow(self.series, time, score, p_value, place in alarms, value, *forecast)  # type: ignore[arg-type]
 
 
 class Judged(Sequence[Watched]):
@@ -171,10 +178,13 @@ class Judged(Sequence[Watched]):
             )
             for i in np.flatnonzero(self.alarms[index]).tolist()
         ]
-        values = {name: _plain(steps.values[:, i]) for i, name in enumerate(targets)}
-        expected = {name: _plain(steps.forecast(middle)[:, i]) for i, name in enumerate(targets)}
+        values, *forecast = (
+            {name: _plain(part[:, i]) for i, name in enumerate(targets)}
+            for part in (steps.values, *(steps.forecast(place) for place in (middle, 0, -1)))
+        )
         shown, shown_p = (_plain(np.where(steps.judged, part, np.nan)) for part in (score, p_values))
-        return Watched(series.name, alarms, int(steps.judged.sum()), times, shown, shown_p, values, expected)
+        judged = int(steps.judged.sum())
+        return Watched(series.name, alarms, begin, judged, times, shown, shown_p, values, *forecast)
 
 
 def _plain(values: np.ndarray) -> list[Any]:
