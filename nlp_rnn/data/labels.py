@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,3 +42,16 @@ def class_targets(records: Records, labels: Sequence[str]) -> np.ndarray:
             check_label(label, places, line)
             row[places[label]] = 1.0
     return targets
+
+
+def is_normal(value: Any, normal: Collection[str]) -> bool:
+    """Whether a label is one of what is normal, in any case, or is missing; 0 and 0.0 are the same, as are False and 0.
+
+    >>> is_normal(0.0, ("0",)), is_normal(False, ("0",)), is_normal("Outlier", ("normal",)), is_normal(None, ())
+    (True, True, False, True)
+    """
+    if value is None or value != value:
+        return True
+    text = str(value).strip().lower()
+    forms = {text, text.removesuffix(".0"), {"false": "0", "true": "1"}.get(text, text)}
+    return any(name.lower() in forms for name in normal)

@@ -18,7 +18,7 @@ import numpy as np
 from nlp_rnn.data.frames import TABULAR, frame_of_file, read_frame
 from nlp_rnn.data.grids import parse_times
 from nlp_rnn.data.histories import is_of_rows, series_of_rows
-from nlp_rnn.data.memory import shown_name
+from nlp_rnn.data.labels import is_normal
 from nlp_rnn.data.readers import Form
 from nlp_rnn.data.records import LINE
 from nlp_rnn.data.series import NAMES, Columns, Series, filled, find_columns, numbers_of
@@ -188,18 +188,6 @@ def _signals_of(
     return [_signal(group, name, columns, windows, shown, counts) for name, group in groups], columns
 
 
-def is_normal(value: Any, normal: Sequence[str]) -> bool:
-    """Whether a label is one of normal rows, or is missing.
-
-    >>> is_normal(0.0, ("0",)), is_normal("Outlier", ("normal",)), is_normal(None, ())
-    (True, False, True)
-    """
-    if value is None or value != value:
-        return True
-    text = str(int(value)) if isinstance(value, (bool, np.bool_)) else str(value).strip().lower()
-    return text in normal or text.removesuffix(".0") in normal
-
-
 def _signal(
     group: pd.DataFrame, name: str, columns: Columns, windows: Mapping[str, Any], shown: str, counts: Counter[str]
 ) -> Signal:
@@ -270,6 +258,3 @@ def _labels(times: np.ndarray, windows: Any, name: str, has_times: bool, counts:
         counts["windows outside their signal"] += not is_in.any()
         labels[is_in] = number
     return labels
-
-
-__all__ = ["LABELS", "Signal", "SignalForm", "is_normal", "read_signals", "shown_name"]

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import nlp_rnn
+from nlp_rnn.config.values import override
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.anomaly_values import Watcher
 from nlp_rnn.tasks.anomaly_values.scores import all_steps, rarity
@@ -125,6 +126,39 @@ def test_labelled_steps_are_measured_and_not_trained_on(run):
     whole = [{**row, "labels": np.ones(len(row["history"]), int)} for row in records]
     with pytest.raises(InputError, match="free of anomalies"):
         run.task.batches(run.config, run.assets, type(records)(whole), 0)
+
+
+def test_labels_of_any_kind_and_changed_ones(tmp_path):
+    data, found = {}, {}
+    frame = pd.read_csv(table(tmp_path / "a.csv"))
+    odd = np.arange(300) >= 290
+    for name, label in {
+        "truth": odd,
+        "numbers": odd * 1.0,
+        "texts": np.where(odd, "bad", "OK"),
+        "none": odd & False,
+    }.items():
+        frame.assign(label=label).to_csv(tmp_path / f"{name}.csv", index=False)
+        data[name] = str(tmp_path / f"{name}.csv")
+    task = SUBJECTS["anomaly-values"].run.task
+    for name, source in data.items():
+        for normal in (("false", "ok", "0"), ("False", "OK", "0.0")) if name != "numbers" else (("0",),):
+            config = override(task.Config(), {"data": {"train": [source], "normal": list(normal)}})
+            records = task.read(config, "test")
+            assert int((records[0]["labels"] > 0).sum()) == (0 if name == "none" else 10), (name, normal)
+            found[name] = records.fingerprint()
+    assert found["truth"] == found["numbers"] == found["texts"] != found["none"]
+
+
+def test_what_follows_the_probation_is_never_taken_as_normal(tmp_path):
+    task, data = SUBJECTS["anomaly-values"].run.task, table(tmp_path / "a.csv")
+    given = {"train": [data], "probation": 0.5, "validation_fraction": 0.2}
+    parts = {"train": (0, 120), "validation": (120, 150), "test": (150, 300)}
+    for more in ({}, {"test": [data]}):
+        config = override(task.Config(), {"data": {**given, **more}})
+        for split, (begin, end) in parts.items():
+            (row,) = task.read(config, split)
+            assert (row["begin"], len(row["history"])) == (begin, end), (split, more)
 
 
 def test_windows_with_anomalies_are_left_out(run):

@@ -84,17 +84,13 @@ def _parts(config: Config) -> dict[str, Records]:
     return parts
 
 
-def is_normal(data: EventData, row: Record) -> bool:
-    """Whether a session has a label of normal ones, or none."""
-    label = row.get("label")
-    return label is None or str(label).strip().lower() in {name.lower() for name in data.normal}
-
-
 def _given(data: EventData, sources: tuple[str, ...], *splits: str) -> tuple[list[Record], list[str]]:
+    from nlp_rnn.data.labels import is_normal
+
     for split in splits:
         if (found := _load(data, sources, split)) is not None:
             rows, notes = found
-            return [{**row, "odd": not is_normal(data, row)} for row in rows], notes
+            return [{**row, "odd": not is_normal(row.get("label"), data.normal)} for row in rows], notes
     raise InputError(f"{', '.join(sources)} has no {' or '.join(splits)} data: give some with --data.")
 
 
@@ -178,13 +174,15 @@ def _lines(frame: pd.DataFrame, columns: dict[str, str]) -> list[Record]:
 def _grouped_lines(lines: list[Record], data: EventData) -> list[Record]:
     """Lines of one session together, in their order, or as many after each other as a chunk has; a session with a line
     that is not normal has its label."""
+    from nlp_rnn.data.labels import is_normal
+
     groups: dict[Any, list[Record]] = {}
     for place, line in enumerate(lines):
         name = line["session"]
         groups.setdefault(place // data.chunk if name is None else name, []).append(line)
     found = []
     for name, group in groups.items():
-        odd = next((line["label"] for line in group if not is_normal(data, line)), group[0]["label"])
+        odd = next((line["label"] for line in group if not is_normal(line["label"], data.normal)), group[0]["label"])
         shown = f"lines {group[0]['line']}–{group[-1]['line']}" if group[0]["session"] is None else name
         events = "\n".join(line["event"] for line in group)
         kind = next((line["kind"] for line in group if line["label"] == odd), None)

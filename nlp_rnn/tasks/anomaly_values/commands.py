@@ -188,8 +188,6 @@ class Watcher:
         """Keeps the state, if it has a file."""
         from nlp_rnn.saved import write_state
 
-        if self.left_out:
-            print(f"{self.left_out:,} lines held no step, and were left out", file=sys.stderr)
         if self.path is not None:
             write_state(self.path, self.run.model, {name: getattr(self, name) for name in _KEPT}, [self.kept])
 
@@ -214,7 +212,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _number_of(value: Any) -> float | None:
-    """A value, NaN where it is missing or out of range, None where it is no number."""
+    """A value, NaN where it is missing, None where it is no number."""
     if value is None or str(value).strip().lower() in _MISSING:
         return float("nan")
     try:
@@ -232,7 +230,10 @@ class WatchOptions(Watching):
 
 
 def _results(run: AnyRun, options: WatchOptions) -> Iterator[StreamAlarm]:
-    return watched(Watcher(run, options.budget, options.state))
+    watcher = Watcher(run, options.budget, options.state)
+    yield from watched(watcher)
+    if watcher.left_out:
+        print(f"{watcher.left_out:,} lines held no step, and were left out", file=sys.stderr)
 
 
 COMMANDS = (Command("watch", "Judges values as they come, a step in each line.", WatchOptions, _results),)

@@ -57,8 +57,9 @@ def read(config: Config, split: str) -> Records | None:
 
 
 def record_of(signal: Signal, begin: int = 0) -> Record:
-    """A signal as a record, judged from a step on."""
-    return {"series": signal.series.name, "history": signal.series, "begin": begin, "labels": signal.labels}
+    """A signal as a record, judged from a step on; by its digest, changed labels are noticed when a run resumes."""
+    about = {"series": signal.series.name, "history": signal.series, "begin": begin, "labels": signal.labels}
+    return {**about, "digest": repr(signal)}
 
 
 def _parts(data: SignalData) -> list[str]:
@@ -79,7 +80,7 @@ def _borders(signal: Signal, data: SignalData, parts: list[str]) -> list[int]:
     steps = len(signal)
     if data.probation:
         middle, end = _probation(signal, data)
-        return [0, *([middle] if "validation" in parts else []), *([end] if "test" in parts else []), steps]
+        return [0, *([middle] if "validation" in parts else []), end, *([steps] if "test" in parts else [])]
     test = steps - (round(steps * data.test_fraction) if "test" in parts else 0)
     middle = test - (round(steps * data.validation_fraction) if "validation" in parts else 0)
     return [0, *([middle] if "validation" in parts else []), *([test] if "test" in parts else []), steps]
@@ -105,8 +106,7 @@ def _loaded(data: SignalData, sources: tuple[str, ...], split: str, stamps: tupl
     from nlp_rnn.tasks.anomaly_values.starter import signals
 
     columns = Columns(data.time, data.series, data.target)
-    normal = tuple(label.lower() for label in data.normal)
-    form = SignalForm(Form(data.format, data.delimiter), columns, data.label, normal, data.windows, data.timezone)
+    form = SignalForm(Form(data.format, data.delimiter), columns, data.label, data.normal, data.windows, data.timezone)
     return read_signals(sources, split, form, signals)
 
 

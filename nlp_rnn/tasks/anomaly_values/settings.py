@@ -35,7 +35,8 @@ class SignalData(DataConfig):
     """Columns to watch, all of them together; by default y, target or value, or else all columns of numbers that are
     nothing else."""
     label: str = ""
-    """Column that says which rows are normal; by default label, anomaly or is_anomaly, where there is one."""
+    """Column that says which rows are normal; by default label, anomaly, is_anomaly, is_outlier or
+    outlier, where there is one."""
     normal: tuple[str, ...] = ("normal", "0", "false", "benign", "ok", "-", "")
     """Labels of normal rows, in any case; all others are anomalies."""
     windows: str = ""

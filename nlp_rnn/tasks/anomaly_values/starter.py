@@ -1,5 +1,5 @@
-"""The starter corpus: a week and more of a ticket shop that does not exist, its requests and the load of its servers
-every five minutes, made by a generator with known faults."""
+"""The starter corpus: five weeks of a ticket shop that does not exist, its requests and the load of its servers every
+five minutes, made by a generator with known faults."""
 
 from __future__ import annotations
 
