@@ -1,14 +1,17 @@
 """Keras layers for sequences of tokens: embedding, recurrent layers, their stack, attention, pooling, CRF."""
 
 from nlp_rnn.layers.attention import AdditivePooling, Attention
+from nlp_rnn.layers.chrono import Chrono
 from nlp_rnn.layers.crf import CRF, CRFLoss, TokenCrossEntropy, log_partition, marginals, viterbi
 from nlp_rnn.layers.ctc import CTCLoss
 from nlp_rnn.layers.decoder import AttentionDecoder, Bridge
 from nlp_rnn.layers.embedding import CharacterEmbedding, FrameProjection, TokenEmbedding
 from nlp_rnn.layers.kernels import kernel_of
+from nlp_rnn.layers.parallel import QRNN, RGLRU, SRU, MinGRU, MinLSTM
 from nlp_rnn.layers.pooling import SequencePooling
 from nlp_rnn.layers.quantiles import OrderedQuantiles, pinball
 from nlp_rnn.layers.recurrent import GRU, LSTM, SimpleRNN
+from nlp_rnn.layers.scan import linear_scan
 from nlp_rnn.layers.softmax import AdaptiveSoftmaxHead, SoftmaxHead
 from nlp_rnn.layers.spectral import FrameStacking, LogMel, SpecAugment
 from nlp_rnn.layers.stack import RecurrentStack
@@ -18,6 +21,9 @@ __all__ = [
     "CRF",
     "GRU",
     "LSTM",
+    "QRNN",
+    "RGLRU",
+    "SRU",
     "AdaptiveSoftmaxHead",
     "AdditivePooling",
     "Attention",
@@ -27,9 +33,12 @@ __all__ = [
     "CRFLoss",
     "CTCLoss",
     "CharacterEmbedding",
+    "Chrono",
     "FrameProjection",
     "FrameStacking",
     "LogMel",
+    "MinGRU",
+    "MinLSTM",
     "OrderedQuantiles",
     "RecurrentStack",
     "SequencePooling",
@@ -41,6 +50,7 @@ __all__ = [
     "TokenCrossEntropy",
     "TokenEmbedding",
     "kernel_of",
+    "linear_scan",
     "log_partition",
     "marginals",
     "pinball",

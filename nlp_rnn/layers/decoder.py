@@ -17,14 +17,14 @@ from nlp_rnn.layers.stack import RecurrentStack
 class Bridge(SequenceLayer):
     """From the final state of an encoder's stack to the first state of a decoder's.
 
-        h = tanh(W·[h→; h←] + b)    for h of each layer; for c of an LSTM the same without tanh
+        h = tanh(W·[h→; h←] + b)    for the first state of each layer; for others, such as c of an LSTM, without tanh
 
     Layer by layer; where the decoder has more layers, the last of the encoder's serves for those.
 
     Args:
         units: of the decoder's state.
         layers: of the decoder.
-        parts: states of a layer, 2 for an LSTM (h and c), else 1.
+        parts: states of a layer, 2 for an LSTM (h and c), 1 for a GRU; see `RecurrentStack.state_parts`.
 
     Call arguments:
         final_state: for each layer of the encoder a list of `[batch, units]`, as a `RecurrentStack` returns them.
@@ -42,7 +42,7 @@ class Bridge(SequenceLayer):
 
     def _dense(self, layer: int, part: int) -> keras.layers.Dense:
         activation = None if part else "tanh"
-        name = f"layer_{layer}_{'hc'[part]}"
+        name = f"layer_{layer}_{'hc'[part] if part < 2 else part}"
         return keras.layers.Dense(self.units, activation=activation, dtype=self.dtype_policy, name=name)
 
     def build(self, size: Any) -> None:

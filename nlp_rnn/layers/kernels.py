@@ -7,16 +7,18 @@ from typing import Any
 import keras
 
 from nlp_rnn.layers import native
+from nlp_rnn.layers.parallel import ScanLayer
 from nlp_rnn.layers.recurrence import Kind
 from nlp_rnn.machine import has_gpu
 
 
-def kernel_of(layer: keras.layers.RNN) -> tuple[str, str]:
+def kernel_of(layer: keras.layers.Layer) -> tuple[str, str]:
     """Which kernel serves a recurrent layer on this machine, and why no faster one.
 
     Returns:
         The kernel and the reason in words. The kernels: "cudnn" on a GPU; "native", the compiled operations, on a CPU;
-        "loop", TensorFlow's operations in a fused loop; "keras", Keras's own loop, for what no other can do.
+        "loop", TensorFlow's operations in a fused loop; "scan", TensorFlow's operations, all steps in parallel, for
+        layers that need no loop; "keras", Keras's own loop, for what no other can do.
 
     Example:
 
@@ -24,6 +26,8 @@ def kernel_of(layer: keras.layers.RNN) -> tuple[str, str]:
     >>> kernel_of(LSTM(4, activation="relu"))
     ('keras', 'its activation is not tanh')
     """
+    if isinstance(layer, ScanLayer):
+        return layer.kernel_and_reason
     own = next((reason for reason, applies in _reasons_for_keras(layer) if applies), None)
     no_cudnn = own or next((reason for reason, applies in _reasons_against_cudnn(layer) if applies), None)
     if no_cudnn is None:
@@ -43,10 +47,11 @@ def kernel_of(layer: keras.layers.RNN) -> tuple[str, str]:
     return "native", no_cudnn
 
 
-def describe_kernel(layer: keras.layers.RNN) -> str:
+def describe_kernel(layer: keras.layers.Layer) -> str:
     """The kernel of `kernel_of` and the reason in one line."""
     kernel, reason = kernel_of(layer)
-    return kernel if kernel == "cudnn" else f"{kernel} (no faster kernel: {reason})"
+    fastest = kernel == "cudnn" or isinstance(layer, ScanLayer) and kernel == "native"
+    return kernel if fastest else f"{kernel} (no faster kernel: {reason})"
 
 
 def _reasons_for_keras(layer: Any) -> list[tuple[str, bool]]:

@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
-from keras.src.backend.common.variables import AutocastScope  # Keras has no public name for it
 
 from nlp_rnn.layers.base import Nest, Shape, Tensor
 from nlp_rnn.layers.cudnn import run_cudnn
 from nlp_rnn.layers.kernels import kernel_of, kind_of
+from nlp_rnn.layers.projection import projected, read_weight
 from nlp_rnn.layers.recurrence import Recurrence
 
 
@@ -85,6 +85,12 @@ class _Recurrent:
             return kernel
         return keras.random.dropout(kernel, self.weight_drop, seed=self._weight_drop_seed)
 
+    @property
+    def state_sizes(self: Any) -> list[int]:
+        """Sizes of the states."""
+        sizes = self.cell.state_size
+        return list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "weight_drop": self.weight_drop}  # type: ignore[misc]
 
@@ -130,19 +136,19 @@ def run_fused(
     if (operator := _OPERATOR.get()) is not None:
         return operator(layers, sequences, states, mask, backwards)
     kind = kind_of(layers[0])
-    projected, kernels, inner = [], [], []
+    inputs, kernels, inner = [], [], []
     for layer in layers:
-        cell, inputs = layer.cell, _dropped(layer, sequences, training)
+        cell = layer.cell
         bias = read_weight(cell.bias) if cell.use_bias else None
         if kind == "gru" and bias is not None:
             of_gates, of_candidate = tf.split(bias[1], [2 * layer.units, layer.units])
             bias = bias[0] + tf.concat([of_gates, tf.zeros_like(of_candidate)], 0)
             inner.append(of_candidate)
-        projected.append(_projected(inputs, read_weight(cell.kernel), bias))
+        inputs.append(projected(_dropped(layer, sequences, training), read_weight(cell.kernel), bias))
         kernels.append(layer.recurrent_weights(training))
     native_serves = kernel_of(layers[0])[0] == "native"
     recurrence = Recurrence(kind, backwards, hold, native_serves)
-    return recurrence(projected, kernels, states, mask, inner or None, training)
+    return recurrence(inputs, kernels, states, mask, inner or None, training)
 
 
 def _dropped(layer: keras.layers.RNN, sequences: Tensor, training: bool) -> Tensor:
@@ -150,56 +156,6 @@ def _dropped(layer: keras.layers.RNN, sequences: Tensor, training: bool) -> Tens
     if not (training and layer.dropout):
         return sequences
     return sequences * layer.cell.get_dropout_mask(sequences[:, 0, :])[:, None]
-
-
-def read_weight(variable: keras.Variable) -> Tensor:
-    """A weight as the layer computes with it. Under float16 its values are rounded, but it stays float32, so that its
-    gradient, a sum over all steps, does too: a float16 would overflow, and Keras adds up its steps in float32."""
-    value = tf.convert_to_tensor(variable)
-    if value.dtype != tf.float16:
-        return value
-    with AutocastScope(None):
-        exact = tf.convert_to_tensor(variable)
-    return value if exact.dtype == value.dtype else _rounded_to_half(exact)
-
-
-@tf.custom_gradient
-def _rounded_to_half(value: Tensor) -> tuple[Tensor, Nest]:
-    return tf.cast(tf.cast(value, tf.float16), value.dtype), lambda gradient: gradient
-
-
-def _projected(inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """x·W + b of all steps, as one product."""
-    flat = tf.reshape(inputs, [-1, kernel.shape[0]])
-    product = tf.matmul(flat, kernel) if flat.dtype == kernel.dtype else _mixed_product(flat, kernel)
-    if bias is not None:
-        product = tf.nn.bias_add(product, bias) if product.dtype == bias.dtype else _mixed_sum(product, bias)
-    batch, time = inputs.shape[:2]
-    shape = tf.shape(inputs)
-    result = tf.reshape(product, [shape[0], shape[1], kernel.shape[1]])
-    result.set_shape([batch, time, kernel.shape[1]])
-    return result
-
-
-@tf.custom_gradient
-def _mixed_product(x: Tensor, kernel: Tensor) -> tuple[Tensor, Nest]:
-    """x·W in the type of x, `[rows, features]`, with the gradient of W in its own."""
-
-    def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
-        d_kernel = tf.matmul(tf.cast(x, kernel.dtype), tf.cast(upstream, kernel.dtype), transpose_a=True)
-        return tf.matmul(upstream, tf.cast(kernel, x.dtype), transpose_b=True), d_kernel
-
-    return tf.matmul(x, tf.cast(kernel, x.dtype)), gradient
-
-
-@tf.custom_gradient
-def _mixed_sum(x: Tensor, bias: Tensor) -> tuple[Tensor, Nest]:
-    """X + b in the type of x, `[rows, features]`, with the gradient of b in its own."""
-
-    def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
-        return upstream, tf.reduce_sum(tf.cast(upstream, bias.dtype), 0)
-
-    return x + tf.cast(bias, x.dtype), gradient
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -278,4 +234,4 @@ class LSTM(_Recurrent, keras.layers.LSTM):
     """
 
 
-CELLS = {"simple_rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
+RECURRENT_CELLS = {"simple_rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}

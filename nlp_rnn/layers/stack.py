@@ -9,9 +9,14 @@ import tensorflow as tf
 from keras import ops
 
 from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
+from nlp_rnn.layers.chrono import Chrono
 from nlp_rnn.layers.cudnn import run_cudnn
 from nlp_rnn.layers.kernels import kernel_of
-from nlp_rnn.layers.recurrent import CELLS, run_fused
+from nlp_rnn.layers.parallel import SCAN_CELLS
+from nlp_rnn.layers.recurrent import RECURRENT_CELLS, run_fused
+
+CELLS = {**RECURRENT_CELLS, **SCAN_CELLS}
+NORMALIZATIONS = {"layer": keras.layers.LayerNormalization, "rms": keras.layers.RMSNormalization}
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -22,7 +27,8 @@ class RecurrentStack(SequenceLayer):
     all layers that have nothing between them.
 
     Args:
-        cell: "simple_rnn", "gru" or "lstm".
+        cell: "simple_rnn", "gru" or "lstm"; or, without a product of the state, so that all steps run in parallel,
+            "mingru", "minlstm", "sru", "qrnn" or "rglru".
         units: state size per direction.
         layers: depth.
         bidirectional: whether each layer reads in both directions, its outputs side by side.
@@ -31,6 +37,10 @@ class RecurrentStack(SequenceLayer):
             what each layer passes on.
         weight_drop: DropConnect on the recurrent kernels (Merity et al. 2018, arXiv:1708.02182).
         activation: activation of the simple RNN, "tanh" or "relu".
+        normalization: what each layer's input, and the output of the last, goes through: "layer" (Ba et al. 2016,
+            arXiv:1607.06450), "rms" (Zhang and Sennrich 2019, arXiv:1910.07467) or "none". A residual goes around it
+            (pre-norm).
+        chrono: steps over which the layers should remember, for `Chrono`; 0 for Keras's biases.
 
     Call arguments:
         sequence: `[batch, time, features]`.
@@ -50,7 +60,10 @@ class RecurrentStack(SequenceLayer):
     (TensorShape([2, 5, 16]), 2, 2)
     """
 
-    OPTIONS = ("cell", "units", "layers", "bidirectional", "residual", "dropout", "weight_drop", "activation")
+    OPTIONS = (
+        *("cell", "units", "layers", "bidirectional", "residual", "dropout", "weight_drop", "activation"),
+        *("normalization", "chrono"),
+    )
 
     def __init__(
         self,
@@ -62,25 +75,40 @@ class RecurrentStack(SequenceLayer):
         dropout: float = 0.0,
         weight_drop: float = 0.0,
         activation: str = "tanh",
+        normalization: str = "none",
+        chrono: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if cell not in CELLS:
             raise ValueError(f'cell is "{cell}"; it must be one of {", ".join(CELLS)}.')
+        if cell in SCAN_CELLS and weight_drop:
+            raise ValueError(f'weight_drop is {weight_drop}, but the cell "{cell}" has no recurrent kernel to drop from.')
+        if normalization not in ("none", *NORMALIZATIONS):
+            raise ValueError(f'normalization is "{normalization}"; it must be none, {", ".join(NORMALIZATIONS)}.')
         self.cell, self.units, self.layers, self.bidirectional = cell, units, layers, bidirectional
         self.residual, self.dropout = residual, dropout
         self.weight_drop, self.activation = weight_drop, activation
+        self.normalization, self.chrono = normalization, chrono
         self.forward_layers = [self._layer(f"forward_{i}") for i in range(layers)]
         self.backward_layers = [self._layer(f"backward_{i}") for i in range(layers if bidirectional else 0)]
         self.dropouts = [
             keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy, name=f"dropout_{i}") for i in range(layers)
         ]
+        self.norms = [self._norm(f"norm_{i}") for i in range(layers + 1 if normalization != "none" else 0)]
 
-    def _layer(self, name: str) -> keras.layers.RNN:
+    def _norm(self, name: str) -> keras.layers.Layer:
+        return NORMALIZATIONS[self.normalization](epsilon=1e-6, dtype=self.dtype_policy, name=name)
+
+    def _layer(self, name: str) -> keras.layers.Layer:
         options: dict[str, Any] = {"activation": self.activation} if self.cell == "simple_rnn" else {}
+        if self.cell in RECURRENT_CELLS:
+            options["weight_drop"] = self.weight_drop
+        if self.chrono:
+            options["bias_initializer"] = Chrono(self.chrono, self.cell)
+            options |= {"unit_forget_bias": False} if self.cell == "lstm" else {}
         return CELLS[self.cell](
             self.units,
-            weight_drop=self.weight_drop,
             return_sequences=True,
             return_state=True,
             dtype=self.dtype_policy,
@@ -93,13 +121,22 @@ class RecurrentStack(SequenceLayer):
         """Features of the output sequence."""
         return self.units * (2 if self.bidirectional else 1)
 
+    @property
+    def state_parts(self) -> int:
+        """How many `[batch, units]` the state of a layer in one direction has."""
+        return len(self.forward_layers[0].state_sizes)
+
     def build(self, sequence_shape: Shape) -> None:
         features = sequence_shape[-1]
         for index, layer in enumerate(self.forward_layers):
             layer.build((None, None, features))
             if self.bidirectional:
                 self.backward_layers[index].build((None, None, features))
+            for norm in self.norms[index : index + 1]:
+                norm.build((None, None, features))
             features = self.output_size
+        for norm in self.norms[-1:]:
+            norm.build((None, None, features))
         self.built = True
 
     def call(
@@ -107,15 +144,17 @@ class RecurrentStack(SequenceLayer):
     ) -> tuple[Tensor, list[list[Tensor]]]:
         sequence = ops.cast(sequence, self.compute_dtype)
         lengths = None if mask is None else ops.sum(ops.cast(mask, "int32"), axis=1)
-        if initial_state is None:
+        if initial_state is None and self.cell in RECURRENT_CELLS:
             initial_state = [self._zeros(index, ops.shape(sequence)[0]) for index in range(self.layers)]
         final_state: list[list[Tensor]] = []
         for indices in self._at_once(training):
-            outputs, states = self._run(indices, sequence, mask, lengths, initial_state, training)
+            read = self.norms[indices[0]](sequence) if self.norms else sequence
+            outputs, states = self._run(indices, read, mask, lengths, initial_state, training)
             if self.residual and outputs.shape[-1] == sequence.shape[-1]:
                 outputs = outputs + sequence
             sequence = self.dropouts[indices[-1]](outputs, training=training)
             final_state += states
+        sequence = self.norms[-1](sequence) if self.norms else sequence
         if mask is not None:
             sequence = sequence * ops.cast(ops.expand_dims(mask, -1), sequence.dtype)
         return sequence, final_state
@@ -129,7 +168,7 @@ class RecurrentStack(SequenceLayer):
     def _at_once(self, training: bool) -> list[list[int]]:
         """The layers by what one call may run: cuDNN takes all that have nothing between them."""
         everything = list(range(self.layers))
-        nothing_between = not self.residual and not (training and self.dropout)
+        nothing_between = not self.residual and not self.norms and not (training and self.dropout)
         if nothing_between and kernel_of(self.forward_layers[0])[0] == "cudnn":
             return [everything]
         return [[index] for index in everything]
@@ -138,7 +177,10 @@ class RecurrentStack(SequenceLayer):
         self, indices: list[int], sequence: Tensor, mask: Tensor, lengths: Tensor, given: Nest, training: bool
     ) -> tuple[Tensor, list[list[Tensor]]]:
         """The sequence of the last of these layers, and the states of each."""
-        levels, states = [self._level(index) for index in indices], [list(given[index]) for index in indices]
+        levels = [self._level(index) for index in indices]
+        if self.cell in SCAN_CELLS:
+            return self._all_steps_at_once(levels[0], sequence, mask, None if given is None else given[indices[0]], training)
+        states = [list(given[index]) for index in indices]
         kernel = kernel_of(levels[0][0])[0]
         if kernel == "cudnn":
             try:
@@ -146,8 +188,8 @@ class RecurrentStack(SequenceLayer):
             except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):  # placed on a device without it
                 kernel = "loop"
         after = []
+        run = self._in_one_loop if kernel in ("native", "loop") else self._one_by_one
         for layers, state in zip(levels, states, strict=True):
-            run = self._in_one_loop if kernel in ("native", "loop") else self._one_by_one
             sequence, state = run(layers, sequence, mask, lengths, state, training)
             after.append(state)
         return sequence, after
@@ -175,10 +217,21 @@ class RecurrentStack(SequenceLayer):
         split = [tf.split(state, len(layers), axis=-1) for state in states]
         return outputs, [state[d] for d in range(len(layers)) for state in split]
 
+    def _all_steps_at_once(
+        self, layers: list[Tensor], sequence: Tensor, mask: Tensor, given: list[Tensor] | None, training: bool
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """By scans, in which masked steps are left out."""
+        outputs, after, size = [], [], self.state_parts
+        for d, layer in enumerate(layers):
+            states = None if given is None else given[d * size : (d + 1) * size]
+            output, _, states = layer.run(sequence, states, mask, training, backwards=d == 1, padded=True)
+            outputs.append(output)
+            after += states
+        return outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=-1), [after]
+
     def last_output(self, final_state: list[list[Tensor]]) -> Tensor:
-        """The last layer's final outputs h of its directions side by side: `[batch, output_size]`."""
-        top = final_state[-1]
-        outputs = top[::2] if self.cell == "lstm" else top
+        """The last layer's final states, h of an LSTM, of its directions side by side: `[batch, output_size]`."""
+        outputs = final_state[-1][:: self.state_parts]
         return ops.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
 
 

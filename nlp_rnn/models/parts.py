@@ -108,11 +108,11 @@ class PartsModel(Configured, keras.Model):
     @property
     def state_parts(self) -> int:
         """How many `[batch, units]` the state of all layers has, where the stack reads in one direction."""
-        return self.stack.layers * (2 if self.stack.cell == "lstm" else 1)
+        return self.stack.layers * self.stack.state_parts
 
     def grouped(self, parts: list[Tensor]) -> list[list[Tensor]]:
         """The state's parts in order → by layer, as the stack takes them."""
-        size = self.state_parts // self.stack.layers
+        size = self.stack.state_parts
         return [parts[i : i + size] for i in range(0, len(parts), size)]
 
     @classmethod

@@ -108,9 +108,10 @@ def describe_kernels(model: Any) -> dict[str, str]:
     import keras
 
     from nlp_rnn.layers.kernels import describe_kernel
+    from nlp_rnn.layers.parallel import ScanLayer
 
     found = {}
     for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, keras.layers.RNN):
+        if isinstance(layer, (keras.layers.RNN, ScanLayer)):
             found[layer.name] = describe_kernel(layer)
     return found

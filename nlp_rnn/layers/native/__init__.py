@@ -1,4 +1,4 @@
-"""The kernels in C++, recurrent and of chains: compiled on first use where there is a compiler, and then kept.
+"""The kernels in C++, of recurrences, chains and scans: compiled on first use where there is a compiler, and then kept.
 
 They need TensorFlow's headers, which come with it, and a C++17 compiler (`$CXX`, `c++`, `g++` or `clang++`); without
 one the loops of `loop.py` serve. `NLP_RNN_NATIVE=0` turns them off, `NLP_RNN_CACHE` names another folder than
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,8 @@ def _built_library() -> Library:
         path = _compiled(compiler)
         operations = tf.load_op_library(str(path))
         set_threads = ctypes.CDLL(str(path)).nlp_rnn_set_threads
-        for name in ("nlp_rnn_recurrent_forward", "nlp_rnn_recurrent_backward", "nlp_rnn_chain"):
-            getattr(operations, name)
+        for name in ("recurrent_forward", "recurrent_backward", "chain", "scan_forward", "scan_backward"):
+            getattr(operations, f"nlp_rnn_{name}")
     except (OSError, AttributeError, subprocess.SubprocessError, tf.errors.OpError) as error:
         output = getattr(error, "stderr", "") or str(error)
         return Library(None, f"compiling or loading them failed: {output.strip().splitlines()[-1] if output else ''}")
@@ -108,12 +109,21 @@ def _compiled(compiler: str) -> Path:
     print("Compiling the kernels for this machine, once …", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         built = Path(scratch) / "built.so"
-        command = [compiler, *flags, *tf.sysconfig.get_compile_flags(), str(SOURCES / "ops.cc"), "-o", str(built)]
-        subprocess.run([*command, *tf.sysconfig.get_link_flags()], capture_output=True, text=True, check=True)
+        options = [*flags, *tf.sysconfig.get_compile_flags()]
+        parts = [source for source in sources if source.suffix == ".cc"]
+        objects = [str(Path(scratch) / f"{source.stem}.o") for source in parts]
+        commands = [[compiler, *options, "-c", str(s), "-o", o] for s, o in zip(parts, objects, strict=True)]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(_quietly, commands))
+        _quietly([compiler, *options, *objects, "-o", str(built), *tf.sysconfig.get_link_flags()])
         built.chmod(0o700)
         path = folder / f"{name}-{_digest(built)}.so"
         os.replace(built, path)  # whole, also when several processes compile
     return path
+
+
+def _quietly(command: list[str]) -> None:
+    subprocess.run(command, capture_output=True, text=True, check=True)
 
 
 def _digest(path: Path) -> str:

@@ -10,22 +10,6 @@
 
 namespace nlp_rnn {
 
-inline FloatVector exponential(FloatVector x) {
-  FloatVector scale, rest;
-  exp_parts(clamp(x, 87.0f), scale, rest);
-  return x < -87.0f ? FloatVector{} : scale + scale * rest;
-}
-
-inline DoubleVector exponential(DoubleVector x) {
-  for (int i = 0; i < Simd<double>::lanes; ++i) x[i] = std::exp(x[i]);
-  return x;
-}
-
-template <typename V>
-inline V larger(V a, V b) {
-  return a > b ? a : b;
-}
-
 template <typename T>
 struct Chain {
   long batch, time, tags;

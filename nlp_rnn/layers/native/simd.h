@@ -138,6 +138,11 @@ inline FloatVector tanh(FloatVector x) {
 }
 
 // Double precision is for verification: exact rather than fast.
+inline DoubleVector clamp(DoubleVector x, double limit) {
+  x = x > limit ? DoubleVector{} + limit : x;
+  return x < -limit ? DoubleVector{} - limit : x;
+}
+
 inline DoubleVector sigmoid(DoubleVector x) {
   for (int i = 0; i < Simd<double>::lanes; ++i) x[i] = 1.0 / (1.0 + std::exp(-x[i]));
   return x;
@@ -151,6 +156,28 @@ inline DoubleVector tanh(DoubleVector x) {
 template <typename V>
 inline V relu(V x) {
   return x < V{} ? V{} : x;
+}
+
+inline FloatVector exponential(FloatVector x) {
+  FloatVector scale, rest;
+  exp_parts(clamp(x, 87.0f), scale, rest);
+  return x < -87.0f ? FloatVector{} : scale + scale * rest;
+}
+
+inline DoubleVector exponential(DoubleVector x) {
+  for (int i = 0; i < Simd<double>::lanes; ++i) x[i] = std::exp(x[i]);
+  return x;
+}
+
+template <typename V>
+inline V larger(V a, V b) {
+  return a > b ? a : b;
+}
+
+template <typename V>
+inline V root(V x) {
+  for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i) x[i] = std::sqrt(x[i]);
+  return x;
 }
 
 }  // namespace nlp_rnn

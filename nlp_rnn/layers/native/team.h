@@ -12,6 +12,8 @@
 
 namespace nlp_rnn {
 
+inline int threads = 1;  // that one operation may use
+
 // Work in `count` parts that goes through phases, each part of a phase done by whichever thread comes first.
 class Phases {
  public:

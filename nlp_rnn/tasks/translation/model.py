@@ -24,11 +24,11 @@ def build(config: Config, assets: Assets) -> Translator:
     embedding, decoder, dtype = config.embedding, config.decoder, config.train.dtype_policy
     size, shared = assets.target.size, config.head.tied == "all"
     source = None if shared else embedding_from(embedding, assets.source.size, dtype, "source_embedding")
-    parts = 2 if config.stack.cell == "lstm" else 1
+    stack = stack_from(config.stack, dtype)
     model = Translator(
         source,
-        stack_from(config.stack, dtype),
-        Bridge(decoder.units, decoder.layers, parts, dtype=dtype, name="bridge"),
+        stack,
+        Bridge(decoder.units, decoder.layers, stack.state_parts, dtype=dtype, name="bridge"),
         embedding_from(embedding, size, dtype),
         _decoder(config),
         SoftmaxHead(size, 0 if config.head.tied == "none" else embedding.size, dtype=dtype, name="head"),
