@@ -76,12 +76,16 @@ class EmbeddingConfig:
     """Dropout of vector components, one mask per sequence."""
 
 
+Cell = Literal["simple_rnn", "gru", "lstm", "mingru", "minlstm", "sru", "qrnn", "rglru"]
+
+
 @dataclass(frozen=True)
 class StackConfig:
     """The recurrent layers."""
 
-    cell: Literal["simple_rnn", "gru", "lstm"] = "lstm"
-    """Kind of recurrent cell."""
+    cell: Cell = "lstm"
+    """Kind of recurrent cell. The state of the last five goes through no matrix product, so that all steps run in
+    parallel; stacks of several of them need `normalization` and `residual`."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation of the simple RNN."""
     units: Size = 128
@@ -92,11 +96,16 @@ class StackConfig:
     """Whether each layer reads in both directions."""
     residual: tyro.conf.FlagConversionOff[bool] = False
     """Add each layer's input to its output, where their sizes agree."""
+    normalization: Literal["none", "layer", "rms"] = "none"
+    """What each layer's input and the last layer's output go through; residuals go around it."""
+    chrono: Natural = 0
+    """Steps over which the gates begin by remembering (chrono initialisation); 0 for the usual biases."""
     dropout: Fraction = 0.0
     """Variational dropout on the input of each layer after the first and on the output of the last: one
     mask per sequence."""
     weight_drop: Fraction = 0.0
-    """DropConnect on the recurrent kernels: a mask on the weights, drawn once per step of training."""
+    """DropConnect on the recurrent kernels, of simple_rnn, gru and lstm: a mask on the weights, drawn once per step of
+    training."""
 
 
 @dataclass(frozen=True)

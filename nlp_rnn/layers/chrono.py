@@ -14,7 +14,7 @@ _SIGNS = {
     "lstm": (-1, 1, 0, 0),  # i, f, g, o
     "gru": (1, 0, 0),  # z, r, n; z keeps the state
     "mingru": (-1, 0),  # z, n; z lets the candidate in
-    "minlstm": (1, 0, 0),  # f, i, n; f and i are weighed against each other
+    "minlstm": (1, -1, 0),  # f, i, n; σ(b) / σ(-b) = T - 1
     "sru": (0, 1, 0),  # n, f, r
     "qrnn": (0, 1, 0),  # z, f, o
 }

@@ -45,6 +45,7 @@ class ScanLayer(SequenceLayer):
     """
 
     KIND: ClassVar[ScanKind]
+    stateful = False  # Keras's Bidirectional asks
     OPTIONS = ("units", "return_sequences", "return_state", "go_backwards", "kernel_initializer", "bias_initializer")
 
     def __init__(

@@ -350,11 +350,12 @@ def _before_each(factors: Tensor, sums: Tensor, state: Tensor, count: Tensor) ->
     kept = factors.shape
 
     def double(step: Tensor, factors: Tensor, sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        shift = [[0, 0], [step, 0], [0, 0]]
-        earlier = tf.pad(factors[:, :-step], shift, constant_values=1)
-        added = factors * tf.pad(sums[:, :-step], shift) + sums
-        product = tf.ensure_shape(factors * earlier, kept)
-        return 2 * step, product, tf.ensure_shape(added, kept)
+        place = tf.range(count) - step  # gathered, since XLA knows no slice of a length that changes
+        there = (place >= 0)[:, None]
+        place = tf.maximum(place, 0)
+        added = sums + factors * tf.where(there, tf.gather(sums, place, axis=1), 0)
+        product = factors * tf.where(there, tf.gather(factors, place, axis=1), 1)
+        return 2 * step, tf.ensure_shape(product, kept), tf.ensure_shape(added, kept)
 
     start = (tf.constant(1), factors, sums)
     return tf.while_loop(lambda step, *_: step < count, double, start)[2]

@@ -34,7 +34,7 @@ class Forecaster(Configured, keras.Model):
         step: the step between times, as `Step` has it.
         cycles: of the calendar, such as "day", "week"; the feature "time" is needed then.
         known, past: numbers that are known of each step, also of those to come, and of those of the history alone.
-        cell, units, layers, weight_drop: of the recurrent stack.
+        cell, units, layers, weight_drop, residual, normalization, chrono: of the recurrent stack.
         dropout: between its layers and before the quantiles.
 
     Call arguments:
@@ -49,7 +49,7 @@ class Forecaster(Configured, keras.Model):
 
     OPTIONS: ClassVar[tuple[str, ...]] = (
         *("channels", "lookback", "horizon", "levels", "scaling", "subtract_last", "step", "cycles", "known", "past"),
-        *("cell", "units", "layers", "dropout", "weight_drop"),
+        *("cell", "units", "layers", "dropout", "weight_drop", "residual", "normalization", "chrono"),
     )
 
     def __init__(
@@ -69,6 +69,9 @@ class Forecaster(Configured, keras.Model):
         layers: int = 1,
         dropout: float = 0.0,
         weight_drop: float = 0.0,
+        residual: bool = False,
+        normalization: str = "none",
+        chrono: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -76,6 +79,7 @@ class Forecaster(Configured, keras.Model):
         self.scaling, self.subtract_last, self.step, self.cycles = scaling, subtract_last, step, list(cycles)
         self.known, self.past = known, past
         self.cell, self.units, self.layers_, self.dropout, self.weight_drop = cell, units, layers, dropout, weight_drop
+        self.residual, self.normalization, self.chrono = residual, normalization, chrono
         self._step = Step(step)
 
     def _stack(self, name: str = "stack") -> RecurrentStack:
@@ -86,6 +90,9 @@ class Forecaster(Configured, keras.Model):
             bidirectional=False,
             dropout=self.dropout if self.layers_ > 1 else 0.0,
             weight_drop=self.weight_drop,
+            residual=self.residual,
+            normalization=self.normalization,
+            chrono=self.chrono,
             dtype=self.dtype_policy,
             name=name,
         )

@@ -21,3 +21,8 @@ def embedding_from(
 def stack_from(section: StackConfig, dtype: str, name: str = "stack", **options: Any) -> RecurrentStack:
     """The recurrent layers that a section describes; `options` win over the section."""
     return RecurrentStack(**{**asdict(section), **options}, dtype=dtype, name=name)
+
+
+def forecaster_options(section: StackConfig) -> dict[str, Any]:
+    """What a `Forecaster`, whose stack reads in one direction, takes of a section."""
+    return {name: value for name, value in asdict(section).items() if name not in ("bidirectional", "activation")}

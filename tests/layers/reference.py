@@ -98,3 +98,68 @@ def projection(
     units = len(inner) // 3
     of_gates = np.concatenate([inner[: 2 * units], np.zeros(units)])
     return inputs @ kernel + outer + of_gates, inner[2 * units :]
+
+
+def scan_by_formula(
+    kind: str,
+    projected: np.ndarray,
+    state: np.ndarray,
+    parameters: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    skip: np.ndarray | None = None,
+    backwards: bool = False,
+) -> list[np.ndarray]:
+    """A cell of `nlp_rnn/layers/parallel.py`, step by step.
+
+    Args:
+        kind: "linear", "mingru", "minlstm", "sru", "qrnn" or "rglru".
+        projected: x·W, `[batch, time, gates × units]`.
+        state: before the first step, `[batch, units]`.
+        parameters: biases of the gates side by side, and after them the decay of "rglru".
+        mask: booleans `[batch, time]`; steps at which it is False are left out.
+        skip: x of "sru" and "rglru", `[batch, time, units]`.
+        backwards: whether it runs from the last step to the first.
+
+    Returns:
+        The outputs, the last output of each row, and its last state.
+    """
+    batch, time, _ = projected.shape
+    units = state.shape[1]
+    rows = [] if parameters is None else np.split(parameters, len(parameters) // units)
+    outputs, last, state = np.zeros((batch, time, units)), np.zeros((batch, units)), state.copy()
+    for row in range(batch):
+        for t in range(time)[::-1] if backwards else range(time):
+            if mask is not None and not mask[row, t]:
+                continue
+            gates = np.split(projected[row, t], projected.shape[2] // units)
+            gates = [gate + bias for gate, bias in zip(gates, rows or np.zeros((len(gates), units)), strict=False)]
+            read = None if skip is None else skip[row, t]
+            last[row], state[row] = scan_step(kind, gates, state[row], read, rows[-1] if rows else None)
+            outputs[row, t] = last[row]
+    return [outputs, last, state]
+
+
+def scan_step(
+    kind: str, gates: Sequence[np.ndarray], before: np.ndarray, x: np.ndarray | None, decay: np.ndarray | None
+):
+    """The gates before they are squashed, the state → the output and the state after the step."""
+    if kind == "linear":
+        after = gates[0] * before + gates[1]
+    elif kind == "mingru":
+        z = sigmoid(gates[0])
+        after = (1 - z) * before + z * gates[1]
+    elif kind == "minlstm":
+        f, i = sigmoid(gates[0]), sigmoid(gates[1])
+        after = f / (f + i) * before + i / (f + i) * gates[2]
+    elif kind == "sru":
+        f, r = sigmoid(gates[1]), sigmoid(gates[2])
+        after = f * before + (1 - f) * gates[0]
+        return r * after + (1 - r) * x, after
+    elif kind == "qrnn":
+        f = sigmoid(gates[1])
+        after = f * before + (1 - f) * np.tanh(gates[0])
+        return sigmoid(gates[2]) * after, after
+    else:
+        a = np.exp(-decay * sigmoid(gates[0]))
+        after = a * before + np.sqrt(1 - a**2) * sigmoid(gates[1]) * x
+    return after, after

@@ -143,7 +143,7 @@ def warm_up_of(config: Config) -> int:
 
 def _refuse(config: Config) -> None:
     refuse_settings(config.train, "train", "anomaly detection", "class_weights", "label_smoothing", "buckets")
-    refuse_settings(config.stack, "stack", "anomaly detection", "bidirectional", "residual", "activation")
+    refuse_settings(config.stack, "stack", "anomaly detection", "bidirectional", "activation")
     check_levels(config.model.levels)
 
 

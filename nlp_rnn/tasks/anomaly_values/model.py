@@ -15,19 +15,15 @@ if TYPE_CHECKING:
 def build(config: Config, assets: Assets) -> Forecaster:
     """An encoder over all channels, and the quantiles of the next step; its values are scaled before it."""
     from nlp_rnn.models import EncoderDecoder
+    from nlp_rnn.models.sections import forecaster_options
 
-    stack = config.stack
     model = EncoderDecoder(
         channels=len(assets.judge["targets"]),
         lookback=config.lookback,
         horizon=1,
         levels=config.model.levels,
         subtract_last=config.model.subtract_last,
-        cell=stack.cell,
-        units=stack.units,
-        layers=stack.layers,
-        dropout=stack.dropout,
-        weight_drop=stack.weight_drop,
+        **forecaster_options(config.stack),
         dtype=config.train.dtype_policy,
         name="forecaster",
     )

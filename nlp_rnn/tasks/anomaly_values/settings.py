@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from nlp_rnn.config.sections import DataConfig, StackConfig, TrainConfig
+from nlp_rnn.config.sections import Cell, DataConfig, StackConfig, TrainConfig
 from nlp_rnn.config.values import Count, Fraction, Natural, NotNegative, Positive, Range, Size
 
 
@@ -62,8 +62,8 @@ class SignalModel:
 class SignalStack(StackConfig):
     """The recurrent layers."""
 
-    cell: Literal["simple_rnn", "gru", "lstm"] = "gru"
-    """Kind of recurrent cell."""
+    cell: Cell = "gru"
+    """Kind of recurrent cell; the last five run all steps in parallel."""
     bidirectional: tyro.conf.FlagConversionOff[bool] = False
     """Not for signals, which are read in the direction of time."""
 

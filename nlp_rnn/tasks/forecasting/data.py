@@ -326,7 +326,7 @@ def _refuse_what_float32_cannot_hold(series: list[Series], columns: Columns) -> 
 
 def _refuse(config: Config) -> None:
     refuse_settings(config.train, "train", "forecasting", "class_weights", "label_smoothing", "buckets")
-    refuse_settings(config.stack, "stack", "forecasting", "bidirectional", "residual", "activation")
+    refuse_settings(config.stack, "stack", "forecasting", "bidirectional", "activation")
     if len(config.data.steps) > 3:
         raise InputError(
             f"data.steps are those of training, validation and testing; there are {len(config.data.steps)}."

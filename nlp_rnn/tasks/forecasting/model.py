@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def build(config: Config, assets: Assets) -> Forecaster:
     """The forecaster that the settings name, with the scales of the training data."""
     from nlp_rnn.models import DeepAR, EncoderDecoder, SegmentForecaster
+    from nlp_rnn.models.sections import forecaster_options
 
-    facts, settings, stack = assets.facts, config.model, config.stack
+    facts, settings = assets.facts, config.model
     known, past = assets.covariates.sizes
     options: dict[str, Any] = {
         "channels": len(facts["targets"]),
@@ -29,11 +30,7 @@ def build(config: Config, assets: Assets) -> Forecaster:
         "cycles": facts["cycles"],
         "known": known,
         "past": past,
-        "cell": stack.cell,
-        "units": stack.units,
-        "layers": stack.layers,
-        "dropout": stack.dropout,
-        "weight_drop": stack.weight_drop,
+        **forecaster_options(config.stack),
         "dtype": config.train.dtype_policy,
         "name": "forecaster",
     }

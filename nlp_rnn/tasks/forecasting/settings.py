@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from nlp_rnn.config.sections import DataConfig, StackConfig, TrainConfig
+from nlp_rnn.config.sections import Cell, DataConfig, StackConfig, TrainConfig
 from nlp_rnn.config.values import Count, Fraction, Natural, NotNegative, Positive, Size
 
 
@@ -84,8 +84,8 @@ class ForecastModel:
 class ForecastStack(StackConfig):
     """The recurrent layers."""
 
-    cell: Literal["simple_rnn", "gru", "lstm"] = "gru"
-    """Kind of recurrent cell."""
+    cell: Cell = "gru"
+    """Kind of recurrent cell; the last five run all steps in parallel."""
     bidirectional: tyro.conf.FlagConversionOff[bool] = False
     """Not for forecasting, which reads in the direction of time."""
 
