@@ -131,11 +131,11 @@ def at_own_pace(sections: Mapping[str, Any]) -> dict[str, Any]:
 def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool) -> AnyRun:
     """The whole of training: data, assets, batches, model, fit, measure, report."""
     started = time.perf_counter()
-    config = _with_absolute_paths(config)
+    config = with_absolute_paths(config)
     # Mistakes in names are seen before TensorFlow is imported, where it may be imported by then.
-    splits = None if _decides_how_tensorflow_starts(config) else _read_splits(task, config)
-    config, strategy = _prepare_machine(config)
-    splits = splits or _read_splits(task, config)
+    splits = None if _decides_how_tensorflow_starts(config) else read_splits(task, config)
+    config, strategy = prepare_machine(config)
+    splits = splits or read_splits(task, config)
     import keras
 
     from nlp_rnn.report import write_report
@@ -149,9 +149,9 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
         checkpoints.sweep(out)
         keras.utils.set_random_seed(config.train.seed)
         assets = load_assets(out) if resuming else task.assets(config, splits["train"])
-        config, batches = _batches(task, config, assets, splits)
+        config, batches = batches_for(task, config, assets, splits)
         with strategy.scope() if strategy else nullcontext():
-            model = _built(task, config, assets)
+            model = built(task, config, assets)
         run = Run(task, config, assets, model, out)
         if not resuming:
             run.save_settings(out)
@@ -190,7 +190,7 @@ def _measured(run: AnyRun, splits: Mapping[str, Records]) -> dict[str, Metrics]:
 _PATHS = ("data.train", "data.validation", "data.test", "embedding.vectors", "tokenizer.vocabulary")
 
 
-def _with_absolute_paths(config: Any) -> Any:
+def with_absolute_paths(config: Any) -> Any:
     """Files by absolute paths, so that a run can be resumed from another folder."""
     for setting, value in list(settings_of(config)):
         if setting.dotted in _PATHS:
@@ -209,7 +209,7 @@ def _decides_how_tensorflow_starts(config: Any) -> bool:
     return config.train.jit == "on" or "," in config.train.devices or "TF_CONFIG" in os.environ
 
 
-def _prepare_machine(config: Any) -> tuple[Any, Any]:
+def prepare_machine(config: Any) -> tuple[Any, Any]:
     """Starts TensorFlow: → the configuration with the precision that it means here, and the strategy of its devices."""
     from nlp_rnn.startup import import_tensorflow, keep_what_xla_compiles
     from nlp_rnn.training.devices import is_chief, strategy_for
@@ -226,7 +226,8 @@ def _prepare_machine(config: Any) -> tuple[Any, Any]:
     return config, strategy_for(config.train)
 
 
-def _read_splits(task: AnyTask, config: Any) -> dict[str, Records]:
+def read_splits(task: AnyTask, config: Any) -> dict[str, Records]:
+    """The records of each split that there is."""
     found = {name: task.read(config, name) for name in ("train", "validation", "test")}
     splits = {name: records for name, records in found.items() if records is not None}
     if not _is_quick():
@@ -239,7 +240,7 @@ def _is_quick() -> bool:
     return os.environ.get("NLP_RNN_QUICK", "0") not in ("", "0")
 
 
-def _batches(
+def batches_for(
     task: AnyTask, config: Any, assets: Assets, splits: Mapping[str, Records]
 ) -> tuple[Any, dict[str, EpochSource]]:
     """The batches of each split, and the configuration with what follows from the data; says what the data are."""
@@ -271,7 +272,8 @@ def _batches(
     return replace(config, train=train), batches
 
 
-def _built(task: AnyTask, config: Any, assets: Assets) -> Any:
+def built(task: AnyTask, config: Any, assets: Assets) -> Any:
+    """The model that the settings describe; settings that make no sense are an `InputError`."""
     memory = total_memory()
     for setting, value in settings_of(config):
         needed = 16 * value**2 if setting.name == "units" else 0  # the recurrent kernel of an LSTM

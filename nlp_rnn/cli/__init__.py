@@ -27,6 +27,7 @@ VERBS = {
     "predict": "apply a run to raw input",
     "export": "write a SavedModel, ONNX or LiteRT",
     "serve": "answer requests over HTTP",
+    "compare": "train several kinds of model on your data and say which to choose",
 }
 GENERAL = {
     "tasks": "list the tasks",
@@ -120,20 +121,20 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
         return importlib.import_module(f"nlp_rnn.cli.{verb}").run(rest)
     if task is None and rest and rest[0] in _task_names():
         task, *rest = rest
-    if verb == "train" and task is None and wants_help(rest):
+    if verb in ("train", "compare") and task is None and wants_help(rest):
         tasks = _task_names()
-        print(f"usage: nlp-rnn train TASK …\n\ntasks: {', '.join(tasks)}")
-        print(f"\nnlp-rnn train {tasks[0]} --help shows the options.")
+        print(f"usage: nlp-rnn {verb} TASK …\n\ntasks: {', '.join(tasks)}")
+        print(f"\nnlp-rnn {verb} {tasks[0]} --help shows the options.")
         return 0
     if verb == "train" and task is None and (path := peek(rest, resume=None)["resume"]):
         from nlp_rnn.saved import task_of
 
         task = task_of(path).name
-    if verb == "train" and task is None:
+    if verb in ("train", "compare") and task is None:
         if rest and not rest[0].startswith("-"):
             raise InputError(f'There is no task "{rest[0]}".{did_you_mean(rest[0], _task_names())}')
         names = _task_names()
-        raise InputError(f"Say which task to train, such as nlp-rnn train {names[0]}. Available: {', '.join(names)}.")
+        raise InputError(f"Say which task to {verb}, such as nlp-rnn {verb} {names[0]}. Available: {', '.join(names)}.")
     if task is not None:
         from nlp_rnn.cli.meant import meant_task
 

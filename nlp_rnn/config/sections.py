@@ -77,6 +77,7 @@ class EmbeddingConfig:
 
 
 Cell = Literal["simple_rnn", "gru", "lstm", "mingru", "minlstm", "sru", "qrnn", "rglru"]
+PARALLEL_CELLS = ("mingru", "minlstm", "sru", "qrnn", "rglru")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from nlp_rnn.layers import native
-from nlp_rnn.layers.parallel import ScanLayer
 from nlp_rnn.layers.recurrence import Kind
+from nlp_rnn.layers.scan_layer import ScanLayer
 from nlp_rnn.machine import has_gpu
 
 
@@ -50,7 +50,7 @@ def kernel_of(layer: keras.layers.Layer) -> tuple[str, str]:
 def describe_kernel(layer: keras.layers.Layer) -> str:
     """The kernel of `kernel_of` and the reason in one line."""
     kernel, reason = kernel_of(layer)
-    fastest = kernel == "cudnn" or isinstance(layer, ScanLayer) and kernel == "native"
+    fastest = kernel == ("native" if isinstance(layer, ScanLayer) else "cudnn")
     return kernel if fastest else f"{kernel} (no faster kernel: {reason})"
 
 

@@ -21,8 +21,8 @@ ScanKind = Literal["linear", "mingru", "minlstm", "sru", "qrnn", "rglru"]
 
 
 class Traits(NamedTuple):
-    """What a kind of cell reads: gates; parameters of each unit, a bias for each gate and maybe a decay; whether it also
-    reads a value of each step; whether its output is something else than its state."""
+    """What a kind of cell reads: gates; parameters of each unit, a bias for each gate and maybe a decay; whether it
+    also reads a value of each step; whether its output is something else than its state."""
 
     gates: int
     parameters: int

@@ -38,8 +38,8 @@ class RecurrentStack(SequenceLayer):
         weight_drop: DropConnect on the recurrent kernels (Merity et al. 2018, arXiv:1708.02182).
         activation: activation of the simple RNN, "tanh" or "relu".
         normalization: what each layer's input, and the output of the last, goes through: "layer" (Ba et al. 2016,
-            arXiv:1607.06450), "rms" (Zhang and Sennrich 2019, arXiv:1910.07467) or "none". A residual goes around it
-            (pre-norm).
+            arXiv:1607.06450), "rms" (Zhang and Sennrich 2019, arXiv:1910.07467) or "none". Residuals go around it and
+            around the dropout (pre-norm).
         chrono: steps over which the layers should remember, for `Chrono`; 0 for Keras's biases.
 
     Call arguments:
@@ -83,7 +83,9 @@ class RecurrentStack(SequenceLayer):
         if cell not in CELLS:
             raise ValueError(f'cell is "{cell}"; it must be one of {", ".join(CELLS)}.')
         if cell in SCAN_CELLS and weight_drop:
-            raise ValueError(f'weight_drop is {weight_drop}, but the cell "{cell}" has no recurrent kernel to drop from.')
+            raise ValueError(
+                f'weight_drop is {weight_drop}, but the cell "{cell}" has no recurrent kernel to drop from.'
+            )
         if normalization not in ("none", *NORMALIZATIONS):
             raise ValueError(f'normalization is "{normalization}"; it must be none, {", ".join(NORMALIZATIONS)}.')
         self.cell, self.units, self.layers, self.bidirectional = cell, units, layers, bidirectional
@@ -150,9 +152,11 @@ class RecurrentStack(SequenceLayer):
         for indices in self._at_once(training):
             read = self.norms[indices[0]](sequence) if self.norms else sequence
             outputs, states = self._run(indices, read, mask, lengths, initial_state, training)
+            if self.norms:  # what goes around is never dropped
+                outputs = self.dropouts[indices[-1]](outputs, training=training)
             if self.residual and outputs.shape[-1] == sequence.shape[-1]:
                 outputs = outputs + sequence
-            sequence = self.dropouts[indices[-1]](outputs, training=training)
+            sequence = outputs if self.norms else self.dropouts[indices[-1]](outputs, training=training)
             final_state += states
         sequence = self.norms[-1](sequence) if self.norms else sequence
         if mask is not None:
@@ -179,7 +183,9 @@ class RecurrentStack(SequenceLayer):
         """The sequence of the last of these layers, and the states of each."""
         levels = [self._level(index) for index in indices]
         if self.cell in SCAN_CELLS:
-            return self._all_steps_at_once(levels[0], sequence, mask, None if given is None else given[indices[0]], training)
+            return self._all_steps_at_once(
+                levels[0], sequence, mask, None if given is None else given[indices[0]], training
+            )
         states = [list(given[index]) for index in indices]
         kernel = kernel_of(levels[0][0])[0]
         if kernel == "cudnn":

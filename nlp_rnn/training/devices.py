@@ -108,7 +108,7 @@ def describe_kernels(model: Any) -> dict[str, str]:
     import keras
 
     from nlp_rnn.layers.kernels import describe_kernel
-    from nlp_rnn.layers.parallel import ScanLayer
+    from nlp_rnn.layers.scan_layer import ScanLayer
 
     found = {}
     for layer in model._flatten_layers(include_self=False):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
@@ -46,7 +48,7 @@ def by_formula(layer, x, mask, backwards=False):
     if "kernel_before" in weights:
         for row in range(len(x)):
             real = [t for t in range(x.shape[1]) if mask[row, t]]
-            for before, t in zip(real, real[1:], strict=False):
+            for before, t in pairwise(real):
                 at, other = (before, t) if backwards else (t, before)
                 gates[row, at] += read[row, other] @ weights["kernel_before"]
     parameters = weights["bias"]

@@ -1,0 +1,339 @@
+"""Several models trained on the same data, with equally many weights, for equally long: what `nlp-rnn compare` does.
+
+Each training is a process of its own, so that its memory is its own, and a run directory that can be resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from nlp_rnn.assets import Assets
+from nlp_rnn.config.sections import PARALLEL_CELLS
+from nlp_rnn.config.values import check_ranges, override, to_dict
+from nlp_rnn.display.console import console
+from nlp_rnn.errors import InputError, Interrupted
+from nlp_rnn.metrics.comparison import Candidate, Comparison
+from nlp_rnn.paths import replacing
+from nlp_rnn.registry import get_task
+from nlp_rnn.run import Run, load
+from nlp_rnn.trainer import batches_for, built, prepare_machine, read_splits, with_absolute_paths
+
+if TYPE_CHECKING:
+    from nlp_rnn.data.batching import EpochSource
+    from nlp_rnn.data.records import Records
+    from nlp_rnn.tasks.base import AnyTask
+
+_PROBED = 12  # batches whose time is taken
+_PARTS = 20  # of the test data, which the bootstrap draws
+_PREDICTED = 500  # records whose prediction is timed
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one model is trained.
+
+    Args:
+        name: of the model.
+        units: of its layers, with which it has as many weights as the first model.
+        parameters: how many those are.
+        epochs: that fit into the budget.
+    """
+
+    name: str
+    units: int
+    parameters: int
+    epochs: int
+
+
+def compare(
+    task: str, settings: Any, models: Sequence[str], seconds: float, seeds: int, out: Path, recipe: str = "starter"
+) -> Comparison:
+    """Trains models on the same data and measures them.
+
+    Args:
+        task: name of the task.
+        settings: of the first model; the others differ in their cell, and in what goes with it.
+        models: cells, as `stack.cell` has them.
+        seconds: of training, for each model and seed.
+        seeds: trainings of each model.
+        out: a folder; what is finished in it is not done again.
+        recipe: name of the settings, for the reports.
+
+    Raises:
+        InputError: a model or the data make no sense, the budget is shorter than an epoch, or the folder holds another
+            comparison.
+        Interrupted: a training was; the same call goes on.
+    """
+    found = get_task(task)
+    check_ranges(settings)
+    settings = override(with_absolute_paths(settings), {"train": {"patience": 0, "steps": 0, "passes": 1}})
+    out.mkdir(parents=True, exist_ok=True)
+    plans = _plans(found, settings, models, seconds, out)
+    for seed in range(seeds):
+        for plan in plans:
+            _train(
+                task, _settings_of(settings, plan.name, plan.units, plan.epochs, seed), recipe, _folder(out, plan, seed)
+            )
+    return _measured(found, plans, seconds, seeds, out)
+
+
+def _settings_of(settings: Any, name: str, units: int | None = None, epochs: int | None = None, seed: int = 0) -> Any:
+    """The settings of one model. Cells that run in parallel are stacked, with residuals around normalised layers; they
+    have no recurrent kernel to drop from."""
+    stack: dict[str, Any] = {"cell": name}
+    if name in PARALLEL_CELLS:
+        stack |= {"weight_drop": 0.0, "layers": max(2, settings.stack.layers)}
+        stack |= {"residual": True, "normalization": "rms"} if settings.stack.normalization == "none" else {}
+    if units is not None:
+        stack["units"] = units
+    train: dict[str, Any] = {"seed": settings.train.seed + seed}
+    if epochs is not None:
+        train["epochs"] = epochs
+    return override(settings, {"stack": stack, "train": train})
+
+
+def _folder(out: Path, plan: Plan, seed: int) -> Path:
+    return out / f"{plan.name}-{seed}"
+
+
+# Before training: how wide each model may be, and for how many epochs there is time.
+
+
+def _plans(task: AnyTask, settings: Any, models: Sequence[str], seconds: float, out: Path) -> list[Plan]:
+    """Those of each model; what a folder holds already is kept, so that what was begun can be finished."""
+    asked = {"task": task.name, "models": list(models), "seconds": seconds, "settings": to_dict(settings)}
+    path = out / "plan.json"
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["asked"] != json.loads(json.dumps(asked)):
+            raise InputError(f"{out} holds a comparison with other settings: give another folder with --out.")
+        return [Plan(**plan) for plan in kept["plans"]]
+    if any(out.iterdir()):
+        raise InputError(f"{out} is not empty and holds no comparison: give another folder with --out.")
+    splits = read_splits(task, settings)
+    settings, _ = prepare_machine(settings)
+    assets = task.assets(settings, splits["train"])
+    prepared, batches = batches_for(task, settings, assets, splits)
+    plans = [
+        plan for name in models for plan in [_plan(task, prepared, name, assets, batches["train"], seconds, models)]
+    ]
+    with replacing(path) as place:
+        place.write_text(json.dumps({"asked": asked, "plans": [asdict(plan) for plan in plans]}), encoding="utf-8")
+    return plans
+
+
+def _plan(
+    task: AnyTask,
+    settings: Any,
+    name: str,
+    assets: Assets,
+    batches: EpochSource,
+    seconds: float,
+    models: Sequence[str],
+) -> Plan:
+    wanted = built(task, _settings_of(settings, models[0]), assets).count_params()
+    units = settings.stack.units if name == models[0] else _units_for(task, settings, name, assets, wanted)
+    chosen = _settings_of(settings, name, units)
+    model = built(task, chosen, assets)
+    each = batches.steps_per_epoch * _seconds_per_step(Run(task, chosen, assets, model), batches)
+    epochs = math.floor(seconds / each)
+    if epochs < 1:
+        raise InputError(
+            f"One epoch of {name} takes about {each / 60:.1f} minutes here: give --budget {math.ceil(each / 60)}m or "
+            f"more, or less data."
+        )
+    weights = model.count_params()
+    console.print(f"{name}: {units} units, {weights:,} weights; {epochs} epochs of {each:.1f} s in {seconds:.0f} s.")
+    return Plan(name, units, weights, epochs)
+
+
+def _units_for(task: AnyTask, settings: Any, name: str, assets: Assets, wanted: int) -> int:
+    """The units with which a model has about as many weights as are wanted.
+
+    Weights are a quadratic function of the units, which three models tell.
+    """
+    widths = (32, 64, 128)
+    counts = [built(task, _settings_of(settings, name, width), assets).count_params() for width in widths]
+    square, linear, constant = np.polyfit(widths, counts, 2)
+    if abs(square) < 1e-9:
+        units = (wanted - constant) / linear
+    else:
+        units = (-linear + math.sqrt(max(linear**2 - 4 * square * (constant - wanted), 0.0))) / (2 * square)
+    return max(1, round(units))
+
+
+def _seconds_per_step(run: Run[Any, Any, Any], batches: EpochSource) -> float:
+    """The mean time of a step of training, after all shapes among the batches were seen once."""
+    import tensorflow as tf
+
+    run.compile()
+    run.model.make_train_function()
+    some = list(islice(batches.dataset(), _PROBED))
+    times = []
+    for _ in range(2):
+        for batch in some:
+            one = iter(tf.data.Dataset.from_tensors(batch))
+            started = time.perf_counter()
+            float(run.model.train_function(one)["loss"])
+            times.append(time.perf_counter() - started)
+    return statistics.fmean(times[len(some) :])
+
+
+# Training: one process each.
+
+
+def _train(task: str, settings: Any, recipe: str, folder: Path) -> None:
+    if (folder / "report.json").exists():
+        return
+    log = folder.with_name(f"{folder.name}.log")
+    command = [sys.executable, "-m", "nlp_rnn", "train", task]
+    if (folder / "config.yaml").exists():
+        command += ["--resume", str(folder)]
+    else:
+        path = folder.with_name(f"{folder.name}.yaml")
+        with replacing(path) as place:
+            place.write_text(yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        command += ["--config", str(path), "--recipe", recipe, "--out", str(folder)]
+    console.print(f"Training {folder.name} …")
+    with open(log, "a", encoding="utf-8") as written:
+        code = _wait(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=written, stdin=subprocess.DEVNULL))
+    if code == 130:
+        raise Interrupted(f"Interrupted; {folder.name} is saved. The same command goes on.")
+    if code:
+        last = log.read_text(encoding="utf-8").strip().splitlines()[-1:] or ["it says nothing"]
+        raise InputError(f"Training {folder.name} failed: {last[0]} ({log} says more.)")
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """The exit code; Ctrl-C, which the process gets too, waits until it has saved what it has."""
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        return 130
+
+
+# After training: what was asked of each.
+
+
+def _measured(task: AnyTask, plans: Sequence[Plan], seconds: float, seeds: int, out: Path) -> Comparison:
+    runs = {plan.name: [load(_folder(out, plan, seed), task.name) for seed in range(seeds)] for plan in plans}
+    first = next(iter(runs.values()))[0]
+    records = _test_records(task, first.config)
+    parts = list(_parts(task, records))
+    thirds = _thirds(first, records)
+    reached = _seconds_to_reach(task, runs)
+    speeds = _prediction_speeds({name: several[0] for name, several in runs.items()}, records)
+    candidates = []
+    for plan in plans:
+        several = runs[plan.name]
+        reports = [run.report for run in several]
+        measured = [[_metric(run, part) for part in parts] for run in several]
+        candidates.append(
+            Candidate(
+                name=plan.name,
+                qualities=[_metric(run, records) for run in several],
+                parts=measured,
+                by_length=[statistics.fmean(_metric(run, third) for run in several) for third in thirds],
+                seconds_to_reach=reached[plan.name],
+                training_speed=statistics.median(report[f"{task.unit}_per_second"] for report in reports),
+                prediction_speed=speeds[plan.name],
+                memory=max(report["peak_memory_bytes"] for report in reports),
+                size=(_folder(out, plan, 0) / "model.keras").stat().st_size,
+                parameters=plan.parameters,
+                units=plan.units,
+                epochs=plan.epochs,
+            )
+        )
+    metric = task.metric
+    return Comparison(task.name, metric.name, metric.lower_is_better, task.unit, seconds, candidates)
+
+
+def _test_records(task: AnyTask, config: Any) -> Records:
+    """The test data; without any, the validation data, which chose the best epochs."""
+    records = task.read(config, "test")
+    if records is None:
+        console.warn("There are no test data: the validation data, which chose the best epochs, stand in for them.")
+        records = task.read(config, "validation")
+    assert records is not None
+    return records
+
+
+def _metric(run: Run[Any, Any, Any], records: Records) -> float:
+    return float(run.evaluate(records)[run.task.metric.name])
+
+
+def _parts(task: AnyTask, records: Records) -> Iterator[Records]:
+    """Equal parts of the records: every twentieth, or, of what goes on from record to record, one stretch after the
+    other."""
+    count = min(_PARTS, len(records) // 2)
+    if count < 2:
+        return
+    order = np.arange(len(records))
+    for places in np.array_split(order, count) if task.goes_on else (order[k::count] for k in range(count)):
+        yield records.select(places.tolist())
+
+
+def _thirds(run: Run[Any, Any, Any], records: Records) -> list[Records]:
+    """The records in three parts by length, the shortest first; none where they have no lengths of their own."""
+    lengths = np.asarray(getattr(run.batches_of(records), "lengths", ()))
+    if len(lengths) != len(records) or len(set(lengths.tolist())) < 3 or run.task.goes_on:
+        return []
+    return [records.select(sorted(part.tolist())) for part in np.array_split(np.argsort(lengths, kind="stable"), 3)]
+
+
+def _seconds_to_reach(task: AnyTask, runs: dict[str, list[Any]]) -> dict[str, float | None]:
+    """For each model the mean seconds of training until its validation metric was as good as the weakest model's
+    best; None where a seed never got there."""
+    name, sign = f"val_{task.metric.name}", -1 if task.metric.lower_is_better else 1
+    best = {model: [max(sign * row[name] for row in run.history) for run in several] for model, several in runs.items()}
+    aim = min(statistics.fmean(values) for values in best.values())
+    found: dict[str, float | None] = {}
+    for model, several in runs.items():
+        times = []
+        for run in several:
+            spent = np.cumsum([row["seconds"] for row in run.history])
+            times += [spent[i] for i, row in enumerate(run.history) if sign * row[name] >= aim][:1]
+        found[model] = float(statistics.fmean(times)) if len(times) == len(several) else None
+    return found
+
+
+def _prediction_speeds(runs: dict[str, Any], records: Records) -> dict[str, float]:
+    """Records a second; the models take turns, and the median counts."""
+    some = records.select(range(min(len(records), _PREDICTED)))
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(_ROUNDS + 1):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            for _ in run.predict(some):
+                pass
+            if turn:  # the first traces its graph
+                times[name].append(time.perf_counter() - started)
+    return {name: len(some) / statistics.median(values) for name, values in times.items()}
+
+
+def curves_of(task: str, models: Sequence[str], out: Path) -> dict[str, list[tuple[float, float]]]:
+    """Of the first seed of each model, (seconds of training, validation metric) after each epoch."""
+    name = f"val_{get_task(task).metric.name}"
+    found = {}
+    for model in models:
+        history = load(out / f"{model}-0", task).history
+        spent = np.cumsum([row["seconds"] for row in history])
+        found[model] = [(float(seconds), float(row[name])) for seconds, row in zip(spent, history, strict=True)]
+    return found

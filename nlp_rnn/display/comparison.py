@@ -1,0 +1,139 @@
+"""A comparison of models as a table, a picture and a page."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from nlp_rnn.metrics.comparison import Candidate, Comparison, advice
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+tr.best td { background: #eef6ee; }
+img { max-width: 100%; } p.advice { font-size: 1.1rem; } p.note { color: #555; }
+"""
+
+
+def headings(comparison: Comparison) -> list[str]:
+    """Those of the table."""
+    return [
+        "model",
+        comparison.metric,
+        "±",
+        "short / middle / long",
+        "s to reach the weakest's best",
+        f"{comparison.unit}/s in training",
+        "records/s in prediction",
+        "memory, MB",
+        "file, MB",
+        "weights",
+        "units",
+        "epochs",
+    ]
+
+
+def rows(comparison: Comparison) -> list[list[str]]:
+    """The table's cells, the best model first; `=` marks those that chance cannot tell from the best."""
+    tied = comparison.ties()
+    found = [_row(one, "=" if one in tied and len(tied) > 1 else "") for one in comparison.ranked()]
+    blank = [""] * (len(headings(comparison)) - 2)
+    return found + [[f"({name})", f"{value:.4g}", *blank] for name, value in comparison.baselines.items()]
+
+
+def _row(one: Candidate, mark: str) -> list[str]:
+    return [
+        one.name,
+        f"{one.quality:.4g}{mark}",
+        f"{one.spread:.2g}" if len(one.qualities) > 1 else "",
+        " / ".join(f"{value:.4g}" for value in one.by_length),
+        "" if one.seconds_to_reach is None else f"{one.seconds_to_reach:,.0f}",
+        f"{one.training_speed:,.0f}",
+        f"{one.prediction_speed:,.0f}",
+        f"{one.memory / 1e6:,.0f}",
+        f"{one.size / 1e6:,.1f}",
+        f"{one.parameters:,}",
+        f"{one.units:,}",
+        f"{one.epochs:,}",
+    ]
+
+
+def as_text(comparison: Comparison) -> str:
+    """The table and the advice for a terminal: a line for each fact, a column for each model."""
+    columns = [headings(comparison), *rows(comparison)]
+    widths = [max(len(cell) for cell in column) for column in columns]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*columns, strict=True)
+    ]
+    return "\n".join([*lines, "", advice(comparison)])
+
+
+def plot_curves(curves: Mapping[str, Sequence[tuple[float, float]]], metric: str) -> Figure:
+    """The validation metric against seconds of training; `curves`: for each model (seconds, value) of each epoch."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in curves.items():
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+    axes.set_xlabel("seconds of training")
+    axes.set_ylabel(f"validation {metric}")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def plot_qualities(comparison: Comparison) -> Figure:
+    """The metric of each seed, and the mean, by model."""
+    figure = Figure(figsize=(8, 1.2 + 0.45 * len(comparison.candidates)), layout="constrained")
+    axes = figure.subplots()
+    ranked = comparison.ranked()[::-1]
+    for place, one in enumerate(ranked):
+        axes.plot(one.qualities, [place] * len(one.qualities), "o", color="#6da3ce")
+        axes.plot([one.quality], [place], "|", color="#222", markersize=18)
+    axes.set_yticks(range(len(ranked)), [one.name for one in ranked])
+    axes.set_xlabel(comparison.metric + (" (less is better)" if comparison.lower_is_better else ""))
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def as_page(comparison: Comparison, curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """One HTML page that needs no other file."""
+    tied = {one.name for one in comparison.ties()}
+    lines = []
+    for row in rows(comparison):
+        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        lines.append(f'<tr class="best">{cells}</tr>' if row[0] in tied else f"<tr>{cells}</tr>")
+    body = "\n".join(lines)
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in headings(comparison))
+    pictures = [
+        _picture(plot_qualities(comparison), "The metric of each seed"),
+        _picture(plot_curves(curves, comparison.metric), "Learning curves"),
+    ]
+    seeds = len(comparison.candidates[0].qualities)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Models compared: {html.escape(comparison.task)}</title>
+<style>{_STYLE}</style></head><body>
+<h1>Models compared: {html.escape(comparison.task)}</h1>
+<p class="advice">{html.escape(advice(comparison))}</p>
+<table><thead><tr>{head}</tr></thead><tbody>
+{body}
+</tbody></table>
+<p class="note">Equally many weights, {comparison.budget:,.0f} s of training each, {seeds} seeds. Models in green,
+marked =, differ by no more than chance brings about (paired bootstrap over seeds and parts of the test data, 95 %).</p>
+{"".join(pictures)}
+</body></html>
+"""
+
+
+def _picture(figure: Any, what: str) -> str:
+    written = io.BytesIO()
+    figure.savefig(written, format="png", dpi=130)
+    data = base64.b64encode(written.getvalue()).decode()
+    return f'<p><img alt="{what}" src="data:image/png;base64,{data}"></p>\n'

@@ -1,0 +1,191 @@
+"""What a comparison of models shows, and what follows from it: ties, and advice in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+_SAMPLES = 2000
+_CLEARLY = 1.25  # times: how much faster, smaller or steadier something must be to be said
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What was measured of one model.
+
+    Args:
+        name: of the model.
+        qualities: the metric of the test data, one for each seed.
+        parts: the metric of parts of the test data, `[seeds][parts]`, the same parts for every model.
+        by_length: the metric of the shortest, the middle and the longest third of the test data.
+        seconds_to_reach: seconds of training until the validation metric was as good as the weakest model's best; None
+            if it never was.
+        training_speed: units, such as tokens, a second.
+        prediction_speed: records a second.
+        memory: bytes that a run took at most.
+        size: bytes of the model's file.
+        parameters: weights.
+        units: of a layer, in one direction.
+        epochs: that fitted into the budget.
+    """
+
+    name: str
+    qualities: Sequence[float]
+    parts: Sequence[Sequence[float]] = ()
+    by_length: Sequence[float] = ()
+    seconds_to_reach: float | None = None
+    training_speed: float = 0.0
+    prediction_speed: float = 0.0
+    memory: int = 0
+    size: int = 0
+    parameters: int = 0
+    units: int = 0
+    epochs: int = 0
+
+    @property
+    def quality(self) -> float:
+        """The mean over the seeds."""
+        return float(np.mean(self.qualities))
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation over the seeds; 0 for one."""
+        return float(np.std(self.qualities, ddof=1)) if len(self.qualities) > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several models that were trained alike.
+
+    Args:
+        task: its name.
+        metric: what `qualities` are.
+        lower_is_better: whether less of it is better.
+        unit: what a sequence consists of, such as "tokens".
+        budget: seconds of training that each had.
+        candidates: the models.
+        baselines: the metric of simple methods, by name.
+    """
+
+    task: str
+    metric: str
+    lower_is_better: bool
+    unit: str
+    budget: float
+    candidates: Sequence[Candidate]
+    baselines: Mapping[str, float] = field(default_factory=dict)
+
+    def ranked(self) -> list[Candidate]:
+        """The best first."""
+        return sorted(self.candidates, key=lambda one: one.quality, reverse=not self.lower_is_better)
+
+    def ties(self) -> list[Candidate]:
+        """The best, and those whose distance to it chance may explain."""
+        best, *others = self.ranked()
+        return [best, *(other for other in others if chance_explains(best, other))]
+
+
+def chance_explains(one: Candidate, other: Candidate) -> bool:
+    """Whether the difference between two models is no more than chance brings about.
+
+    It is if zero lies within the middle 95 % of its distribution: seeds and parts of the test data are drawn anew, with
+    replacement, the same parts for both models (paired bootstrap, Efron and Tibshirani 1993; Koehn 2004). Where there
+    are no parts, the difference must be above twice the standard error that the seeds give; a single seed says nothing.
+    """
+    generator = np.random.default_rng(0)
+    if len(one.parts) and len(other.parts):
+        a, b = np.asarray(one.parts, float), np.asarray(other.parts, float)
+        count = a.shape[1]
+        drawn = generator.integers(0, count, (_SAMPLES, count))
+        first, second = (
+            x[generator.integers(0, len(x), (_SAMPLES, len(x)))].mean(1)[np.arange(_SAMPLES)[:, None], drawn].mean(1)
+            for x in (a, b)
+        )
+        low, high = np.quantile(first - second, [0.025, 0.975])
+        return bool(low <= 0 <= high)
+    if min(len(one.qualities), len(other.qualities)) < 2:
+        return one.quality == other.quality
+    error = np.hypot(one.spread / np.sqrt(len(one.qualities)), other.spread / np.sqrt(len(other.qualities)))
+    return bool(abs(one.quality - other.quality) <= 2 * error)
+
+
+def advice(comparison: Comparison) -> str:
+    """Which model to choose for these data, and why, in a few plain sentences.
+
+    The rules: among models that chance cannot tell from the best, the one that predicts fastest, if it is clearly
+    faster than the best, else the best. Said as well: who learns clearly faster, who loses on
+    long inputs, and whether a simple method does as well.
+    """
+    tied = comparison.ties()
+    best = tied[0]
+    said = [_who_is_best(comparison, tied)]
+    chosen = best
+    fastest = max(tied, key=lambda one: one.prediction_speed)
+    if len(tied) > 1 and fastest is not best and _clearly(fastest.prediction_speed, best.prediction_speed):
+        chosen = fastest
+        times = fastest.prediction_speed / best.prediction_speed
+        said.append(f"Of these, {fastest.name} answers fastest, {times:.1f} times as fast as {best.name}.")
+    said += [_who_learns_first(comparison), _who_fails_on_long_inputs(comparison), _simple_methods(comparison, best)]
+    said.append(f"Choose {chosen.name}.")
+    return " ".join(filter(None, said))
+
+
+def _clearly(more: float, less: float) -> bool:
+    return less > 0 and more / less >= _CLEARLY
+
+
+def _who_is_best(comparison: Comparison, tied: Sequence[Candidate]) -> str:
+    best = tied[0]
+    given = f"{comparison.metric} {best.quality:.4g}"
+    others = [one for one in comparison.ranked() if one not in tied]
+    if len(tied) == len(comparison.candidates) > 1:
+        return f"No model is better than the others beyond chance ({best.name} has {given})."
+    if len(tied) > 1:
+        names = f"{', '.join(one.name for one in tied[:-1])} and {tied[-1].name}"
+        return f"{names} are best, and equal within chance ({best.name} has {given})."
+    behind = f"; {others[0].name}, the next, has {others[0].quality:.4g}" if others else ""
+    return f"{best.name} is best, with {given}{behind}."
+
+
+def _who_learns_first(comparison: Comparison) -> str:
+    reached = [one for one in comparison.candidates if one.seconds_to_reach]
+    if len(reached) < 2:
+        return ""
+    first, *others = sorted(reached, key=lambda one: one.seconds_to_reach or 0)
+    slowest = others[-1]
+    if not _clearly(slowest.seconds_to_reach or 0, first.seconds_to_reach or 0):
+        return ""
+    return (
+        f"{first.name} learns fastest: what the weakest model ends with takes it {first.seconds_to_reach:,.0f} s, and "
+        f"{slowest.name} {slowest.seconds_to_reach:,.0f} s."
+    )
+
+
+def _who_fails_on_long_inputs(comparison: Comparison) -> str:
+    """Those that lose clearly more from the shortest to the longest third than the steadiest does."""
+    losses = {
+        one.name: (one.by_length[-1] - one.by_length[0]) * (1 if comparison.lower_is_better else -1)
+        for one in comparison.candidates
+        if len(one.by_length) > 1
+    }
+    if len(losses) < 2:
+        return ""
+    steadiest = min(losses, key=lambda name: losses[name])
+    scale = max(abs(comparison.ranked()[0].quality), 1e-12)
+    worse = [name for name, loss in losses.items() if loss - losses[steadiest] > 0.05 * scale]
+    if not worse:
+        return ""
+    verb = "loses" if len(worse) == 1 else "lose"
+    return f"As inputs get longer, {' and '.join(worse)} {verb} more than {steadiest} does."
+
+
+def _simple_methods(comparison: Comparison, best: Candidate) -> str:
+    sign = -1 if comparison.lower_is_better else 1
+    better = [name for name, value in comparison.baselines.items() if sign * value >= sign * best.quality]
+    if not better:
+        return ""
+    return (
+        f"A simple method does as well: {', '.join(f'{name} ({comparison.baselines[name]:.4g})' for name in better)}."
+    )
