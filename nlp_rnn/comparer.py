@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -210,8 +210,7 @@ def _train(task: str, settings: Any, recipe: str, folder: Path) -> None:
             place.write_text(yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True), encoding="utf-8")
         command += ["--config", str(path), "--recipe", recipe, "--out", str(folder)]
     console.print(f"Training {folder.name} …")
-    with open(log, "a", encoding="utf-8") as written:
-        code = _wait(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=written, stdin=subprocess.DEVNULL))
+    code = _run(command, log)
     if code == 130:
         raise Interrupted(f"Interrupted; {folder.name} is saved. The same command goes on.")
     if code:
@@ -219,14 +218,16 @@ def _train(task: str, settings: Any, recipe: str, folder: Path) -> None:
         raise InputError(f"Training {folder.name} failed: {last[0]} ({log} says more.)")
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    """The exit code; Ctrl-C, which the process gets too, waits until it has saved what it has."""
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-        return 130
+def _run(command: list[str], log: Path) -> int:
+    """Runs a command to its exit code; Ctrl-C waits until it has saved what it has."""
+    with open(log, "a", encoding="utf-8") as written:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=written, stdin=subprocess.DEVNULL)
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            return 130
 
 
 # After training: what was asked of each.
@@ -236,21 +237,20 @@ def _measured(task: AnyTask, plans: Sequence[Plan], seconds: float, seeds: int, 
     runs = {plan.name: [load(_folder(out, plan, seed), task.name) for seed in range(seeds)] for plan in plans}
     first = next(iter(runs.values()))[0]
     records = _test_records(task, first.config)
-    parts = list(_parts(task, records))
-    thirds = _thirds(first, records)
+    everything, parts, thirds = list(range(len(records))), _parts(task, len(records)), _thirds(first, records)
     reached = _seconds_to_reach(task, runs)
     speeds = _prediction_speeds({name: several[0] for name, several in runs.items()}, records)
     candidates = []
     for plan in plans:
         several = runs[plan.name]
         reports = [run.report for run in several]
-        measured = [[_metric(run, part) for part in parts] for run in several]
+        measured = [_metrics(run, records, [everything, *parts, *thirds]) for run in several]
         candidates.append(
             Candidate(
                 name=plan.name,
-                qualities=[_metric(run, records) for run in several],
-                parts=measured,
-                by_length=[statistics.fmean(_metric(run, third) for run in several) for third in thirds],
+                qualities=[values[0] for values in measured],
+                parts=[values[1 : 1 + len(parts)] for values in measured] if parts else (),
+                by_length=np.mean([values[1 + len(parts) :] for values in measured], 0).tolist(),
                 seconds_to_reach=reached[plan.name],
                 training_speed=statistics.median(report[f"{task.unit}_per_second"] for report in reports),
                 prediction_speed=speeds[plan.name],
@@ -275,27 +275,40 @@ def _test_records(task: AnyTask, config: Any) -> Records:
     return records
 
 
-def _metric(run: Run[Any, Any, Any], records: Records) -> float:
-    return float(run.evaluate(records)[run.task.metric.name])
+def _metrics(run: Run[Any, Any, Any], records: Records, subsets: Sequence[Sequence[int]]) -> list[float]:
+    """The metric of each subset of the records."""
+    task, name = run.task, run.task.metric.name
+    if task.goes_on:  # each stretch is read by itself
+        return [float(run.evaluate(records.select(places))[name]) for places in subsets]
+    options = run.options()
+    outputs = run.infer(records, options)
+    predictions = task.decode(outputs, records, run.assets, options)
+    found = []
+    for places in subsets:
+        some = {n: v[places] if isinstance(v, np.ndarray) else [v[i] for i in places] for n, v in outputs.items()}
+        metrics = task.evaluate(records.select(places), [predictions[i] for i in places], some, run.assets)
+        found.append(float(metrics[name]))
+    return found
 
 
-def _parts(task: AnyTask, records: Records) -> Iterator[Records]:
-    """Equal parts of the records: every twentieth, or, of what goes on from record to record, one stretch after the
-    other."""
-    count = min(_PARTS, len(records) // 2)
-    if count < 2:
-        return
-    order = np.arange(len(records))
-    for places in np.array_split(order, count) if task.goes_on else (order[k::count] for k in range(count)):
-        yield records.select(places.tolist())
+def _parts(task: AnyTask, count: int) -> list[list[int]]:
+    """Places of equal parts of the records: every twentieth, or, of what goes on from record to record, one stretch
+    after the other; none of fewer than four records."""
+    parts = min(_PARTS, count // 2)
+    if parts < 2:
+        return []
+    order = np.arange(count)
+    found = np.array_split(order, parts) if task.goes_on else [order[k::parts] for k in range(parts)]
+    return [places.tolist() for places in found]
 
 
-def _thirds(run: Run[Any, Any, Any], records: Records) -> list[Records]:
-    """The records in three parts by length, the shortest first; none where they have no lengths of their own."""
+def _thirds(run: Run[Any, Any, Any], records: Records) -> list[list[int]]:
+    """Places of the records in three parts by length, the shortest first; none where they have no lengths of their
+    own."""
     lengths = np.asarray(getattr(run.batches_of(records), "lengths", ()))
     if len(lengths) != len(records) or len(set(lengths.tolist())) < 3 or run.task.goes_on:
         return []
-    return [records.select(sorted(part.tolist())) for part in np.array_split(np.argsort(lengths, kind="stable"), 3)]
+    return [sorted(part.tolist()) for part in np.array_split(np.argsort(lengths, kind="stable"), 3)]
 
 
 def _seconds_to_reach(task: AnyTask, runs: dict[str, list[Any]]) -> dict[str, float | None]:

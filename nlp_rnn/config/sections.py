@@ -99,6 +99,8 @@ class StackConfig:
     """Add each layer's input to its output, where their sizes agree."""
     normalization: Literal["none", "layer", "rms"] = "none"
     """What each layer's input and the last layer's output go through; residuals go around it."""
+    feedforward: Natural = 0
+    """Units of a feed-forward block after each layer; 0 for none."""
     chrono: Natural = 0
     """Steps over which the gates begin by remembering (chrono initialisation); 0 for the usual biases."""
     dropout: Fraction = 0.0

@@ -6,6 +6,7 @@ from nlp_rnn.layers.crf import CRF, CRFLoss, TokenCrossEntropy, log_partition, m
 from nlp_rnn.layers.ctc import CTCLoss
 from nlp_rnn.layers.decoder import AttentionDecoder, Bridge
 from nlp_rnn.layers.embedding import CharacterEmbedding, FrameProjection, TokenEmbedding
+from nlp_rnn.layers.feedforward import FeedForward
 from nlp_rnn.layers.kernels import kernel_of
 from nlp_rnn.layers.parallel import QRNN, RGLRU, SRU, MinGRU, MinLSTM
 from nlp_rnn.layers.pooling import SequencePooling
@@ -34,6 +35,7 @@ __all__ = [
     "CTCLoss",
     "CharacterEmbedding",
     "Chrono",
+    "FeedForward",
     "FrameProjection",
     "FrameStacking",
     "LogMel",

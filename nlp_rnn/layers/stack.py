@@ -11,12 +11,12 @@ from keras import ops
 from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
 from nlp_rnn.layers.chrono import Chrono
 from nlp_rnn.layers.cudnn import run_cudnn
+from nlp_rnn.layers.feedforward import NORMALIZATIONS, FeedForward, normalization_of
 from nlp_rnn.layers.kernels import kernel_of
 from nlp_rnn.layers.parallel import SCAN_CELLS
 from nlp_rnn.layers.recurrent import RECURRENT_CELLS, run_fused
 
 CELLS = {**RECURRENT_CELLS, **SCAN_CELLS}
-NORMALIZATIONS = {"layer": keras.layers.LayerNormalization, "rms": keras.layers.RMSNormalization}
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -40,6 +40,7 @@ class RecurrentStack(SequenceLayer):
         normalization: what each layer's input, and the output of the last, goes through: "layer" (Ba et al. 2016,
             arXiv:1607.06450), "rms" (Zhang and Sennrich 2019, arXiv:1910.07467) or "none". Residuals go around it and
             around the dropout (pre-norm).
+        feedforward: units of a `FeedForward` after each layer; 0 for none.
         chrono: steps over which the layers should remember, for `Chrono`; 0 for Keras's biases.
 
     Call arguments:
@@ -62,7 +63,7 @@ class RecurrentStack(SequenceLayer):
 
     OPTIONS = (
         *("cell", "units", "layers", "bidirectional", "residual", "dropout", "weight_drop", "activation"),
-        *("normalization", "chrono"),
+        *("normalization", "feedforward", "chrono"),
     )
 
     def __init__(
@@ -76,6 +77,7 @@ class RecurrentStack(SequenceLayer):
         weight_drop: float = 0.0,
         activation: str = "tanh",
         normalization: str = "none",
+        feedforward: int = 0,
         chrono: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -91,16 +93,20 @@ class RecurrentStack(SequenceLayer):
         self.cell, self.units, self.layers, self.bidirectional = cell, units, layers, bidirectional
         self.residual, self.dropout = residual, dropout
         self.weight_drop, self.activation = weight_drop, activation
-        self.normalization, self.chrono = normalization, chrono
+        self.normalization, self.feedforward, self.chrono = normalization, feedforward, chrono
         self.forward_layers = [self._layer(f"forward_{i}") for i in range(layers)]
         self.backward_layers = [self._layer(f"backward_{i}") for i in range(layers if bidirectional else 0)]
         self.dropouts = [
             keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy, name=f"dropout_{i}") for i in range(layers)
         ]
-        self.norms = [self._norm(f"norm_{i}") for i in range(layers + 1 if normalization != "none" else 0)]
-
-    def _norm(self, name: str) -> keras.layers.Layer:
-        return NORMALIZATIONS[self.normalization](epsilon=1e-6, dtype=self.dtype_policy, name=name)
+        self.norms = [
+            normalization_of(normalization, self.dtype_policy, f"norm_{i}")
+            for i in range(layers + 1 if normalization != "none" else 0)
+        ]
+        self.blocks = [
+            FeedForward(feedforward, normalization, dropout, dtype=self.dtype_policy, name=f"feedforward_{i}")
+            for i in range(layers if feedforward else 0)
+        ]
 
     def _layer(self, name: str) -> keras.layers.Layer:
         options: dict[str, Any] = {"activation": self.activation} if self.cell == "simple_rnn" else {}
@@ -137,6 +143,8 @@ class RecurrentStack(SequenceLayer):
             for norm in self.norms[index : index + 1]:
                 norm.build((None, None, features))
             features = self.output_size
+            for block in self.blocks[index : index + 1]:
+                block.build((None, None, features))
         for norm in self.norms[-1:]:
             norm.build((None, None, features))
         self.built = True
@@ -157,6 +165,8 @@ class RecurrentStack(SequenceLayer):
             if self.residual and outputs.shape[-1] == sequence.shape[-1]:
                 outputs = outputs + sequence
             sequence = outputs if self.norms else self.dropouts[indices[-1]](outputs, training=training)
+            for block in self.blocks[indices[-1] : indices[-1] + 1]:
+                sequence = block(sequence, training=training)
             final_state += states
         sequence = self.norms[-1](sequence) if self.norms else sequence
         if mask is not None:
@@ -172,7 +182,7 @@ class RecurrentStack(SequenceLayer):
     def _at_once(self, training: bool) -> list[list[int]]:
         """The layers by what one call may run: cuDNN takes all that have nothing between them."""
         everything = list(range(self.layers))
-        nothing_between = not self.residual and not self.norms and not (training and self.dropout)
+        nothing_between = not self.residual and not self.norms and not self.blocks and not (training and self.dropout)
         if nothing_between and kernel_of(self.forward_layers[0])[0] == "cudnn":
             return [everything]
         return [[index] for index in everything]

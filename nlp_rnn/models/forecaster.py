@@ -34,7 +34,7 @@ class Forecaster(Configured, keras.Model):
         step: the step between times, as `Step` has it.
         cycles: of the calendar, such as "day", "week"; the feature "time" is needed then.
         known, past: numbers that are known of each step, also of those to come, and of those of the history alone.
-        cell, units, layers, weight_drop, residual, normalization, chrono: of the recurrent stack.
+        cell, units, layers, weight_drop, residual, normalization, feedforward, chrono: of the recurrent stack.
         dropout: between its layers and before the quantiles.
 
     Call arguments:
@@ -49,7 +49,8 @@ class Forecaster(Configured, keras.Model):
 
     OPTIONS: ClassVar[tuple[str, ...]] = (
         *("channels", "lookback", "horizon", "levels", "scaling", "subtract_last", "step", "cycles", "known", "past"),
-        *("cell", "units", "layers", "dropout", "weight_drop", "residual", "normalization", "chrono"),
+        *("cell", "units", "layers", "dropout", "weight_drop", "residual", "normalization", "feedforward"),
+        "chrono",
     )
 
     def __init__(
@@ -71,6 +72,7 @@ class Forecaster(Configured, keras.Model):
         weight_drop: float = 0.0,
         residual: bool = False,
         normalization: str = "none",
+        feedforward: int = 0,
         chrono: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -79,7 +81,7 @@ class Forecaster(Configured, keras.Model):
         self.scaling, self.subtract_last, self.step, self.cycles = scaling, subtract_last, step, list(cycles)
         self.known, self.past = known, past
         self.cell, self.units, self.layers_, self.dropout, self.weight_drop = cell, units, layers, dropout, weight_drop
-        self.residual, self.normalization, self.chrono = residual, normalization, chrono
+        self.residual, self.normalization, self.feedforward, self.chrono = residual, normalization, feedforward, chrono
         self._step = Step(step)
 
     def _stack(self, name: str = "stack") -> RecurrentStack:
@@ -92,6 +94,7 @@ class Forecaster(Configured, keras.Model):
             weight_drop=self.weight_drop,
             residual=self.residual,
             normalization=self.normalization,
+            feedforward=self.feedforward,
             chrono=self.chrono,
             dtype=self.dtype_policy,
             name=name,

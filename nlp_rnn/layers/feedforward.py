@@ -1,0 +1,67 @@
+"""The feed-forward block between layers that take in the past: each step by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from nlp_rnn.layers.base import SequenceLayer, Shape, Tensor
+
+NORMALIZATIONS = {"layer": keras.layers.LayerNormalization, "rms": keras.layers.RMSNormalization}
+
+
+def normalization_of(kind: str, dtype: Any, name: str) -> keras.layers.Layer:
+    """The normalisation of a kind over the features of each step."""
+    return NORMALIZATIONS[kind](epsilon=1e-6, dtype=dtype, name=name)
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class FeedForward(SequenceLayer):
+    """Two matrices with GELU between them, around which the input goes (Vaswani et al. 2017, pre-norm).
+
+        y = x + dropout(gelu(norm(x)·W_1 + b_1)·W_2 + b_2)
+
+    Args:
+        units: features between the matrices.
+        normalization: "layer", "rms" or "none".
+        dropout: one mask per sequence.
+
+    Call arguments:
+        sequence: `[batch, time, features]`.
+        training: whether to drop.
+
+    Returns:
+        `[batch, time, features]`.
+
+    Example:
+
+    >>> FeedForward(16)(keras.ops.ones((2, 5, 4))).shape
+    TensorShape([2, 5, 4])
+    """
+
+    OPTIONS = ("units", "normalization", "dropout")
+
+    def __init__(self, units: int, normalization: str = "rms", dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units, self.normalization, self.dropout = units, normalization, dropout
+        policy = self.dtype_policy
+        self.norm = None if normalization == "none" else normalization_of(normalization, policy, "norm")
+        self.expand = keras.layers.Dense(units, dtype=policy, name="expand")
+        self.drop = keras.layers.SpatialDropout1D(dropout, dtype=policy, name="drop")
+        self.contract: keras.layers.Dense | None = None
+
+    def build(self, sequence_shape: Shape) -> None:
+        features = sequence_shape[-1]
+        self.contract = keras.layers.Dense(features, dtype=self.dtype_policy, name="contract")
+        if self.norm is not None:
+            self.norm.build((None, None, features))
+        self.expand.build((None, None, features))
+        self.contract.build((None, None, self.units))
+        self.built = True
+
+    def call(self, sequence: Tensor, training: bool = False) -> Tensor:
+        assert self.contract is not None
+        read = sequence if self.norm is None else self.norm(sequence)
+        inner = keras.ops.gelu(self.expand(read), approximate=True)
+        return sequence + self.drop(self.contract(inner), training=training)

@@ -1,0 +1,143 @@
+"""`compare`: from data to a table, a page and advice; what is finished is not done again."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+
+import pytest
+
+from nlp_rnn import comparer
+from nlp_rnn.cli import run_command
+from nlp_rnn.cli.compare import models_of, seconds_of
+from nlp_rnn.errors import InputError
+
+WORDS = {"good": ["fine", "lovely", "superb", "great"], "bad": ["dull", "poor", "awful", "tedious"]}
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    lines = ["text,label"]
+    for number in range(240):
+        label = ("good", "bad")[number % 2]
+        words = [WORDS[label][(number * 7 + k) % 4] for k in range(1 + number % 9)]
+        lines.append(f"{' '.join(['it', 'was', *words])},{label}")
+    path = tmp_path / "corpus.csv"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Trainings run in this process, for one epoch; their commands are kept."""
+    monkeypatch.setenv("NLP_RNN_QUICK", "1")
+    commands = []
+
+    def run(command, log):
+        commands.append(command[3:])
+        with contextlib.redirect_stdout(io.StringIO()):
+            return run_command(None, command[3:])
+
+    monkeypatch.setattr(comparer, "_run", run)
+    return commands
+
+
+def arguments_for(corpus, out, *more):
+    small = ["--embedding.size", "8", "--stack.units", "8", "--data.test-fraction", "0.3", "--tokenizer.kind", "word"]
+    return [
+        "compare",
+        "sentiment",
+        "--data",
+        str(corpus),
+        "--out",
+        str(out),
+        "--budget",
+        "3s",
+        "--seeds",
+        "2",
+        *small,
+        *more,
+    ]
+
+
+def test_two_cells_are_compared_and_what_is_finished_is_kept(corpus, tmp_path, trained, capsys):
+    out = tmp_path / "compared"
+    arguments = arguments_for(corpus, out, "--models", "gru,qrnn", "--json")
+    assert run_command(None, arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(trained) == 2
+    assert {one["name"] for one in found["candidates"]} == {"gru", "qrnn"}
+    gru, qrnn = sorted(found["candidates"], key=lambda one: one["name"])
+    assert qrnn["parameters"] == pytest.approx(gru["parameters"], rel=0.1)
+    for one in found["candidates"]:
+        assert len(one["qualities"]) == 1
+        assert 0 <= min(one["qualities"]) <= max(one["qualities"]) <= 1
+        assert (len(one["parts"]), len(one["parts"][0]), len(one["by_length"])) == (1, 20, 3)
+        assert min(one["training_speed"], one["prediction_speed"], one["size"], one["epochs"]) > 0
+    settings = (out / "qrnn-0.yaml").read_text()
+    assert "cell: qrnn" in settings
+    assert "normalization: rms" in settings
+    assert "residual: true" in settings
+    page = (out / "comparison.html").read_text()
+    assert found["advice"] in page
+    assert page.count("data:image/png;base64") == 2
+
+    assert run_command(None, arguments[:-1]) == 0
+    assert len(trained) == 2  # nothing was trained again
+    shown = capsys.readouterr().out
+    assert "qrnn" in shown
+    assert found["advice"].split(".")[0] in shown
+
+    # Another comparison does not go into the same folder.
+    assert run_command(None, arguments_for(corpus, out, "--models", "gru,lstm")) == 2
+    assert "give another folder with --out" in capsys.readouterr().err
+    assert len(trained) == 2
+
+
+def test_a_budget_below_an_epoch_is_refused(corpus, tmp_path, trained, capsys, monkeypatch):
+    monkeypatch.setattr(comparer, "_seconds_per_step", lambda run, batches: 100.0)
+    assert run_command(None, arguments_for(corpus, tmp_path / "out")) == 2
+    assert "One epoch of lstm takes about" in capsys.readouterr().err
+    assert not trained
+
+
+def test_a_training_that_fails_says_where_to_read_more(corpus, tmp_path, capsys, monkeypatch):
+    def fails(command, log):
+        log.write_text("The loss is not finite.\n")
+        return 1
+
+    monkeypatch.setattr(comparer, "_run", fails)
+    monkeypatch.setattr(comparer, "_seconds_per_step", lambda run, batches: 0.01)
+    assert run_command(None, arguments_for(corpus, tmp_path / "out", "--models", "gru,lstm")) == 2
+    error = capsys.readouterr().err
+    assert "Training gru-0 failed: The loss is not finite." in error
+    assert "gru-0.log" in error
+
+
+def test_a_folder_with_other_things_is_left_alone(corpus, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    assert run_command(None, arguments_for(corpus, tmp_path / "mine")) == 2
+    assert "is not empty and holds no comparison" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("lstm,gpu", 'no cell "gpu"'), ("lstm", "two cells or more"), ("gru,gru", "twice"), ("", "two cells or more")],
+)
+def test_models_that_make_no_sense(given, message):
+    with pytest.raises(InputError, match=message):
+        models_of(given)
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), (" 2 m ", 120)])
+def test_times(given, seconds):
+    assert seconds_of(given) == seconds
+
+
+@pytest.mark.parametrize("given", ["5", "m", "0s", "-3m", "5 minutes"])
+def test_times_that_are_none(given):
+    with pytest.raises(InputError, match="is no time"):
+        seconds_of(given)

@@ -1,0 +1,93 @@
+"""Ties between models, and the advice that follows from what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nlp_rnn.metrics.comparison import Candidate, Comparison, advice, chance_explains
+
+
+def candidate(name, quality, noise=0.0, seeds=3, seed=0, **facts):
+    """Parts of a test set of which some are harder than others, the same for every candidate."""
+    hard = np.random.default_rng(99).normal(0, 0.2, 20)
+    generator = np.random.default_rng(seed)
+    parts = quality + hard - hard.mean() + generator.normal(0, noise, (seeds, 20))
+    return Candidate(name, qualities=parts.mean(1).tolist(), parts=parts.tolist(), **facts)
+
+
+def comparison(*candidates, **facts):
+    return Comparison("sentiment", "accuracy", False, "tokens", 60.0, candidates, **facts)
+
+
+def test_small_differences_count_where_every_part_shows_them():
+    """Parts differ by 0.2; that one model is 0.02 better on each of them is no accident."""
+    assert not chance_explains(candidate("lstm", 0.80, 0.005), candidate("gru", 0.78, 0.005, seed=1))
+    assert chance_explains(candidate("lstm", 0.80, 0.1), candidate("gru", 0.79, 0.1, seed=1))
+
+
+def test_seeds_count_too():
+    """Two models of which each seed is another story."""
+
+    def shaky(name, qualities):
+        return Candidate(name, qualities, parts=[[q] * 20 for q in qualities])
+
+    assert chance_explains(shaky("lstm", [0.9, 0.7, 0.8]), shaky("gru", [0.75, 0.88, 0.7]))
+    assert not chance_explains(shaky("lstm", [0.9, 0.91, 0.9]), shaky("gru", [0.75, 0.76, 0.74]))
+
+
+def test_alarms_of_equal_models_are_rare():
+    """Of pairs that differ by chance alone, no more than some 5 % are told apart."""
+    told_apart = sum(
+        not chance_explains(candidate("a", 0.8, 0.05, seed=2 * k), candidate("b", 0.8, 0.05, seed=2 * k + 1))
+        for k in range(40)
+    )
+    assert told_apart <= 8
+
+
+def test_without_parts_the_seeds_decide():
+    assert not chance_explains(Candidate("a", [0.9, 0.91, 0.9]), Candidate("b", [0.8, 0.81, 0.8]))
+    assert chance_explains(Candidate("a", [0.9, 0.8, 0.7]), Candidate("b", [0.8, 0.81, 0.8]))
+    assert not chance_explains(Candidate("a", [0.9]), Candidate("b", [0.8]))
+
+
+def test_the_best_is_chosen_where_it_is_better():
+    said = advice(comparison(candidate("gru", 0.7), candidate("lstm", 0.8)))
+    assert said == "lstm is best, with accuracy 0.8; gru, the next, has 0.7. Choose lstm."
+
+
+def test_of_equals_the_clearly_faster_is_chosen():
+    slow = candidate("lstm", 0.8, 0.1, prediction_speed=100.0)
+    fast = candidate("mingru", 0.79, 0.1, seed=1, prediction_speed=300.0)
+    worst = candidate("simple_rnn", 0.3, 0.1, seed=2, prediction_speed=900.0)
+    said = advice(comparison(worst, fast, slow))
+    best = max((slow, fast), key=lambda one: one.quality)
+    assert f"equal within chance ({best.name}" in said
+    assert said.endswith("Choose mingru.")
+    alike = advice(comparison(slow, replace(fast, prediction_speed=110.0), worst))
+    assert alike.endswith(f"Choose {best.name}.")
+
+
+def test_less_is_better_where_the_metric_is_an_error():
+    found = replace(comparison(candidate("gru", 4.0), candidate("lstm", 5.0)), lower_is_better=True)
+    assert found.ranked()[0].name == "gru"
+    assert advice(found).endswith("Choose gru.")
+
+
+def test_what_else_users_should_know_is_said():
+    steady = candidate("lstm", 0.8, by_length=[0.8, 0.8, 0.79], seconds_to_reach=100.0)
+    failing = candidate("simple_rnn", 0.6, by_length=[0.75, 0.6, 0.45], seconds_to_reach=30.0)
+    said = advice(comparison(steady, failing, baselines={"naive Bayes": 0.81, "majority": 0.5}))
+    assert "simple_rnn learns fastest" in said
+    assert "30 s, and lstm 100 s" in said
+    assert "As inputs get longer, simple_rnn loses more than lstm does." in said
+    assert "A simple method does as well: naive Bayes (0.81)." in said
+    assert "majority" not in said
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_where_all_are_equal_that_is_said(count):
+    equal = [candidate(name, 0.8, 0.05, seed=place) for place, name in enumerate(["lstm", "gru", "mingru"][:count])]
+    assert advice(comparison(*equal)).startswith("No model is better than the others beyond chance")
