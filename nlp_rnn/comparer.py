@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -262,7 +262,12 @@ def _measured(task: AnyTask, plans: Sequence[Plan], seconds: float, seeds: int, 
             )
         )
     metric = task.metric
-    return Comparison(task.name, metric.name, metric.lower_is_better, task.unit, seconds, candidates)
+    found = Comparison(task.name, metric.name, metric.lower_is_better, task.unit, seconds, candidates)
+    train = task.read(first.config, "train")
+    assert train is not None
+    best = found.ranked()[0].name
+    remarks = task.remarks(runs[best][0].metrics)
+    return replace(found, baselines=dict(task.baselines(first.config, train, records)), remarks=remarks)
 
 
 def _test_records(task: AnyTask, config: Any) -> Records:

@@ -32,6 +32,37 @@ class TestTasks(TaskContract):
     subjects: ClassVar = [*SUBJECTS.values(), WAVEFORMS]
 
 
+class InParallel(Subject):
+    """The subject of a task, with cells whose steps run in parallel."""
+
+    def __init__(self, task: str, cell: str) -> None:
+        plain = SUBJECTS[task]
+        stack = {"cell": cell, "layers": 2, "residual": True, "normalization": "rms", "feedforward": 24}
+        settings = {**plain.settings, "stack": {**plain.settings["stack"], **stack, "weight_drop": 0.0}}
+        super().__init__(task, settings, plain.write, plain.inputs, plain.environment)
+        self.cell = cell
+
+    def __str__(self) -> str:
+        return f"{self.task}-{self.cell}"
+
+
+CELLS = {
+    "anomaly": "minlstm",
+    "anomaly-values": "mingru",
+    "forecasting": "rglru",
+    "language-modeling": "qrnn",
+    "ner": "sru",
+    "sentiment": "mingru",
+    "speech": "minlstm",
+    "translation": "qrnn",
+}
+
+
+@pytest.mark.slow  # every task once more
+class TestTasksInParallel(TaskContract):
+    subjects: ClassVar = [InParallel(task, cell) for task, cell in CELLS.items()]
+
+
 @pytest.mark.usefixtures("waveforms")
 def test_every_verb_works_on_a_task_from_a_package(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

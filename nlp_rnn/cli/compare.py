@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, make_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import tyro
 
-from nlp_rnn.config.options import parse, peek, rename, rename_settings
 from nlp_rnn.config.sections import Cell
-from nlp_rnn.config.values import Count, check_ranges, former_names
+from nlp_rnn.config.values import Count, check_ranges
 from nlp_rnn.errors import InputError, did_you_mean
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -41,22 +40,14 @@ class CompareOptions:
 
 def run(task: str, arguments: list[str]) -> int:
     """Trains the models, measures them, and says which to choose."""
-    from nlp_rnn import trainer
     from nlp_rnn.cli import program
+    from nlp_rnn.cli.train import settings_before, with_settings
 
-    arguments = rename(arguments, {"--data": "--data.train"})
-    names = peek(arguments, recipe="starter", config=None)
-    settings = trainer.settings_for(task, names["recipe"] or "starter", names["config"])
+    arguments, settings = settings_before(task, arguments)
     if not hasattr(settings, "stack"):
         raise InputError(f"The task {task} has no recurrent layers whose cells could be compared.")
-    arguments = rename_settings(arguments, former_names(settings))
-    kind = make_dataclass(
-        "Options",
-        [("settings", Annotated[type(settings), tyro.conf.arg(name="")], field(default=settings))],
-        bases=(CompareOptions,),
-        frozen=True,
-    )
-    options: Any = parse(kind, arguments, program(task, "compare"), f"Compares recurrent cells in the task {task}.")
+    about = f"Compares recurrent cells in the task {task}."
+    options = with_settings(CompareOptions, settings, arguments, program(task, "compare"), about)
     check_ranges(options)
     models, seconds = models_of(options.models), seconds_of(options.budget)
     out = Path(options.out or f"runs/compare-{options.recipe}")

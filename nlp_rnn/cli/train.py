@@ -38,17 +38,10 @@ def run(task: str, arguments: list[str]) -> int:
     from nlp_rnn import trainer
     from nlp_rnn.cli import program
 
-    arguments = rename(arguments, {"--data": "--data.train"})
-    names = peek(arguments, recipe="starter", config=None, out=None, resume=None)
-    settings = trainer.settings_for(task, names["recipe"] or "starter", names["config"])
-    arguments = rename_settings(arguments, former_names(settings))
-    kind = make_dataclass(
-        "Options",
-        [("settings", Annotated[type(settings), tyro.conf.arg(name="")], field(default=settings))],
-        bases=(TrainOptions,),
-        frozen=True,
+    arguments, settings = settings_before(task, arguments)
+    options = with_settings(
+        TrainOptions, settings, arguments, program(task, "train"), f"Trains a model for the task {task}."
     )
-    options: Any = parse(kind, arguments, program(task, "train"), f"Trains a model for the task {task}.")
     moved = _moved_data(options, settings) if options.resume else None
     given = {argument.partition("=")[0] for argument in arguments}
     if given & {"--train.epochs", "--train.passes"} and "--train.steps" not in given:
@@ -68,6 +61,23 @@ def run(task: str, arguments: list[str]) -> int:
     if is_chief():
         _show(finished, options.json, task)
     return 0
+
+
+def settings_before(task: str, arguments: list[str]) -> tuple[list[str], Any]:
+    """The arguments with settings under the names that they have today, and the settings that they change: those of
+    `--recipe` and `--config`."""
+    from nlp_rnn import trainer
+
+    arguments = rename(arguments, {"--data": "--data.train"})
+    names = peek(arguments, recipe="starter", config=None, out=None, resume=None)
+    settings = trainer.settings_for(task, names["recipe"] or "starter", names["config"])
+    return rename_settings(arguments, former_names(settings)), settings
+
+
+def with_settings(kind: type, settings: Any, arguments: list[str], prog: str, description: str) -> Any:
+    """Parses the options of a verb, which get all settings as `settings`."""
+    section = ("settings", Annotated[type(settings), tyro.conf.arg(name="")], field(default=settings))
+    return parse(make_dataclass("Options", [section], bases=(kind,), frozen=True), arguments, prog, description)
 
 
 def _moved_data(options: Any, defaults: Any) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class Comparison:
         budget: seconds of training that each had.
         candidates: the models.
         baselines: the metric of simple methods, by name.
+        remarks: what the task says of the best model's metrics.
     """
 
     task: str
@@ -76,6 +77,7 @@ class Comparison:
     budget: float
     candidates: Sequence[Candidate]
     baselines: Mapping[str, float] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
     def ranked(self) -> list[Candidate]:
         """The best first."""
@@ -128,6 +130,7 @@ def advice(comparison: Comparison) -> str:
         times = fastest.prediction_speed / best.prediction_speed
         said.append(f"Of these, {fastest.name} answers fastest, {times:.1f} times as fast as {best.name}.")
     said += [_who_learns_first(comparison), _who_fails_on_long_inputs(comparison), _simple_methods(comparison, best)]
+    said += comparison.remarks
     said.append(f"Choose {chosen.name}.")
     return " ".join(filter(None, said))
 

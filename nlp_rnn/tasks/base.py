@@ -182,6 +182,7 @@ class Task(Generic[C, P, O]):
             than what the model's own `calibrate` learns.
         also: another task that is meant on the command line where its settings, one of its recipes or one of its runs
             are named.
+        baselines: (config, training records, test records) → the metric of simple methods, by name, for comparisons.
         remarks: metrics → sentences on what they mean, such as that a simple method does better.
     """
 
@@ -218,6 +219,7 @@ class Task(Generic[C, P, O]):
     example: Callable[[Assets], Any] | None = None
     calibrate: Callable[[Run[C, P, O], Records], Metrics | None] | None = None
     also: str = ""
+    baselines: Callable[[C, Records, Records], Mapping[str, float]] = lambda config, train, test: {}
     remarks: Callable[[Metrics], list[str]] = lambda metrics: []
 
     def example_for(self, assets: Assets) -> Any:

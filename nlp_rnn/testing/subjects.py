@@ -50,7 +50,7 @@ class Subject:
     def folder(self) -> Path:
         """A folder of its own, gone with the subject, or that of all processes."""
         if self.shared is not None:
-            folder = self.shared / self.task
+            folder = self.shared / str(self)
             folder.mkdir(parents=True, exist_ok=True)
             return folder
         self._temporary = tempfile.TemporaryDirectory(prefix=f"nlp-rnn-{self.task}-")

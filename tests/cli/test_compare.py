@@ -11,7 +11,9 @@ import pytest
 from nlp_rnn import comparer
 from nlp_rnn.cli import run_command
 from nlp_rnn.cli.compare import models_of, seconds_of
+from nlp_rnn.config.values import override
 from nlp_rnn.errors import InputError
+from nlp_rnn.registry import get_task
 
 WORDS = {"good": ["fine", "lovely", "superb", "great"], "bad": ["dull", "poor", "awful", "tedious"]}
 
@@ -141,3 +143,13 @@ def test_times(given, seconds):
 def test_times_that_are_none(given):
     with pytest.raises(InputError, match="is no time"):
         seconds_of(given)
+
+
+def test_a_linear_model_stands_beside_the_networks(corpus):
+    pytest.importorskip("sklearn")
+    task = get_task("sentiment")
+    config = override(task.Config(), {"data": {"train": [str(corpus)], "test_fraction": 0.3}})
+    train, test = task.read(config, "train"), task.read(config, "test")
+    ((name, accuracy),) = task.baselines(config, train, test).items()
+    assert "linear" in name
+    assert accuracy > 0.95

@@ -1,5 +1,6 @@
-// Random recurrences and chains over memory of exactly the size that they need, on one thread and on several, for one
-// caller and for three at once; compiled with a sanitizer, which ends the program where memory or threads are misused.
+// Random recurrences, chains and scans over memory of exactly the size that they need, on one thread and on several,
+// for one caller and for three at once; compiled with a sanitizer, which ends the program where memory or threads are
+// misused.
 
 #include <cstdio>
 #include <deque>
@@ -9,6 +10,7 @@
 #include "backward.h"
 #include "chain.h"
 #include "forward.h"
+#include "scan.h"
 
 using namespace nlp_rnn;
 
@@ -119,6 +121,51 @@ std::vector<double> chain(const Shape& shape, int threads, unsigned seed) {
   return results;
 }
 
+// Few units and many steps, so that threads share time as well.
+template <typename Cell, typename S, typename T>
+std::vector<double> scan(const Shape& shape, int threads, unsigned seed) {
+  Memory<S> stored(seed);
+  Memory<T> held(seed + 1);
+  const long B = shape.batch, N = 40 * shape.time, U = shape.units % 40 + 1, G = Cell::gates, P = parameters_of<Cell>();
+  std::unique_ptr<bool[]> mask(new bool[B * N]);
+  std::mt19937 random(seed + 2);
+  for (long i = 0; i < B * N; ++i) mask[i] = random() % 4 != 0;
+  ScanForward<S, T> f;
+  static_cast<Scan<S, T>&>(f) = Scan<S, T>{B,
+                                           N,
+                                           U,
+                                           shape.hold,
+                                           stored.numbers(B * N * G * U),
+                                           stored.numbers(Cell::has_skip ? B * N * U : 0),
+                                           held.numbers(P * U),
+                                           held.numbers(B * U),
+                                           shape.masked ? mask.get() : nullptr};
+  f.output = stored.zeros(B * N * U);
+  f.states = Cell::has_output ? stored.zeros(B * N * U) : nullptr;
+  f.last_output = held.zeros(B * U);
+  f.last_state = held.zeros(B * U);
+  ScanBackward<S, T> b;
+  static_cast<Scan<S, T>&>(b) = f;
+  b.states = Cell::has_output ? f.states : f.output;
+  b.d_output = stored.numbers(B * N * U);
+  b.d_last_output = held.numbers(B * U);
+  b.d_last_state = held.numbers(B * U);
+  b.d_projected = stored.zeros(B * N * G * U);
+  b.d_skip = stored.zeros(Cell::has_skip ? B * N * U : 0);
+  b.d_parameters = held.zeros(B * P * U);
+  b.d_state = held.zeros(B * U);
+  run_scan<Cell>(f, threads);
+  run_scan<Cell>(b, threads);
+  std::vector<double> results;
+  const auto add = [&](const auto* data, long size) { append(results, data, size); };
+  add(f.output, B * N * U);
+  add(f.last_state, B * U);
+  add(b.d_projected, B * N * G * U);
+  add(b.d_parameters, B * P * U);
+  add(b.d_state, B * U);
+  return results;
+}
+
 struct Job {
   std::vector<double> (*run)(const Shape&, int, unsigned);
   double
@@ -132,6 +179,11 @@ constexpr Job kJobs[] = {
     {&recur<LstmCell, float, float, false>, 1e-3},
     {&recur<LstmCell, double, double, false>, 1e-9},
     {&recur<LstmCell, bfloat16, float, false>, 0.1},
+    {&scan<MinGruCell, float, float>, 1e-3},
+    {&scan<MinLstmCell, double, double>, 1e-9},
+    {&scan<SruCell, float, float>, 1e-3},
+    {&scan<QrnnCell, bfloat16, float>, 0.1},
+    {&scan<RgLruCell, float, float>, 1e-3},
     {&chain<float>, 1e-4},
     {&chain<double>, 1e-9},
 };

@@ -75,7 +75,7 @@ inline void unknown_shapes(TF_ShapeInferenceContext* context, TF_Status* status)
 }
 
 inline void define(const char* name, const std::vector<const char*>& inputs, const std::vector<const char*>& outputs,
-            const std::vector<const char*>& attributes) {
+                   const std::vector<const char*>& attributes) {
   TF_OpDefinitionBuilder* builder = TF_NewOpDefinitionBuilder(name);
   for (const char* attribute : attributes) TF_OpDefinitionBuilderAddAttr(builder, attribute);
   for (const char* input : inputs) TF_OpDefinitionBuilderAddInput(builder, input);
@@ -87,8 +87,8 @@ inline void define(const char* name, const std::vector<const char*>& inputs, con
 }
 
 inline void implement(const char* name, const std::vector<std::pair<const char*, TF_DataType>>& types,
-               void* (*create)(TF_OpKernelConstruction*), void (*destroy)(void*),
-               void (*compute)(void*, TF_OpKernelContext*)) {
+                      void* (*create)(TF_OpKernelConstruction*), void (*destroy)(void*),
+                      void (*compute)(void*, TF_OpKernelContext*)) {
   TF_KernelBuilder* builder = TF_NewKernelBuilder(name, "CPU", create, compute, destroy);
   TF_Status* status = TF_NewStatus();
   for (const auto& [attribute, type] : types) TF_KernelBuilder_TypeConstraint(builder, attribute, type, status);

@@ -195,11 +195,14 @@ struct Registration {
     define("NlpRnnChain", {"scores: T"}, {"total: T", "pairs: T"}, {"T: {float, double}"});
     implement("NlpRnnChain", {{"T", TF_FLOAT}}, nullptr, nullptr, &chain<float>);
     implement("NlpRnnChain", {{"T", TF_DOUBLE}}, nullptr, nullptr, &chain<double>);
-    implement("NlpRnnRecurrentForward", {{"T", TF_FLOAT}, {"S", TF_FLOAT}}, &create<true>, &destroy, &forward<float, float>);
-    implement("NlpRnnRecurrentForward", {{"T", TF_DOUBLE}, {"S", TF_DOUBLE}}, &create<true>, &destroy, &forward<double, double>);
+    implement("NlpRnnRecurrentForward", {{"T", TF_FLOAT}, {"S", TF_FLOAT}}, &create<true>, &destroy,
+              &forward<float, float>);
+    implement("NlpRnnRecurrentForward", {{"T", TF_DOUBLE}, {"S", TF_DOUBLE}}, &create<true>, &destroy,
+              &forward<double, double>);
     implement("NlpRnnRecurrentForward", {{"T", TF_BFLOAT16}, {"S", TF_FLOAT}}, &create<true>, &destroy,
               &forward<bfloat16, float>);
-    implement("NlpRnnRecurrentBackward", {{"T", TF_FLOAT}, {"S", TF_FLOAT}}, &create<false>, &destroy, &backward<float, float>);
+    implement("NlpRnnRecurrentBackward", {{"T", TF_FLOAT}, {"S", TF_FLOAT}}, &create<false>, &destroy,
+              &backward<float, float>);
     implement("NlpRnnRecurrentBackward", {{"T", TF_DOUBLE}, {"S", TF_DOUBLE}}, &create<false>, &destroy,
               &backward<double, double>);
     implement("NlpRnnRecurrentBackward", {{"T", TF_BFLOAT16}, {"S", TF_FLOAT}}, &create<false>, &destroy,

@@ -1,7 +1,8 @@
 // The operations of scans as TensorFlow knows them.
 
-#include "call.h"
 #include "scan.h"
+
+#include "call.h"
 
 namespace nlp_rnn {
 namespace {

@@ -1,5 +1,5 @@
-// Recurrences that are linear in their state, h_t = a_t ∘ h_{t-1} + b_t, where neither a nor b depends on the state: one
-// pass over the steps computes the gates, the state and the output, and another one all gradients.
+// Recurrences that are linear in their state, h_t = a_t ∘ h_{t-1} + b_t, where neither a nor b depends on the state:
+// one pass over the steps computes the gates, the state and the output, and another one all gradients.
 #pragma once
 
 #include <algorithm>
@@ -16,11 +16,11 @@ template <typename S, typename T>
 struct Scan {
   long batch, time, units;
   bool reversed;
-  const S* projected;  // [batch, time, gates · units]
-  const S* skip;       // [batch, time, units], of cells that read something beside their gates
+  const S* projected;   // [batch, time, gates · units]
+  const S* skip;        // [batch, time, units], of cells that read something beside their gates
   const T* parameters;  // [parameters, units]: a bias for each gate, then the decay, of cells that have them
-  const T* state;      // [batch, units], before the first step
-  const bool* mask;    // [batch, time], or null: steps that are left out
+  const T* state;       // [batch, units], before the first step
+  const bool* mask;     // [batch, time], or null: steps that are left out
 };
 
 template <typename S, typename T>
@@ -152,9 +152,8 @@ void run_pass(const Pass& pass, const Shares& shares, long batch, long units, in
     });
   });
   for (long i = 0; i < parts * stretches; ++i)
-    part(i / stretches, [&](long row, long from, long to) {
-      pass.end(row, from, to, carried[i], i % stretches == stretches - 1);
-    });
+    part(i / stretches,
+         [&](long row, long from, long to) { pass.end(row, from, to, carried[i], i % stretches == stretches - 1); });
 }
 
 template <typename Cell, typename S, typename T>
@@ -340,9 +339,8 @@ struct CellTraits {
 
 inline CellTraits traits_of(int kind) {
   CellTraits found;
-  with_cell(kind, [&](auto cell) {
-    found = {cell.gates, parameters_of<decltype(cell)>(), cell.has_skip, cell.has_output};
-  });
+  with_cell(kind,
+            [&](auto cell) { found = {cell.gates, parameters_of<decltype(cell)>(), cell.has_skip, cell.has_output}; });
   return found;
 }
 

@@ -2,6 +2,7 @@
 
 from nlp_rnn.tasks.base import Answers, Metric, NoOptions, Task
 from nlp_rnn.tasks.inputs import TextInput
+from nlp_rnn.tasks.sentiment.baselines import baselines
 from nlp_rnn.tasks.sentiment.commands import COMMANDS, Explanation, explain
 from nlp_rnn.tasks.sentiment.data import RESOURCES, assets, batches, read, settle
 from nlp_rnn.tasks.sentiment.model import build, fits, loss
@@ -33,4 +34,5 @@ TASK: Task[Config, Sentiment, NoOptions] = Task(
     signatures=signatures,
     answers=Answers("serving_default", from_row),
     commands=COMMANDS,
+    baselines=baselines,
 )
