@@ -44,7 +44,7 @@ def run(task: str, arguments: list[str]) -> int:
     from nlp_rnn.cli.train import settings_before, with_settings
 
     arguments, settings = settings_before(task, arguments)
-    if not hasattr(settings, "stack"):
+    if not hasattr(getattr(settings, "stack", None), "cell"):
         raise InputError(f"The task {task} has no recurrent layers whose cells could be compared.")
     about = f"Compares recurrent cells in the task {task}."
     options = with_settings(CompareOptions, settings, arguments, program(task, "compare"), about)

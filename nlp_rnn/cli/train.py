@@ -39,9 +39,8 @@ def run(task: str, arguments: list[str]) -> int:
     from nlp_rnn.cli import program
 
     arguments, settings = settings_before(task, arguments)
-    options = with_settings(
-        TrainOptions, settings, arguments, program(task, "train"), f"Trains a model for the task {task}."
-    )
+    about = f"Trains a model for the task {task}."
+    options = with_settings(TrainOptions, settings, arguments, program(task, "train"), about)
     moved = _moved_data(options, settings) if options.resume else None
     given = {argument.partition("=")[0] for argument in arguments}
     if given & {"--train.epochs", "--train.passes"} and "--train.steps" not in given:

@@ -198,7 +198,8 @@ class TaskContract:
 
         task = get_task(subject.task)
         own = [*(command.name for command in task.commands), *(task.synonyms or {})]
-        for verb in ("train", "predict", "evaluate", "export", *own):
+        compared = ["compare"] if hasattr(getattr(task.Config(), "stack", None), "cell") else []
+        for verb in ("train", "predict", "evaluate", "export", *compared, *own):
             with pytest.raises(SystemExit) as exit:
                 run_command(subject.task, [verb, "--help"])
             assert exit.value.code == 0
