@@ -131,6 +131,8 @@ def advice(comparison: Comparison) -> str:
         said.append(f"Of these, {fastest.name} answers fastest, {times:.1f} times as fast as {best.name}.")
     said += [_who_learns_first(comparison), _who_fails_on_long_inputs(comparison), _simple_methods(comparison, best)]
     said += comparison.remarks
+    if min(len(one.qualities) for one in comparison.candidates) == 1:
+        said.append("Each was trained once: how much chance in training matters is not known (--seeds 3 tells).")
     said.append(f"Choose {chosen.name}.")
     return " ".join(filter(None, said))
 

@@ -87,6 +87,13 @@ def test_what_else_users_should_know_is_said():
     assert "majority" not in said
 
 
+def test_a_single_training_is_no_proof():
+    assert "Each was trained once" in advice(
+        comparison(candidate("gru", 0.7, seeds=1), candidate("lstm", 0.8, seeds=1))
+    )
+    assert "once" not in advice(comparison(candidate("gru", 0.7), candidate("lstm", 0.8)))
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_where_all_are_equal_that_is_said(count):
     equal = [candidate(name, 0.8, 0.05, seed=place) for place, name in enumerate(["lstm", "gru", "mingru"][:count])]
