@@ -82,7 +82,8 @@ def compare(
     found = get_task(task)
     check_ranges(settings)
     settings = override(with_absolute_paths(settings), {"train": {"patience": 0, "steps": 0, "passes": 1}})
-    out.mkdir(parents=True, exist_ok=True)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: give a folder with --out.")
     plans = _plans(found, settings, models, seconds, out)
     for seed in range(seeds):
         for plan in plans:
@@ -97,8 +98,10 @@ def _settings_of(settings: Any, name: str, units: int | None = None, epochs: int
     have no recurrent kernel to drop from."""
     stack: dict[str, Any] = {"cell": name}
     if name in PARALLEL_CELLS:
-        stack |= {"weight_drop": 0.0, "layers": max(2, settings.stack.layers)}
-        stack |= {"residual": True, "normalization": "rms"} if settings.stack.normalization == "none" else {}
+        stack |= {"weight_drop": 0.0, "layers": max(2, settings.stack.layers), "residual": True}
+        stack |= {"normalization": "rms"} if settings.stack.normalization == "none" else {}
+    if name in ("simple_rnn", "rglru"):  # which have no gates that chrono initialisation knows
+        stack["chrono"] = 0
     if units is not None:
         stack["units"] = units
     train: dict[str, Any] = {"seed": settings.train.seed + seed}
@@ -118,22 +121,27 @@ def _plans(task: AnyTask, settings: Any, models: Sequence[str], seconds: float, 
     """Those of each model; what a folder holds already is kept, so that what was begun can be finished."""
     asked = {"task": task.name, "models": list(models), "seconds": seconds, "settings": to_dict(settings)}
     path = out / "plan.json"
-    if path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["asked"] != json.loads(json.dumps(asked)):
-            raise InputError(f"{out} holds a comparison with other settings: give another folder with --out.")
-        return [Plan(**plan) for plan in kept["plans"]]
-    if any(out.iterdir()):
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if kept and kept["asked"] != json.loads(json.dumps(asked)):
+        raise InputError(f"{out} holds a comparison with other settings: give another folder with --out.")
+    if not kept and out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty and holds no comparison: give another folder with --out.")
     splits = read_splits(task, settings)
+    data = {name: records.fingerprint() for name, records in splits.items()}
+    if kept and kept["data"] != data:
+        raise InputError(f"The data have changed since {out} was begun: give another folder with --out.")
+    if kept:
+        return [Plan(**plan) for plan in kept["plans"]]
     settings, _ = prepare_machine(settings)
     assets = task.assets(settings, splits["train"])
     prepared, batches = batches_for(task, settings, assets, splits)
     plans = [
         plan for name in models for plan in [_plan(task, prepared, name, assets, batches["train"], seconds, models)]
     ]
+    out.mkdir(parents=True, exist_ok=True)
+    found = {"asked": asked, "data": data, "plans": [asdict(plan) for plan in plans]}
     with replacing(path) as place:
-        place.write_text(json.dumps({"asked": asked, "plans": [asdict(plan) for plan in plans]}), encoding="utf-8")
+        place.write_text(json.dumps(found), encoding="utf-8")
     return plans
 
 
@@ -154,7 +162,7 @@ def _plan(
     epochs = math.floor(seconds / each)
     if epochs < 1:
         raise InputError(
-            f"One epoch of {name} takes about {each / 60:.1f} minutes here: give --budget {math.ceil(each / 60)}m or "
+            f"One epoch of {name} takes about {each:.1f} s here: give --budget {math.ceil(each * 1.1)}s or "
             f"more, or less data."
         )
     weights = model.count_params()
@@ -167,7 +175,7 @@ def _units_for(task: AnyTask, settings: Any, name: str, assets: Assets, wanted: 
 
     Weights are a quadratic function of the units, which three models tell.
     """
-    widths = (32, 64, 128)
+    widths = (33, 67, 131)  # none that embeddings have too: some cells have another matrix where sizes differ
     counts = [built(task, _settings_of(settings, name, width), assets).count_params() for width in widths]
     square, linear, constant = np.polyfit(widths, counts, 2)
     if abs(square) < 1e-9:
@@ -215,7 +223,7 @@ def _train(task: str, settings: Any, recipe: str, folder: Path) -> None:
         raise Interrupted(f"Interrupted; {folder.name} is saved. The same command goes on.")
     if code:
         last = log.read_text(encoding="utf-8").strip().splitlines()[-1:] or ["it says nothing"]
-        raise InputError(f"Training {folder.name} failed: {last[0]} ({log} says more.)")
+        raise InputError(f"Training {folder.name} failed: {last[0].removeprefix('error: ')} ({log} says more.)")
 
 
 def _run(command: list[str], log: Path) -> int:
@@ -236,7 +244,7 @@ def _run(command: list[str], log: Path) -> int:
 def _measured(task: AnyTask, plans: Sequence[Plan], seconds: float, seeds: int, out: Path) -> Comparison:
     runs = {plan.name: [load(_folder(out, plan, seed), task.name) for seed in range(seeds)] for plan in plans}
     first = next(iter(runs.values()))[0]
-    records = _test_records(task, first.config)
+    split, records = _measured_records(task, first.config)
     everything, parts, thirds = list(range(len(records))), _parts(task, len(records)), _thirds(first, records)
     reached = _seconds_to_reach(task, runs)
     speeds = _prediction_speeds({name: several[0] for name, several in runs.items()}, records)
@@ -258,11 +266,21 @@ def _measured(task: AnyTask, plans: Sequence[Plan], seconds: float, seeds: int, 
                 size=(_folder(out, plan, 0) / "model.keras").stat().st_size,
                 parameters=plan.parameters,
                 units=plan.units,
-                epochs=plan.epochs,
+                epochs=len(several[0].history),
+                seconds=statistics.fmean(sum(row["seconds"] for row in run.history) for run in several),
             )
         )
     metric = task.metric
-    found = Comparison(task.name, metric.name, metric.lower_is_better, task.unit, seconds, candidates)
+    found = Comparison(
+        task.name,
+        metric.name,
+        metric.lower_is_better,
+        task.unit,
+        seconds,
+        candidates,
+        split=split,
+        records=len(records),
+    )
     train = task.read(first.config, "train")
     assert train is not None
     best = found.ranked()[0].name
@@ -270,14 +288,16 @@ def _measured(task: AnyTask, plans: Sequence[Plan], seconds: float, seeds: int, 
     return replace(found, baselines=dict(task.baselines(first.config, train, records)), remarks=remarks)
 
 
-def _test_records(task: AnyTask, config: Any) -> Records:
-    """The test data; without any, the validation data, which chose the best epochs."""
-    records = task.read(config, "test")
-    if records is None:
-        console.warn("There are no test data: the validation data, which chose the best epochs, stand in for them.")
-        records = task.read(config, "validation")
+def _measured_records(task: AnyTask, config: Any) -> tuple[str, Records]:
+    """The test data; without any, the validation data, which chose the best epochs; and which of them it is."""
+    for split in ("test", "validation"):
+        records = task.read(config, split)
+        if records is not None:
+            break
     assert records is not None
-    return records
+    if split == "validation":
+        console.warn("There are no test data: the validation data, which chose the best epochs, stand in for them.")
+    return split, records
 
 
 def _metrics(run: Run[Any, Any, Any], records: Records, subsets: Sequence[Sequence[int]]) -> list[float]:

@@ -14,6 +14,10 @@ from nlp_rnn.config.sections import Cell
 from nlp_rnn.config.values import Count, check_ranges
 from nlp_rnn.errors import InputError, did_you_mean
 
+_OWN = {
+    **dict.fromkeys(("--train.epochs", "--train.passes", "--train.steps", "--train.patience"), "--budget"),
+    "--stack.cell": "--models",
+}
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -44,6 +48,9 @@ def run(task: str, arguments: list[str]) -> int:
     from nlp_rnn.cli.train import settings_before, with_settings
 
     arguments, settings = settings_before(task, arguments)
+    for argument in (argument.partition("=")[0] for argument in arguments):
+        if argument in _OWN:
+            raise InputError(f"compare chooses {argument} itself: leave it out ({_OWN[argument]} decides).")
     if not hasattr(getattr(settings, "stack", None), "cell"):
         raise InputError(f"The task {task} has no recurrent layers whose cells could be compared.")
     about = f"Compares recurrent cells in the task {task}."

@@ -37,6 +37,7 @@ def headings(comparison: Comparison) -> list[str]:
         "weights",
         "units",
         "epochs",
+        "s of training",
     ]
 
 
@@ -62,6 +63,7 @@ def _row(one: Candidate, mark: str) -> list[str]:
         f"{one.parameters:,}",
         f"{one.units:,}",
         f"{one.epochs:,}",
+        f"{one.seconds:,.1f}",
     ]
 
 
@@ -73,7 +75,12 @@ def as_text(comparison: Comparison) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in zip(*columns, strict=True)
     ]
-    return "\n".join([*lines, "", advice(comparison)])
+    return "\n".join([f"Measured on {_measured_on(comparison)}.", "", *lines, "", advice(comparison)])
+
+
+def _measured_on(comparison: Comparison) -> str:
+    what = f"{comparison.records:,} {comparison.split} records"
+    return what if comparison.split == "test" else f"{what}, which chose the best epochs, for want of test data"
 
 
 def plot_curves(curves: Mapping[str, Sequence[tuple[float, float]]], metric: str) -> Figure:
@@ -117,6 +124,7 @@ def as_page(comparison: Comparison, curves: Mapping[str, Sequence[tuple[float, f
         _picture(plot_curves(curves, comparison.metric), "Learning curves"),
     ]
     seeds = len(comparison.candidates[0].qualities)
+    trainings = "one training" if seeds == 1 else f"{seeds} trainings"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Models compared: {html.escape(comparison.task)}</title>
 <style>{_STYLE}</style></head><body>
@@ -125,8 +133,9 @@ def as_page(comparison: Comparison, curves: Mapping[str, Sequence[tuple[float, f
 <table><thead><tr>{head}</tr></thead><tbody>
 {body}
 </tbody></table>
-<p class="note">Equally many weights, {comparison.budget:,.0f} s of training each, {seeds} seeds. Models in green,
-marked =, differ by no more than chance brings about (paired bootstrap over seeds and parts of the test data, 95 %).</p>
+<p class="note">Measured on {_measured_on(comparison)}. About equally many weights, {comparison.budget:,.0f} s and
+{trainings} each. Where several models are green and marked =, their differences are no more than chance brings about
+(paired bootstrap over trainings and parts of the data, 95 %).</p>
 {"".join(pictures)}
 </body></html>
 """

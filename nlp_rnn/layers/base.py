@@ -64,5 +64,5 @@ class SequenceLayer(Configured, keras.layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
 
-    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
+    def compute_mask(self, *args: Any, **kwargs: Any) -> Any:
         """None."""

@@ -25,6 +25,8 @@ class Chrono(keras.initializers.Initializer):
     """Biases with which the units of a layer forget over 2 … `longest` steps, evenly drawn (Tallec and Ollivier 2018,
     "Can recurrent neural networks warp time?", arXiv:1804.11188): b_f = log(U(1, longest - 1)), b_i = -b_f.
 
+    Keras's LSTM needs `unit_forget_bias=False` beside it, since it would set b_f itself.
+
     Args:
         longest: the longest distance that matters, in steps; at least 3.
         cell: "lstm", "gru", "mingru", "minlstm", "sru" or "qrnn". An RG-LRU begins with long memories of its own.

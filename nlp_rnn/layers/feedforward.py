@@ -13,7 +13,11 @@ NORMALIZATIONS = {"layer": keras.layers.LayerNormalization, "rms": keras.layers.
 
 def normalization_of(kind: str, dtype: Any, name: str) -> keras.layers.Layer:
     """The normalisation of a kind over the features of each step."""
-    return NORMALIZATIONS[kind](epsilon=1e-6, dtype=dtype, name=name)
+    if kind not in NORMALIZATIONS:
+        raise ValueError(f'normalization is "{kind}"; it must be none, {", ".join(NORMALIZATIONS)}.')
+    layer = NORMALIZATIONS[kind](epsilon=1e-6, dtype=dtype, name=name)
+    layer.supports_masking = True  # each step is normalised by itself
+    return layer
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -59,6 +63,14 @@ class FeedForward(SequenceLayer):
         self.expand.build((None, None, features))
         self.contract.build((None, None, self.units))
         self.built = True
+
+    def compute_mask(self, sequence: Tensor, mask: Tensor | None = None, **kwargs: Any) -> Any:
+        """The mask as it came: each step is computed by itself."""
+        return mask
+
+    def compute_output_shape(self, sequence_shape: Shape) -> Shape:
+        """That of the input."""
+        return sequence_shape
 
     def call(self, sequence: Tensor, training: bool = False) -> Tensor:
         assert self.contract is not None

@@ -114,8 +114,9 @@ class QRNN(ScanLayer):
         backwards: bool = False,
         padded: bool = False,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        if self.window == 1:
-            return super().run(sequence, states, mask, training, backwards, padded)
+        if self.window == 1 or sequence.shape[1] == 0:
+            found, last, after = super().run(sequence, states, mask, training, backwards, padded)
+            return found, last, [*after, *(states or self.get_initial_state(tf.shape(sequence)[0]))[1:]]
         kernel, before = read_weight(self.kernel), read_weight(self.kernel_before)
         delayed, held = self._delayed(sequence, mask, backwards, padded)
         if sequence.shape[1] == 1:

@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn.layers.base import Nest, Shape, Tensor
+from nlp_rnn.layers.chrono import Chrono
 from nlp_rnn.layers.cudnn import run_cudnn
 from nlp_rnn.layers.kernels import kernel_of, kind_of
 from nlp_rnn.layers.projection import projected, read_weight
@@ -39,6 +40,9 @@ class _Recurrent:
 
     def build(self, sequences_shape: Shape, initial_state_shape: Shape | None = None) -> None:
         super().build(sequences_shape, initial_state_shape)  # type: ignore[misc]
+        chrono = isinstance(self.cell.bias_initializer, Chrono)  # type: ignore[attr-defined]
+        if chrono and getattr(self, "unit_forget_bias", False):
+            raise ValueError("Chrono sets the bias of the forget gate: give unit_forget_bias=False beside it.")
         if kernel_of(self)[0] == "native":
             self.supports_jit = False  # Keras then leaves XLA aside, as it does for cuDNN
 

@@ -80,6 +80,9 @@ def scan(
     """
     state = tf.cast(state, state_type(projected.dtype))
     parameters = tf.zeros([0], state.dtype) if parameters is None else tf.cast(parameters, state.dtype)
+    if projected.shape[1] == 0:
+        nothing = tf.zeros_like(state)
+        return Scanned(tf.zeros([tf.shape(state)[0], 0, state.shape[1]], projected.dtype), nothing, state)
     if use_native and projected.dtype in (tf.float32, tf.float64, tf.bfloat16) and not native.unavailable():
         return _native(kind, projected, state, parameters, mask, skip, backwards, training)
     return _by_tensorflow(kind, projected, state, parameters, mask, skip, backwards)
@@ -113,7 +116,7 @@ def linear_scan(
     """
     factors, sums = tf.convert_to_tensor(factors), tf.convert_to_tensor(sums)
     if initial_state is None:
-        initial_state = tf.zeros_like(sums[:, 0])
+        initial_state = tf.zeros([tf.shape(sums)[0], sums.shape[2]], sums.dtype)
     both = tf.concat([factors, tf.cast(sums, factors.dtype)], -1)
     return scan("linear", both, initial_state, None, mask, backwards=backwards, use_native=use_native).output
 

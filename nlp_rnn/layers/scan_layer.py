@@ -11,6 +11,7 @@ from keras import ops
 
 from nlp_rnn.layers import native
 from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
+from nlp_rnn.layers.chrono import Chrono
 from nlp_rnn.layers.projection import projected, read_weight
 from nlp_rnn.layers.scan import KINDS, ScanKind, Scanned, scan
 from nlp_rnn.machine import has_gpu
@@ -65,9 +66,12 @@ class ScanLayer(SequenceLayer):
             raise ValueError(f"units must be at least 1; it is {units}.")
         self.units, self.return_sequences, self.return_state = units, return_sequences, return_state
         self.go_backwards = go_backwards
+        self.input_spec = keras.layers.InputSpec(ndim=3)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.use_native = True
+        if isinstance(self.bias_initializer, Chrono) and self.bias_initializer.cell != self.KIND:
+            raise ValueError(f'The biases are those of Chrono for "{self.bias_initializer.cell}", not "{self.KIND}".')
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -113,12 +117,21 @@ class ScanLayer(SequenceLayer):
         states = None
         if initial_state is not None:
             states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
-        outputs, last, after = self.run(sequence, states, mask, training, self.go_backwards)
+            if len(states) != len(self.state_sizes):
+                raise ValueError(f"{self.name} has {len(self.state_sizes)} states; {len(states)} were given.")
+        mask = None if mask is None else tf.cast(mask, tf.bool)
+        outputs, last, after = self.run(sequence, states, mask, bool(training), self.go_backwards)
         if self.return_sequences:
             result = tf.reverse(outputs, [1]) if self.go_backwards else outputs
         else:
             result = tf.cast(last, self.compute_dtype)
         return [result, *after] if self.return_state else result
+
+    def compute_output_shape(self, sequence_shape: Shape, initial_state_shape: Any = None) -> Any:
+        """Those of the outputs, and with `return_state` of the states."""
+        batch, time = sequence_shape[:2]
+        outputs = (batch, time, self.units) if self.return_sequences else (batch, self.units)
+        return [outputs, *((batch, size) for size in self.state_sizes)] if self.return_state else outputs
 
     def compute_mask(self, sequence: Tensor, mask: Tensor | None = None, **kwargs: Any) -> Any:
         """The mask of the outputs, as Keras's recurrent layers pass it on."""

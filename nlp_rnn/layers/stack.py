@@ -11,7 +11,7 @@ from keras import ops
 from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
 from nlp_rnn.layers.chrono import Chrono
 from nlp_rnn.layers.cudnn import run_cudnn
-from nlp_rnn.layers.feedforward import NORMALIZATIONS, FeedForward, normalization_of
+from nlp_rnn.layers.feedforward import FeedForward, normalization_of
 from nlp_rnn.layers.kernels import kernel_of
 from nlp_rnn.layers.parallel import SCAN_CELLS
 from nlp_rnn.layers.recurrent import RECURRENT_CELLS, run_fused
@@ -88,8 +88,6 @@ class RecurrentStack(SequenceLayer):
             raise ValueError(
                 f'weight_drop is {weight_drop}, but the cell "{cell}" has no recurrent kernel to drop from.'
             )
-        if normalization not in ("none", *NORMALIZATIONS):
-            raise ValueError(f'normalization is "{normalization}"; it must be none, {", ".join(NORMALIZATIONS)}.')
         self.cell, self.units, self.layers, self.bidirectional = cell, units, layers, bidirectional
         self.residual, self.dropout = residual, dropout
         self.weight_drop, self.activation = weight_drop, activation
@@ -238,6 +236,7 @@ class RecurrentStack(SequenceLayer):
     ) -> tuple[Tensor, list[list[Tensor]]]:
         """By scans, in which masked steps are left out."""
         outputs, after, size = [], [], self.state_parts
+        mask = None if mask is None else tf.cast(mask, tf.bool)
         for d, layer in enumerate(layers):
             states = None if given is None else given[d * size : (d + 1) * size]
             output, _, states = layer.run(sequence, states, mask, training, backwards=d == 1, padded=True)

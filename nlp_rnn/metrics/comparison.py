@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _SAMPLES = 2000
+_FEWEST_PARTS = 10
+_FEWEST_SECONDS = 2.0
 _CLEARLY = 1.25  # times: how much faster, smaller or steadier something must be to be said
 
 
@@ -28,7 +30,8 @@ class Candidate:
         size: bytes of the model's file.
         parameters: weights.
         units: of a layer, in one direction.
-        epochs: that fitted into the budget.
+        epochs: that were trained.
+        seconds: of training, the mean of the seeds.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Candidate:
     parameters: int = 0
     units: int = 0
     epochs: int = 0
+    seconds: float = 0.0
 
     @property
     def quality(self) -> float:
@@ -64,7 +68,9 @@ class Comparison:
         metric: what `qualities` are.
         lower_is_better: whether less of it is better.
         unit: what a sequence consists of, such as "tokens".
-        budget: seconds of training that each had.
+        budget: seconds of training that each was to have.
+        split: what was measured, "test" or "validation".
+        records: how many records those are.
         candidates: the models.
         baselines: the metric of simple methods, by name.
         remarks: what the task says of the best model's metrics.
@@ -78,6 +84,8 @@ class Comparison:
     candidates: Sequence[Candidate]
     baselines: Mapping[str, float] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    split: str = "test"
+    records: int = 0
 
     def ranked(self) -> list[Candidate]:
         """The best first."""
@@ -94,10 +102,11 @@ def chance_explains(one: Candidate, other: Candidate) -> bool:
 
     It is if zero lies within the middle 95 % of its distribution: seeds and parts of the test data are drawn anew, with
     replacement, the same parts for both models (paired bootstrap, Efron and Tibshirani 1993; Koehn 2004). Where there
-    are no parts, the difference must be above twice the standard error that the seeds give; a single seed says nothing.
+    are fewer than ten parts, the difference must be above twice the standard error that the seeds give, of which there
+    must be three; else nothing is known, and chance may explain all.
     """
     generator = np.random.default_rng(0)
-    if len(one.parts) and len(other.parts):
+    if min(len(one.parts), len(other.parts)) and len(one.parts[0]) >= _FEWEST_PARTS:
         a, b = np.asarray(one.parts, float), np.asarray(other.parts, float)
         count = a.shape[1]
         drawn = generator.integers(0, count, (_SAMPLES, count))
@@ -107,8 +116,8 @@ def chance_explains(one: Candidate, other: Candidate) -> bool:
         )
         low, high = np.quantile(first - second, [0.025, 0.975])
         return bool(low <= 0 <= high)
-    if min(len(one.qualities), len(other.qualities)) < 2:
-        return one.quality == other.quality
+    if min(len(one.qualities), len(other.qualities)) < 3:
+        return True
     error = np.hypot(one.spread / np.sqrt(len(one.qualities)), other.spread / np.sqrt(len(other.qualities)))
     return bool(abs(one.quality - other.quality) <= 2 * error)
 
@@ -129,8 +138,8 @@ def advice(comparison: Comparison) -> str:
         chosen = fastest
         times = fastest.prediction_speed / best.prediction_speed
         said.append(f"Of these, {fastest.name} answers fastest, {times:.1f} times as fast as {best.name}.")
-    said += [_who_learns_first(comparison), _who_fails_on_long_inputs(comparison), _simple_methods(comparison, best)]
-    said += comparison.remarks
+    said += [_who_learns_first(comparison), _who_fails_on_long_inputs(comparison), _simple_methods(comparison, chosen)]
+    said += [_who_had_more_time(comparison), *comparison.remarks]
     if min(len(one.qualities) for one in comparison.candidates) == 1:
         said.append("Each was trained once: how much chance in training matters is not known (--seeds 3 tells).")
     said.append(f"Choose {chosen.name}.")
@@ -146,7 +155,7 @@ def _who_is_best(comparison: Comparison, tied: Sequence[Candidate]) -> str:
     given = f"{comparison.metric} {best.quality:.4g}"
     others = [one for one in comparison.ranked() if one not in tied]
     if len(tied) == len(comparison.candidates) > 1:
-        return f"No model is better than the others beyond chance ({best.name} has {given})."
+        return f"No model is shown to be better than the others beyond chance ({best.name} has {given})."
     if len(tied) > 1:
         names = f"{', '.join(one.name for one in tied[:-1])} and {tied[-1].name}"
         return f"{names} are best, and equal within chance ({best.name} has {given})."
@@ -160,16 +169,29 @@ def _who_learns_first(comparison: Comparison) -> str:
         return ""
     first, *others = sorted(reached, key=lambda one: one.seconds_to_reach or 0)
     slowest = others[-1]
-    if not _clearly(slowest.seconds_to_reach or 0, first.seconds_to_reach or 0):
+    soonest, latest = first.seconds_to_reach or 0.0, slowest.seconds_to_reach or 0.0
+    if not _clearly(latest, soonest) or latest - soonest < _FEWEST_SECONDS:
         return ""
     return (
-        f"{first.name} learns fastest: what the weakest model ends with takes it {first.seconds_to_reach:,.0f} s, and "
-        f"{slowest.name} {slowest.seconds_to_reach:,.0f} s."
+        f"{first.name} learns fastest: what the weakest model ends with takes it {soonest:,.0f} s, and "
+        f"{slowest.name} {latest:,.0f} s."
+    )
+
+
+def _who_had_more_time(comparison: Comparison) -> str:
+    """Where some were trained clearly longer than others, as happens if epochs last fractions of a second."""
+    spent = {one.name: one.seconds for one in comparison.candidates}
+    longest, shortest = max(spent, key=lambda name: spent[name]), min(spent, key=lambda name: spent[name])
+    if not _clearly(spent[longest], spent[shortest]):
+        return ""
+    return (
+        f"Training took {longest} {spent[longest]:,.1f} s and {shortest} {spent[shortest]:,.1f} s: a larger --budget "
+        f"makes them more alike."
     )
 
 
 def _who_fails_on_long_inputs(comparison: Comparison) -> str:
-    """Those that lose clearly more from the shortest to the longest third than the steadiest does."""
+    """Those that are clearly worse in the longest third than in the shortest, and lose more than the steadiest does."""
     losses = {
         one.name: (one.by_length[-1] - one.by_length[0]) * (1 if comparison.lower_is_better else -1)
         for one in comparison.candidates
@@ -179,16 +201,16 @@ def _who_fails_on_long_inputs(comparison: Comparison) -> str:
         return ""
     steadiest = min(losses, key=lambda name: losses[name])
     scale = max(abs(comparison.ranked()[0].quality), 1e-12)
-    worse = [name for name, loss in losses.items() if loss - losses[steadiest] > 0.05 * scale]
+    worse = [name for name, loss in losses.items() if loss - max(losses[steadiest], 0.0) > 0.05 * scale]
     if not worse:
         return ""
     verb = "loses" if len(worse) == 1 else "lose"
     return f"As inputs get longer, {' and '.join(worse)} {verb} more than {steadiest} does."
 
 
-def _simple_methods(comparison: Comparison, best: Candidate) -> str:
+def _simple_methods(comparison: Comparison, chosen: Candidate) -> str:
     sign = -1 if comparison.lower_is_better else 1
-    better = [name for name, value in comparison.baselines.items() if sign * value >= sign * best.quality]
+    better = [name for name, value in comparison.baselines.items() if sign * value >= sign * chosen.quality]
     if not better:
         return ""
     return (

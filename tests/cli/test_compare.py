@@ -57,7 +57,7 @@ def arguments_for(corpus, out, *more):
         "--budget",
         "3s",
         "--seeds",
-        "2",
+        "1",
         *small,
         *more,
     ]
@@ -81,7 +81,9 @@ def test_two_cells_are_compared_and_what_is_finished_is_kept(corpus, tmp_path, t
     assert "cell: qrnn" in settings
     assert "normalization: rms" in settings
     assert "residual: true" in settings
+    assert (found["split"], found["records"]) == ("test", 72)
     page = (out / "comparison.html").read_text()
+    assert "72 test records" in page
     assert found["advice"] in page
     assert page.count("data:image/png;base64") == 2
 
@@ -90,6 +92,13 @@ def test_two_cells_are_compared_and_what_is_finished_is_kept(corpus, tmp_path, t
     shown = capsys.readouterr().out
     assert "qrnn" in shown
     assert found["advice"].split(".")[0] in shown
+
+    # Nor do changed data go beside what was trained on others.
+    before = corpus.read_text()
+    corpus.write_text(before.replace(",good", ",fair"))
+    assert run_command(None, arguments) == 2
+    assert "The data have changed" in capsys.readouterr().err
+    corpus.write_text(before)
 
     # Another comparison does not go into the same folder.
     assert run_command(None, arguments_for(corpus, out, "--models", "gru,lstm")) == 2
@@ -123,6 +132,26 @@ def test_a_folder_with_other_things_is_left_alone(corpus, tmp_path, capsys):
     assert run_command(None, arguments_for(corpus, tmp_path / "mine")) == 2
     assert "is not empty and holds no comparison" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("option", ["--train.epochs", "--stack.cell", "--train.patience"])
+def test_what_compare_decides_itself_is_refused(corpus, tmp_path, capsys, option):
+    assert run_command(None, arguments_for(corpus, tmp_path / "out", option, "3")) == 2
+    assert f"compare chooses {option} itself" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("cell", ["sru", "rglru", "qrnn", "lstm"])
+def test_models_have_about_equally_many_weights(corpus, cell):
+    """Also where the size of the embedding is a width that was tried, at which some cells have a matrix less."""
+    task = get_task("sentiment")
+    settings = {"data": {"train": [str(corpus)]}, "embedding": {"size": 32}, "stack": {"units": 16}}
+    config = override(task.Config(), settings)
+    assets = task.assets(config, task.read(config, "train"))
+    wanted = task.build(config, assets).count_params()
+    units = comparer._units_for(task, config, cell, assets, wanted)
+    found = task.build(comparer._settings_of(config, cell, units), assets).count_params()
+    assert found == pytest.approx(wanted, rel=0.06)
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,8 @@ std::vector<double> scan(const Shape& shape, int threads, unsigned seed) {
   std::unique_ptr<bool[]> mask(new bool[B * N]);
   std::mt19937 random(seed + 2);
   for (long i = 0; i < B * N; ++i) mask[i] = random() % 4 != 0;
+  T* parameters = held.numbers(P * U);
+  for (long i = G * U; i < P * U; ++i) parameters[i] = std::abs(parameters[i]);  // a decay
   ScanForward<S, T> f;
   static_cast<Scan<S, T>&>(f) = Scan<S, T>{B,
                                            N,
@@ -137,7 +139,7 @@ std::vector<double> scan(const Shape& shape, int threads, unsigned seed) {
                                            shape.hold,
                                            stored.numbers(B * N * G * U),
                                            stored.numbers(Cell::has_skip ? B * N * U : 0),
-                                           held.numbers(P * U),
+                                           parameters,
                                            held.numbers(B * U),
                                            shape.masked ? mask.get() : nullptr};
   f.output = stored.zeros(B * N * U);

@@ -11,10 +11,12 @@ import tensorflow as tf
 
 from nlp_rnn.export.savedmodel import portable_copy
 from nlp_rnn.layers import (
+    LSTM,
     QRNN,
     RGLRU,
     SRU,
     Chrono,
+    FeedForward,
     MinGRU,
     MinLSTM,
     RecurrentStack,
@@ -240,6 +242,11 @@ def test_decays_begin_where_the_paper_says():
         (lambda: RecurrentStack("gru", 4, normalization="batch"), "none, layer, rms"),
         (lambda: RecurrentStack("rglru", 4, chrono=100), "Chrono knows lstm"),
         (lambda: Chrono(2), "at least 3"),
+        (lambda: MinGRU(4, bias_initializer=Chrono(50, "lstm")), 'not "mingru"'),
+        (lambda: LSTM(4, bias_initializer=Chrono(50)).build((None, None, 3)), "unit_forget_bias=False"),
+        (lambda: FeedForward(4, "batch"), "none, layer, rms"),
+        (lambda: MinGRU(4)(np.ones((2, 3))), "expected ndim=3"),
+        (lambda: QRNN(4)(np.ones((2, 3, 4)), initial_state=[np.ones((2, 4))]), "has 4 states; 1 were given"),
     ],
 )
 def test_mistakes_in_use_are_named(make, message):
@@ -268,6 +275,48 @@ def test_exports_hold_only_operations_of_tensorflow_and_agree(name):
     assert not any(operation.startswith("NlpRnn") for operation in operations(portable))
     tokens = {"tokens": tf.constant(tokens["tokens"])}
     np.testing.assert_allclose(native(tokens), portable(tokens), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MAKES)
+def test_wrappers_of_keras_take_them_in_functional_models(name):
+    cls, options = MAKES[name]
+    entry = keras.Input((None, 3))
+    both = keras.layers.Bidirectional(cls(4, return_sequences=True, **options))(entry)
+    assert both.shape == (None, None, 8)
+    model = keras.Model(entry, keras.layers.Dense(1)(FeedForward(6)(both)))
+    assert model(random(2, 5, 3)).shape == (2, 5, 1)
+    several = keras.layers.TimeDistributed(cls(4, **options))(keras.Input((2, 5, 3)))
+    assert several.shape == (None, 2, 4)
+
+
+@pytest.mark.parametrize("use_native", [True, False])
+@pytest.mark.parametrize("name", MAKES)
+def test_unusual_calls(name, use_native):
+    """A training of None, a mask of integers, no step, no row."""
+    cls, options = MAKES[name]
+    layer = cls(4, return_sequences=True, return_state=True, **options)
+    layer.use_native = use_native
+    x = random(2, 5, 3)
+    expected = layer(x, mask=tf.constant([[True] * 5, [True] * 2 + [False] * 3]))
+    found = layer(x, mask=tf.constant([[1] * 5, [1] * 2 + [0] * 3]), training=None)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    outputs, *states = layer(x[:, :0], initial_state=found[1:])
+    assert outputs.shape == (2, 0, 4)
+    for one, other in zip(states, found[1:], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert layer(x[:0])[0].shape == (0, 5, 4)
+
+
+def test_a_feed_forward_block_passes_the_mask_on():
+    ids = np.array([[1, 2, 3, 0, 0], [4, 0, 0, 0, 0]])
+    last = MinGRU(4)
+    model = keras.Sequential(
+        [keras.layers.Embedding(5, 4, mask_zero=True), MinGRU(4, return_sequences=True), FeedForward(8), last]
+    )
+    found = model(ids)
+    np.testing.assert_allclose(found[:1], model(ids[:1, :3]), atol=1e-6)
+    np.testing.assert_allclose(found[1:], model(ids[1:, :1]), atol=1e-6)
 
 
 def test_every_kind_has_a_layer():

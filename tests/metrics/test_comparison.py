@@ -50,7 +50,10 @@ def test_alarms_of_equal_models_are_rare():
 def test_without_parts_the_seeds_decide():
     assert not chance_explains(Candidate("a", [0.9, 0.91, 0.9]), Candidate("b", [0.8, 0.81, 0.8]))
     assert chance_explains(Candidate("a", [0.9, 0.8, 0.7]), Candidate("b", [0.8, 0.81, 0.8]))
-    assert not chance_explains(Candidate("a", [0.9]), Candidate("b", [0.8]))
+    assert chance_explains(Candidate("a", [1.0]), Candidate("b", [0.5])), "one training of each says nothing"
+    assert chance_explains(Candidate("a", [1.0, 1.0]), Candidate("b", [0.5, 0.5]))
+    few = [Candidate(name, [q], parts=[[q, q]]) for name, q in (("a", 1.0), ("b", 0.5))]
+    assert chance_explains(*few), "nor do two parts"
 
 
 def test_the_best_is_chosen_where_it_is_better():
@@ -87,6 +90,28 @@ def test_what_else_users_should_know_is_said():
     assert "majority" not in said
 
 
+def test_who_loses_nothing_does_not_fail_on_long_inputs():
+    perfect = candidate("rglru", 0.9, by_length=[0.9, 0.9, 0.9])
+    learns_late = candidate("gru", 0.8, seed=1, by_length=[0.6, 0.8, 1.0])
+    assert "longer" not in advice(comparison(perfect, learns_late))
+
+
+def test_differences_in_time_are_said_and_fractions_of_a_second_are_not():
+    slow, fast = candidate("sru", 0.8, seconds=8.0, seconds_to_reach=1.2), candidate("gru", 0.7, seconds=5.0)
+    said = advice(comparison(slow, replace(fast, seconds_to_reach=0.4)))
+    assert "Training took sru 8.0 s and gru 5.0 s" in said
+    assert "learns fastest" not in said
+
+
+def test_a_simple_method_is_held_against_what_is_chosen():
+    best = candidate("lstm", 0.8, 0.1, prediction_speed=100.0)
+    chosen = candidate("mingru", 0.79, 0.1, seed=1, prediction_speed=300.0)
+    bar = (best.quality + chosen.quality) / 2
+    said = advice(comparison(best, chosen, baselines={"naive Bayes": bar}))
+    weaker = min((best, chosen), key=lambda one: one.quality)
+    assert ("naive Bayes" in said) == said.endswith(f"Choose {weaker.name}.")
+
+
 def test_a_single_training_is_no_proof():
     assert "Each was trained once" in advice(
         comparison(candidate("gru", 0.7, seeds=1), candidate("lstm", 0.8, seeds=1))
@@ -97,4 +122,4 @@ def test_a_single_training_is_no_proof():
 @pytest.mark.parametrize("count", [2, 3])
 def test_where_all_are_equal_that_is_said(count):
     equal = [candidate(name, 0.8, 0.05, seed=place) for place, name in enumerate(["lstm", "gru", "mingru"][:count])]
-    assert advice(comparison(*equal)).startswith("No model is better than the others beyond chance")
+    assert advice(comparison(*equal)).startswith("No model is shown to be better than the others beyond chance")
