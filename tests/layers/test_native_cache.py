@@ -16,7 +16,7 @@ from nlp_rnn.layers import native
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """A cache of its own, and a compiler that is quick: it makes a file that is no library, and counts what it links."""
+    """A cache of its own, and a quick compiler that makes files that are no library, and counts what it links."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("NLP_RNN_CACHE", str(folder))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
