@@ -135,9 +135,11 @@ def _plans(task: AnyTask, settings: Any, models: Sequence[str], seconds: float, 
     settings, _ = prepare_machine(settings)
     assets = task.assets(settings, splits["train"])
     prepared, batches = batches_for(task, settings, assets, splits)
-    plans = [
-        plan for name in models for plan in [_plan(task, prepared, name, assets, batches["train"], seconds, models)]
-    ]
+    wanted = built(task, _settings_of(prepared, models[0]), assets).count_params()
+    plans: list[Plan] = []
+    for name in models:
+        units = prepared.stack.units if not plans else _units_for(task, prepared, name, assets, wanted)
+        plans.append(_plan(task, _settings_of(prepared, name, units), assets, batches["train"], seconds))
     out.mkdir(parents=True, exist_ok=True)
     found = {"asked": asked, "data": data, "plans": [asdict(plan) for plan in plans]}
     with replacing(path) as place:
@@ -145,20 +147,10 @@ def _plans(task: AnyTask, settings: Any, models: Sequence[str], seconds: float, 
     return plans
 
 
-def _plan(
-    task: AnyTask,
-    settings: Any,
-    name: str,
-    assets: Assets,
-    batches: EpochSource,
-    seconds: float,
-    models: Sequence[str],
-) -> Plan:
-    wanted = built(task, _settings_of(settings, models[0]), assets).count_params()
-    units = settings.stack.units if name == models[0] else _units_for(task, settings, name, assets, wanted)
-    chosen = _settings_of(settings, name, units)
-    model = built(task, chosen, assets)
-    each = batches.steps_per_epoch * _seconds_per_step(Run(task, chosen, assets, model), batches)
+def _plan(task: AnyTask, settings: Any, assets: Assets, batches: EpochSource, seconds: float) -> Plan:
+    name, units = settings.stack.cell, settings.stack.units
+    model = built(task, settings, assets)
+    each = batches.steps_per_epoch * _seconds_per_step(Run(task, settings, assets, model), batches)
     epochs = math.floor(seconds / each)
     if epochs < 1:
         raise InputError(

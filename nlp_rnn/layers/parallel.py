@@ -234,8 +234,8 @@ class RGLRU(_ReadsAgain):
         )
         super().build(sequence_shape)
 
-    def _add_gates(self, features: int, gates: int, taps: int = 1) -> None:
-        super()._add_gates(self.units, gates, taps)  # which read x as it is, or its projection
+    def _add_gates(self, features: int, gates: int) -> None:
+        super()._add_gates(self.units, gates)  # which read x as it is, or its projection
 
     def _first_decay(self, shape: Shape, dtype: Any = None) -> Tensor:
         """Λ with σ(Λ)^8 = u, u drawn evenly."""

@@ -103,10 +103,10 @@ class ScanLayer(SequenceLayer):
         if self.kernel_and_reason[0] == "native":
             self.supports_jit = False  # Keras then leaves XLA aside, as it does for cuDNN
 
-    def _add_gates(self, features: int, gates: int, taps: int = 1) -> None:
-        """The kernel `[features, taps × gates × units]` and the bias `[gates × units]`."""
-        initializer = of_each_gate(self.kernel_initializer, self.units, gates * taps)
-        shape = (features, taps * gates * self.units)
+    def _add_gates(self, features: int, gates: int) -> None:
+        """The kernel `[features, gates × units]` and the bias `[gates × units]`."""
+        initializer = of_each_gate(self.kernel_initializer, self.units, gates)
+        shape = (features, gates * self.units)
         self.kernel = self.add_weight(shape=shape, initializer=initializer, name="kernel")
         self.bias = self.add_weight(shape=(gates * self.units,), initializer=self.bias_initializer, name="bias")
 
