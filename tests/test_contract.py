@@ -33,11 +33,11 @@ class TestTasks(TaskContract):
 
 
 class InParallel(Subject):
-    """The subject of a task, with cells whose steps run in parallel."""
+    """The subject of a task, with cells whose steps run in parallel, or a transformer."""
 
     def __init__(self, task: str, cell: str) -> None:
         plain = SUBJECTS[task]
-        stack = {"cell": cell, "layers": 2, "residual": True, "normalization": "rms", "feedforward": 24}
+        stack = {"cell": cell, "layers": 2, "residual": True, "normalization": "rms", "feedforward": 24, "heads": 2}
         settings = {**plain.settings, "stack": {**plain.settings["stack"], **stack, "weight_drop": 0.0}}
         super().__init__(task, settings, plain.write, plain.inputs, plain.environment)
         self.cell = cell
@@ -61,6 +61,11 @@ CELLS = {
 @pytest.mark.slow  # every task once more
 class TestTasksInParallel(TaskContract):
     subjects: ClassVar = [InParallel(task, cell) for task, cell in CELLS.items()]
+
+
+@pytest.mark.slow  # every task once more
+class TestTasksWithTransformers(TaskContract):
+    subjects: ClassVar = [InParallel(task, "transformer") for task in CELLS]
 
 
 @pytest.mark.usefixtures("waveforms")

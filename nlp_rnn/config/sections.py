@@ -76,17 +76,18 @@ class EmbeddingConfig:
     """Dropout of vector components, one mask per sequence."""
 
 
-Cell = Literal["simple_rnn", "gru", "lstm", "mingru", "minlstm", "sru", "qrnn", "rglru"]
+Cell = Literal["simple_rnn", "gru", "lstm", "mingru", "minlstm", "sru", "qrnn", "rglru", "transformer"]
 PARALLEL_CELLS = ("mingru", "minlstm", "sru", "qrnn", "rglru")
 
 
 @dataclass(frozen=True)
 class StackConfig:
-    """The recurrent layers."""
+    """The recurrent layers, or a transformer beside them."""
 
     cell: Cell = "lstm"
-    """Kind of recurrent cell. The state of the last five goes through no matrix product, so that all steps run in
-    parallel; stacks of several of them need `normalization` and `residual`."""
+    """Kind of recurrent cell. The state of mingru, minlstm, sru, qrnn and rglru goes through no matrix product, so that
+    all steps run in parallel; stacks of several of them need `normalization` and `residual`. A "transformer" has
+    attention instead of a state; it needs a low learning rate and a long warm-up."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation of the simple RNN."""
     units: Size = 128
@@ -100,9 +101,13 @@ class StackConfig:
     normalization: Literal["none", "layer", "rms"] = "none"
     """What each layer's input and the last layer's output go through; residuals go around it."""
     feedforward: Natural = 0
-    """Units of a feed-forward block after each layer; 0 for none."""
+    """Units of a feed-forward block after each layer; 0 for none, but four times `units` in a transformer."""
     chrono: Natural = 0
     """Steps over which the gates begin by remembering (chrono initialisation); 0 for the usual biases."""
+    heads: Size = 4
+    """Heads of a transformer's attention."""
+    context: Size = 128
+    """Steps that a transformer of one direction looks back on, in language models, events, translations and streams."""
     dropout: Fraction = 0.0
     """Variational dropout on the input of each layer after the first and on the output of the last: one
     mask per sequence."""

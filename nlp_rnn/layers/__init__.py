@@ -4,7 +4,7 @@ from nlp_rnn.layers.attention import AdditivePooling, Attention
 from nlp_rnn.layers.chrono import Chrono
 from nlp_rnn.layers.crf import CRF, CRFLoss, TokenCrossEntropy, log_partition, marginals, viterbi
 from nlp_rnn.layers.ctc import CTCLoss
-from nlp_rnn.layers.decoder import AttentionDecoder, Bridge
+from nlp_rnn.layers.decoder import AttentionDecoder, Bridge, TransformerDecoder
 from nlp_rnn.layers.embedding import CharacterEmbedding, FrameProjection, TokenEmbedding
 from nlp_rnn.layers.feedforward import FeedForward
 from nlp_rnn.layers.kernels import kernel_of
@@ -15,8 +15,9 @@ from nlp_rnn.layers.recurrent import GRU, LSTM, SimpleRNN
 from nlp_rnn.layers.scan import linear_scan
 from nlp_rnn.layers.softmax import AdaptiveSoftmaxHead, SoftmaxHead
 from nlp_rnn.layers.spectral import FrameStacking, LogMel, SpecAugment
-from nlp_rnn.layers.stack import RecurrentStack
+from nlp_rnn.layers.stack import RecurrentStack, stack_of
 from nlp_rnn.layers.tagging import CRFDecoder, SpanF1, TokenAccuracy
+from nlp_rnn.layers.transformer import SelfAttention, TransformerStack
 
 __all__ = [
     "CRF",
@@ -43,6 +44,7 @@ __all__ = [
     "MinLSTM",
     "OrderedQuantiles",
     "RecurrentStack",
+    "SelfAttention",
     "SequencePooling",
     "SimpleRNN",
     "SoftmaxHead",
@@ -51,10 +53,13 @@ __all__ = [
     "TokenAccuracy",
     "TokenCrossEntropy",
     "TokenEmbedding",
+    "TransformerDecoder",
+    "TransformerStack",
     "kernel_of",
     "linear_scan",
     "log_partition",
     "marginals",
     "pinball",
+    "stack_of",
     "viterbi",
 ]

@@ -12,12 +12,12 @@ from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
 
 
 def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Softmax over the last axis, in float32; places where the mask is False get exactly 0."""
-    scores = ops.cast(scores, "float32")
+    """Softmax over the last axis, in float32 at least; places where the mask is False get exactly 0."""
+    scores = scores if scores.dtype == "float64" else ops.cast(scores, "float32")
     if mask is None:
         return tf.nn.softmax(scores)
     weights = tf.nn.softmax(ops.where(mask, scores, -1e9))  # Keras's warns of a single place
-    return weights * ops.cast(mask, "float32")
+    return weights * ops.cast(mask, scores.dtype)
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -81,6 +81,7 @@ class Attention(SequenceLayer):
         kind: of the score.
         units: size of the hidden layer ("additive", "concat"), or of all heads together and the result ("multi_head").
         heads: of "multi_head", a divisor of `units`.
+        output_units: features of a context of "multi_head"; 0 for `units`.
 
     Call arguments:
         query: q, `[batch, time, features]`.
@@ -102,16 +103,18 @@ class Attention(SequenceLayer):
     (TensorShape([2, 4, 6]), TensorShape([2, 4, 5]))
     """
 
-    OPTIONS = ("kind", "units", "heads")
+    OPTIONS = ("kind", "units", "heads", "output_units")
     KINDS = ("additive", "concat", "dot", "general", "multi_head")
 
-    def __init__(self, kind: str = "additive", units: int = 128, heads: int = 4, **kwargs: Any) -> None:
+    def __init__(
+        self, kind: str = "additive", units: int = 128, heads: int = 4, output_units: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if kind not in self.KINDS:
             raise ValueError(f'kind is "{kind}"; it must be one of {", ".join(self.KINDS)}.')
         if kind == "multi_head" and units % heads:
             raise ValueError(f"units must be a multiple of heads, {heads}; it is {units}.")
-        self.kind, self.units, self.heads = kind, units, heads
+        self.kind, self.units, self.heads, self.output_units = kind, units, heads, output_units
 
     def build(self, query_shape: Shape, memory_shape: Shape) -> None:
         queries, places = query_shape[-1], memory_shape[-1]
@@ -131,12 +134,19 @@ class Attention(SequenceLayer):
             self.key_kernel = self.add_weight(name="key_kernel", shape=(places, queries))
         if self.kind == "multi_head":
             self.value_kernel = self.add_weight(name="value_kernel", shape=(places, self.units))
-            self.output_kernel = self.add_weight(name="output_kernel", shape=(self.units, self.units))
+            self.output_kernel = self.add_weight(
+                name="output_kernel", shape=(self.units, self.output_units or self.units)
+            )
         self.built = True
 
     def keys(self, memory: Tensor) -> Tensor:
-        """What of a score depends on the memory alone, `[batch, places, …]`."""
-        return memory if self.kind == "dot" else ops.matmul(memory, ops.cast(self.key_kernel, memory.dtype))
+        """What depends on the memory alone, `[batch, places, …]`: of a score, and of several heads the values too."""
+        if self.kind == "dot":
+            return memory
+        keys = ops.matmul(memory, ops.cast(self.key_kernel, memory.dtype))
+        if self.kind != "multi_head":
+            return keys
+        return ops.concatenate([keys, ops.matmul(memory, ops.cast(self.value_kernel, memory.dtype))], axis=-1)
 
     def call(
         self, query: Tensor, memory: Tensor, mask: Tensor | None = None, keys: Tensor | None = None
@@ -144,7 +154,7 @@ class Attention(SequenceLayer):
         keys = self.keys(memory) if keys is None else keys
         mask = None if mask is None else mask[:, None, :]
         if self.kind == "multi_head":
-            return self._by_heads(query, memory, mask, keys)
+            return self._by_heads(query, mask, keys)
         if self.kind in ("dot", "general"):
             scores = ops.matmul(query, ops.transpose(keys, (0, 2, 1)))
         else:
@@ -154,10 +164,10 @@ class Attention(SequenceLayer):
         weights = masked_softmax(scores, mask)
         return ops.matmul(ops.cast(weights, memory.dtype), memory), weights
 
-    def _by_heads(self, query: Tensor, memory: Tensor, mask: Tensor, keys: Tensor) -> tuple[Tensor, Nest]:
+    def _by_heads(self, query: Tensor, mask: Tensor, keys_and_values: Tensor) -> tuple[Tensor, Nest]:
         queries = self._split(ops.matmul(query, self.query_kernel))
-        values = self._split(ops.matmul(memory, self.value_kernel))
-        scores = ops.matmul(queries, ops.transpose(self._split(keys), (0, 1, 3, 2)))
+        keys, values = (self._split(part) for part in ops.split(keys_and_values, 2, axis=-1))
+        scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
         scores = scores / (self.units // self.heads) ** 0.5
         weights = masked_softmax(scores, None if mask is None else mask[:, None])
         found = ops.transpose(ops.matmul(ops.cast(weights, values.dtype), values), (0, 2, 1, 3))
@@ -171,4 +181,4 @@ class Attention(SequenceLayer):
 
     def output_size(self, features: int) -> int:
         """Features of a context, where the memory has so many."""
-        return self.units if self.kind == "multi_head" else features
+        return (self.output_units or self.units) if self.kind == "multi_head" else features

@@ -10,7 +10,9 @@ from keras import ops
 
 from nlp_rnn.layers.attention import Attention
 from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
+from nlp_rnn.layers.feedforward import normalization_of
 from nlp_rnn.layers.stack import RecurrentStack
+from nlp_rnn.layers.transformer import TransformerStack
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -59,6 +61,20 @@ class Bridge(SequenceLayer):
             sides = [ops.concatenate(given[part :: self.parts], axis=-1) for part in range(self.parts)]
             state.append([dense(side) for dense, side in zip(row, sides, strict=True)])
         return state
+
+
+def attended(
+    attention: Attention, sequence: Tensor, memory: Tensor, mask: Tensor | None, keys: Tensor
+) -> tuple[Tensor, Nest]:
+    """What each step finds in a memory, and its weights. Of several rows of one step that go on from one source, each
+    is a query of its own to the one memory."""
+    queries = sequence
+    if sequence.shape[1] == 1:
+        queries = ops.reshape(sequence, (ops.shape(memory)[0], -1, sequence.shape[-1]))
+    contexts, weights = attention(queries, memory, mask=mask, keys=keys)
+    if sequence.shape[1] == 1:
+        contexts, weights = (ops.reshape(part, (-1, 1, ops.shape(part)[-1])) for part in (contexts, weights))
+    return contexts, weights
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -118,6 +134,10 @@ class AttentionDecoder(SequenceLayer):
         self.combine.build((None, None, seen))
         self.built = True
 
+    def keys(self, memory: Tensor) -> Nest:
+        """What of the attention depends on the memory alone; None without attention."""
+        return None if self.attention is None else self.attention.keys(memory)
+
     def first_state(self, layers: Any) -> dict[str, Any]:
         """The state before the first step, from that of the stack; recurrent states are no less than float32."""
         state: dict[str, Any] = {"layers": self._widened(layers)}
@@ -134,8 +154,7 @@ class AttentionDecoder(SequenceLayer):
         training: bool = False,
         keys: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Nest]:
-        if self.attention is not None and keys is None:
-            keys = self.attention.keys(memory)
+        keys = self.keys(memory) if keys is None else keys
         if not self.input_feeding or vectors.shape[1] == 1:
             return self._run(vectors, state, memory, mask, training, keys)
         return self._one_by_one(vectors, state, memory, mask, training, keys)
@@ -150,13 +169,7 @@ class AttentionDecoder(SequenceLayer):
             weights = ops.zeros((*ops.shape(sequence)[:2], ops.shape(memory)[1]))
             found = sequence
         else:
-            # Of several rows that go on from one source each is a query of its own to the one memory.
-            queries = sequence
-            if sequence.shape[1] == 1:
-                queries = ops.reshape(sequence, (ops.shape(memory)[0], -1, sequence.shape[-1]))
-            contexts, weights = self.attention(queries, memory, mask=mask, keys=keys)
-            if sequence.shape[1] == 1:
-                contexts, weights = (ops.reshape(part, (-1, 1, ops.shape(part)[-1])) for part in (contexts, weights))
+            contexts, weights = attended(self.attention, sequence, memory, mask, keys)
             found = ops.concatenate([sequence, contexts], axis=-1)
         combined = self.combine(found)
         after = {"layers": layers, **({"fed": combined[:, -1]} if self.input_feeding else {})}
@@ -186,3 +199,78 @@ class AttentionDecoder(SequenceLayer):
     def _widened(self, layers: Any) -> Nest:
         dtype = tf.float64 if self.compute_dtype == "float64" else tf.float32
         return tf.nest.map_structure(lambda part: tf.cast(part, dtype), layers)
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class TransformerDecoder(SequenceLayer):
+    """Transformer layers of one direction, each of which also attends to a memory (Vaswani et al. 2017,
+    arXiv:1706.03762; normalised on the way in), with the contract of an `AttentionDecoder`.
+
+    Args:
+        stack: a `TransformerStack` of one direction, whose layers these are.
+        dropout: on the output.
+
+    Call arguments:
+        vectors, state, memory, mask, training, keys: as an `AttentionDecoder` takes them.
+
+    Returns:
+        The output `[batch, time, units]`; the weights of the attention to the memory `[batch, time, places]`, the mean
+        of the heads of the last layer but one, which aligns best (Garg et al. 2019, arXiv:1909.02074); the next state.
+    """
+
+    OPTIONS = ("dropout",)
+    PARTS = ("stack",)
+
+    def __init__(self, stack: TransformerStack, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stack, self.dropout = stack, dropout
+        policy, levels, units = self.dtype_policy, range(stack.layers), stack.units
+        inner = stack.attentions[0].inner
+        self.crossings = [
+            Attention("multi_head", inner, stack.heads, units, dtype=policy, name=f"cross_{i}") for i in levels
+        ]
+        self.norms = [normalization_of(stack.normalization, policy, f"cross_norm_{i}") for i in levels]
+        self.drop = keras.layers.SpatialDropout1D(dropout, dtype=policy, name="drop")
+
+    @property
+    def units(self) -> int:
+        """Features of the output."""
+        return self.stack.units
+
+    def build(self, vectors_shape: Shape, memory_shape: Shape) -> None:
+        if not self.stack.built:
+            self.stack.build((None, None, vectors_shape[-1]))
+        features = (None, None, self.units)
+        for crossing, norm in zip(self.crossings, self.norms, strict=True):
+            crossing.build(features, (None, None, memory_shape[-1]))
+            norm.build(features)
+        self.built = True
+
+    def keys(self, memory: Tensor) -> list[Tensor]:
+        """What of each layer's attention depends on the memory alone."""
+        return [crossing.keys(memory) for crossing in self.crossings]
+
+    def first_state(self, layers: Any) -> dict[str, Any]:
+        """The state before the first step; of what is given only the number of rows matters."""
+        return {"layers": self.stack.zero_state(tf.shape(layers[0][0])[0])}
+
+    def call(
+        self,
+        vectors: Tensor,
+        state: Nest,
+        memory: Tensor,
+        mask: Tensor | None = None,
+        training: bool = False,
+        keys: Any = None,
+    ) -> tuple[Tensor, Tensor, Nest]:
+        keys = self.keys(memory) if keys is None else keys
+        looks: list[Tensor] = []
+
+        def look(index: int, sequence: Tensor) -> Tensor:
+            read = self.norms[index](sequence)
+            found, weights = attended(self.crossings[index], read, memory, mask, keys[index])
+            looks.append(weights)
+            return sequence + self.stack.drop(found, training=training)
+
+        sequence, layers = self.stack.run(vectors, None, state["layers"], training, look)
+        return self.drop(sequence, training=training), looks[max(len(looks) - 2, 0)], {"layers": layers}

@@ -29,7 +29,8 @@ class FeedForward(SequenceLayer):
     Args:
         units: features between the matrices.
         normalization: "layer", "rms" or "none".
-        dropout: one mask per sequence.
+        dropout: of what is added.
+        variational: whether one mask serves a whole sequence.
 
     Call arguments:
         sequence: `[batch, time, features]`.
@@ -44,15 +45,18 @@ class FeedForward(SequenceLayer):
     TensorShape([2, 5, 4])
     """
 
-    OPTIONS = ("units", "normalization", "dropout")
+    OPTIONS = ("units", "normalization", "dropout", "variational")
 
-    def __init__(self, units: int, normalization: str = "rms", dropout: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self, units: int, normalization: str = "rms", dropout: float = 0.0, variational: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.units, self.normalization, self.dropout = units, normalization, dropout
+        self.units, self.normalization, self.dropout, self.variational = units, normalization, dropout, variational
         policy = self.dtype_policy
         self.norm = None if normalization == "none" else normalization_of(normalization, policy, "norm")
         self.expand = keras.layers.Dense(units, dtype=policy, name="expand")
-        self.drop = keras.layers.SpatialDropout1D(dropout, dtype=policy, name="drop")
+        drop = keras.layers.SpatialDropout1D if variational else keras.layers.Dropout
+        self.drop = drop(dropout, dtype=policy, name="drop")
         self.contract: keras.layers.Dense | None = None
 
     def build(self, sequence_shape: Shape) -> None:

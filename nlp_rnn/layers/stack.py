@@ -15,6 +15,7 @@ from nlp_rnn.layers.feedforward import FeedForward, normalization_of
 from nlp_rnn.layers.kernels import kernel_of
 from nlp_rnn.layers.parallel import SCAN_CELLS
 from nlp_rnn.layers.recurrent import RECURRENT_CELLS, run_fused
+from nlp_rnn.layers.transformer import TransformerStack
 
 CELLS = {**RECURRENT_CELLS, **SCAN_CELLS}
 
@@ -132,6 +133,11 @@ class RecurrentStack(SequenceLayer):
         """How many `[batch, units]` the state of a layer in one direction has."""
         return len(self.forward_layers[0].state_sizes)
 
+    @property
+    def state_size(self) -> int:
+        """Numbers in a part of the state."""
+        return self.units
+
     def build(self, sequence_shape: Shape) -> None:
         features = sequence_shape[-1]
         for index, layer in enumerate(self.forward_layers):
@@ -153,7 +159,7 @@ class RecurrentStack(SequenceLayer):
         sequence = ops.cast(sequence, self.compute_dtype)
         lengths = None if mask is None else ops.sum(ops.cast(mask, "int32"), axis=1)
         if initial_state is None and self.cell in RECURRENT_CELLS:
-            initial_state = [self._zeros(index, ops.shape(sequence)[0]) for index in range(self.layers)]
+            initial_state = self.zero_state(ops.shape(sequence)[0])
         final_state: list[list[Tensor]] = []
         for indices in self._at_once(training):
             read = self.norms[indices[0]](sequence) if self.norms else sequence
@@ -174,8 +180,10 @@ class RecurrentStack(SequenceLayer):
     def _level(self, index: int) -> list[Tensor]:
         return [self.forward_layers[index], *self.backward_layers[index : index + 1]]
 
-    def _zeros(self, index: int, batch: Any) -> list[Tensor]:
-        return [state for layer in self._level(index) for state in layer.get_initial_state(batch)]
+    def zero_state(self, batch: Any) -> list[list[Tensor]]:
+        """The state at the beginning, of so many rows."""
+        levels = [self._level(index) for index in range(self.layers)]
+        return [[state for layer in level for state in layer.get_initial_state(batch)] for level in levels]
 
     def _at_once(self, training: bool) -> list[list[int]]:
         """The layers by what one call may run: cuDNN takes all that have nothing between them."""
@@ -248,6 +256,30 @@ class RecurrentStack(SequenceLayer):
         """The last layer's final states, h of an LSTM, of its directions side by side: `[batch, output_size]`."""
         outputs = final_state[-1][:: self.state_parts]
         return ops.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
+
+
+def stack_of(cell: str, **options: Any) -> RecurrentStack | TransformerStack:
+    """The stack of a kind of layers: a `TransformerStack`, or a `RecurrentStack` of a cell.
+
+    Args:
+        cell: "transformer", or as `RecurrentStack` has it.
+        **options: those of both; each takes its own, but that a transformer has no recurrent kernel to drop from.
+
+    Example:
+
+    >>> stack_of("transformer", units=8, layers=1, residual=False, heads=2).heads
+    2
+    """
+    if cell != "transformer":
+        own = {name: value for name, value in options.items() if name not in ("heads", "context")}
+        return RecurrentStack(cell, **own)
+    if options.get("weight_drop"):
+        raise ValueError(f"weight_drop is {options['weight_drop']}, but a transformer has no recurrent kernel.")
+    names = (*TransformerStack.OPTIONS, "dtype", "name")
+    own = {name: value for name, value in options.items() if name in names}
+    if own.get("normalization") == "none":  # without which no deep one trains
+        own["normalization"] = "layer"
+    return TransformerStack(**own)
 
 
 def _reversed(sequence: Tensor, lengths: Tensor) -> Tensor:

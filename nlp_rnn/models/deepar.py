@@ -128,7 +128,7 @@ class DeepAR(Forecaster):
             _, state = self.stack(self._inputs(scaled[:, :-1], covariates, 1))
             state = tf.nest.map_structure(lambda part: tf.repeat(part, samples, axis=0), state)
         else:
-            state = [self.stack._zeros(i, batch * self.channels * samples) for i in range(self.layers_)]
+            state = self.stack.zero_state(batch * self.channels * samples)
         last = tf.repeat(tf.reshape(scaled[:, -1], [-1]), samples)
         rows = (tf.broadcast_to(part[:, 0], [batch, self.channels]) for part in (shift, spread))
         by_row = [tf.repeat(tf.reshape(part, [-1]), samples) for part in rows]

@@ -11,7 +11,8 @@ from keras import ops
 
 from nlp_rnn.layers.base import Configured, Shape, Tensor
 from nlp_rnn.layers.quantiles import OrderedQuantiles, pinball
-from nlp_rnn.layers.stack import RecurrentStack
+from nlp_rnn.layers.stack import RecurrentStack, stack_of
+from nlp_rnn.layers.transformer import TransformerStack
 from nlp_rnn.series.calendar import phase_count, phases
 from nlp_rnn.series.steps import Step
 
@@ -34,7 +35,8 @@ class Forecaster(Configured, keras.Model):
         step: the step between times, as `Step` has it.
         cycles: of the calendar, such as "day", "week"; the feature "time" is needed then.
         known, past: numbers that are known of each step, also of those to come, and of those of the history alone.
-        cell, units, layers, weight_drop, residual, normalization, feedforward, chrono: of the recurrent stack.
+        cell, units, layers, weight_drop, residual, normalization, feedforward, chrono, heads: of the stack; a
+            transformer sees all that is read.
         dropout: between its layers and before the quantiles.
 
     Call arguments:
@@ -50,7 +52,7 @@ class Forecaster(Configured, keras.Model):
     OPTIONS: ClassVar[tuple[str, ...]] = (
         *("channels", "lookback", "horizon", "levels", "scaling", "subtract_last", "step", "cycles", "known", "past"),
         *("cell", "units", "layers", "dropout", "weight_drop", "residual", "normalization", "feedforward"),
-        "chrono",
+        *("chrono", "heads"),
     )
 
     def __init__(
@@ -74,6 +76,7 @@ class Forecaster(Configured, keras.Model):
         normalization: str = "none",
         feedforward: int = 0,
         chrono: int = 0,
+        heads: int = 4,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -82,13 +85,14 @@ class Forecaster(Configured, keras.Model):
         self.known, self.past = known, past
         self.cell, self.units, self.layers_, self.dropout, self.weight_drop = cell, units, layers, dropout, weight_drop
         self.residual, self.normalization, self.feedforward, self.chrono = residual, normalization, feedforward, chrono
+        self.heads = heads
         self._step = Step(step)
 
-    def _stack(self, name: str = "stack") -> RecurrentStack:
-        return RecurrentStack(
+    def _stack(self, name: str = "stack") -> RecurrentStack | TransformerStack:
+        return stack_of(
             self.cell,
-            self.units,
-            self.layers_,
+            units=self.units,
+            layers=self.layers_,
             bidirectional=False,
             dropout=self.dropout if self.layers_ > 1 else 0.0,
             weight_drop=self.weight_drop,
@@ -96,6 +100,8 @@ class Forecaster(Configured, keras.Model):
             normalization=self.normalization,
             feedforward=self.feedforward,
             chrono=self.chrono,
+            heads=self.heads,
+            context=self.lookback + self.horizon,
             dtype=self.dtype_policy,
             name=name,
         )

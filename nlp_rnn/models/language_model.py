@@ -83,7 +83,7 @@ class LanguageModel(TokenLoss, PartsModel):
 
         Returns:
             Logits `[batch, time, vocabulary]`, and the state after the last step: for each layer a list of
-            `[batch, units]`.
+            `[batch, state_size]`.
         """
         states, state = self._read(tokens, state, training, mask)
         return self.head.logits(states, self.table), state
@@ -116,7 +116,7 @@ class LanguageModel(TokenLoss, PartsModel):
         found = self._carried.get(purpose)
         if found is None or found[0].shape[0] != lanes:
             with tf.init_scope():
-                zeros = tf.zeros((lanes, self.stack.units))
+                zeros = tf.zeros((lanes, self.stack.state_size))
                 found = [tf.Variable(zeros, trainable=False) for _ in range(self.state_parts)]
             self._carried = {**self._carried, purpose: found}
         return found

@@ -107,8 +107,13 @@ class PartsModel(Configured, keras.Model):
 
     @property
     def state_parts(self) -> int:
-        """How many `[batch, units]` the state of all layers has, where the stack reads in one direction."""
+        """How many `[batch, state_size]` the state of all layers has, where the stack reads in one direction."""
         return self.stack.layers * self.stack.state_parts
+
+    @property
+    def state_size(self) -> int:
+        """Numbers in each of them."""
+        return self.stack.state_size
 
     def grouped(self, parts: list[Tensor]) -> list[list[Tensor]]:
         """The state's parts in order → by layer, as the stack takes them."""

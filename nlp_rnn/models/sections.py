@@ -7,7 +7,8 @@ from typing import Any
 
 from nlp_rnn.config.sections import EmbeddingConfig, StackConfig
 from nlp_rnn.layers.embedding import TokenEmbedding
-from nlp_rnn.layers.stack import RecurrentStack
+from nlp_rnn.layers.stack import RecurrentStack, stack_of
+from nlp_rnn.layers.transformer import TransformerStack
 
 
 def embedding_from(
@@ -18,11 +19,14 @@ def embedding_from(
     return TokenEmbedding(vocabulary, section.size, **{**drops, **options}, dtype=dtype, name=name)
 
 
-def stack_from(section: StackConfig, dtype: str, name: str = "stack", **options: Any) -> RecurrentStack:
-    """The recurrent layers that a section describes; `options` win over the section."""
-    return RecurrentStack(**{**asdict(section), **options}, dtype=dtype, name=name)
+def stack_from(
+    section: StackConfig, dtype: str, name: str = "stack", **options: Any
+) -> RecurrentStack | TransformerStack:
+    """The layers that a section describes; `options` win over the section."""
+    return stack_of(**{**asdict(section), **options}, dtype=dtype, name=name)
 
 
 def forecaster_options(section: StackConfig) -> dict[str, Any]:
     """What a `Forecaster`, whose stack reads in one direction, takes of a section."""
-    return {name: value for name, value in asdict(section).items() if name not in ("bidirectional", "activation")}
+    others = ("bidirectional", "activation", "context")
+    return {name: value for name, value in asdict(section).items() if name not in others}

@@ -11,7 +11,7 @@ from keras import ops
 
 from nlp_rnn.decoding.beam import Beam
 from nlp_rnn.layers.base import Configured, Nest, Shape, Tensor
-from nlp_rnn.layers.decoder import AttentionDecoder, Bridge
+from nlp_rnn.layers.decoder import AttentionDecoder, Bridge, TransformerDecoder
 from nlp_rnn.layers.precision import weights_cast_once
 from nlp_rnn.models.parts import TokenLoss, mean_of_tokens
 from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN
@@ -27,9 +27,10 @@ class Translator(TokenLoss, Configured, keras.Model):
     Args:
         source_embedding: source ids → vectors, such as `TokenEmbedding`; None where `embedding` serves for both.
         stack: the encoder, such as a `RecurrentStack` of both directions.
-        bridge: from the encoder's final state to the decoder's first, a `Bridge`.
+        bridge: from the encoder's final state to the decoder's first, a `Bridge`; None for a decoder that has no state
+            but what it has read.
         embedding: target ids → vectors.
-        decoder: an `AttentionDecoder`.
+        decoder: an `AttentionDecoder` or a `TransformerDecoder`.
         head: such as `SoftmaxHead`.
         label_smoothing: part of the target's mass that is spread over all words (Szegedy et al. 2016,
             arXiv:1512.00567).
@@ -62,9 +63,9 @@ class Translator(TokenLoss, Configured, keras.Model):
         self,
         source_embedding: keras.layers.Layer | None,
         stack: keras.layers.Layer,
-        bridge: Bridge,
+        bridge: Bridge | None,
         embedding: keras.layers.Layer,
-        decoder: AttentionDecoder,
+        decoder: AttentionDecoder | TransformerDecoder,
         head: keras.layers.Layer,
         label_smoothing: float = 0.0,
         search: dict[str, Any] | None = None,
@@ -87,7 +88,7 @@ class Translator(TokenLoss, Configured, keras.Model):
             (self.decoder, [(None, None, self.embedding.output_dim), memory]),
             (self.head, [(None, None, self.decoder.units)]),
         ):
-            if not part.built:
+            if part is not None and not part.built:
                 part.build(*shapes)
         self.built = True
 
@@ -104,14 +105,13 @@ class Translator(TokenLoss, Configured, keras.Model):
         embedding = self.source_embedding or self.embedding
         mask = ops.not_equal(source, 0)
         sequence, final = self.stack(embedding(source, training=training), mask=mask, training=training)
-        memory: dict[str, Nest] = {"memory": sequence, "mask": mask, "final": final}
-        if self.decoder.attention is not None:
-            memory["keys"] = self.decoder.attention.keys(sequence)
-        return memory
+        keys = self.decoder.keys(sequence)
+        return {"memory": sequence, "mask": mask, "final": final, **({} if keys is None else {"keys": keys})}
 
     def initial_state(self, memory: dict[str, Tensor]) -> Nest:
         """The decoder's state before the first token."""
-        return self.decoder.first_state(self.bridge(memory["final"]))
+        final = memory["final"]
+        return self.decoder.first_state(final if self.bridge is None else self.bridge(final))
 
     def step(self, tokens: Tensor, state: Nest, memory: dict[str, Nest]) -> tuple[Tensor, Tensor, Nest]:
         """Goes on by one token.

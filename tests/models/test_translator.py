@@ -8,7 +8,16 @@ import pytest
 import tensorflow as tf
 
 from nlp_rnn.decoding.beam import Beam
-from nlp_rnn.layers import Attention, AttentionDecoder, Bridge, RecurrentStack, SoftmaxHead, TokenEmbedding
+from nlp_rnn.layers import (
+    Attention,
+    AttentionDecoder,
+    Bridge,
+    RecurrentStack,
+    SoftmaxHead,
+    TokenEmbedding,
+    TransformerDecoder,
+    TransformerStack,
+)
 from nlp_rnn.models import Translator
 
 
@@ -32,6 +41,28 @@ def model(cell="lstm", attention="additive", input_feeding=False, layers=2, shar
     return made
 
 
+def transformer(shared=False, dtype="float32"):
+    keras.utils.set_random_seed(0)
+    options = {"dtype": dtype}
+    decoder = TransformerStack(10, 3, bidirectional=False, heads=2, context=8, **options)
+    made = Translator(
+        None if shared else TokenEmbedding(12, 6, **options),
+        TransformerStack(9, 2, heads=2, **options),
+        None,
+        TokenEmbedding(12, 6, **options),
+        TransformerDecoder(decoder, **options),
+        SoftmaxHead(12, 6, **options),
+        **options,
+    )
+    made.build()
+    return made
+
+
+MAKES = {
+    "recurrent": model,
+    "input_feeding": lambda **options: model(input_feeding=True, **options),
+    "transformer": transformer,
+}
 SOURCE = np.array([[4, 5, 6, 7, 3], [8, 9, 0, 0, 0], [5, 0, 0, 0, 0]], np.int32)
 TARGET = np.array([[2, 4, 5, 6], [2, 7, 0, 0], [2, 8, 9, 0]], np.int32)
 
@@ -52,9 +83,20 @@ def test_steps_one_by_one_give_what_a_call_gives(cell, attention, input_feeding)
             assert (weights.numpy()[SOURCE == 0] == 0).all()
 
 
-@pytest.mark.parametrize("input_feeding", [False, True])
-def test_a_beams_scores_are_those_of_forced_decoding(input_feeding):
-    made = model(input_feeding=input_feeding)
+def test_a_transformers_steps_one_by_one_give_what_a_call_gives():
+    made = transformer()
+    whole, memory = made({"source": SOURCE, "target": TARGET}).numpy(), made.encode(SOURCE)
+    state = made.initial_state(memory)
+    for t in range(4):
+        logits, weights, state = made.step(TARGET[:, t], state, memory)
+        np.testing.assert_allclose(logits, whole[:, t], atol=1e-5)
+        np.testing.assert_allclose(weights.numpy().sum(-1), 1.0, rtol=1e-5)
+        assert (weights.numpy()[SOURCE == 0] == 0).all()
+
+
+@pytest.mark.parametrize("kind", MAKES)
+def test_a_beams_scores_are_those_of_forced_decoding(kind):
+    made = MAKES[kind]()
     tokens, scores, attention = made.translate(made.encode(SOURCE), Beam(4, length_penalty=0.0), np.array([6, 6, 6]))
     for rank in range(3):
         said = [row[row != 0] for row in tokens.numpy()[:, rank]]
@@ -65,8 +107,9 @@ def test_a_beams_scores_are_those_of_forced_decoding(input_feeding):
             np.testing.assert_allclose(attention[row, rank, : len(ids)], weights[0, :-1], atol=1e-4)
 
 
-def test_a_translation_does_not_depend_on_its_batch():
-    made = model()
+@pytest.mark.parametrize("kind", ["recurrent", "transformer"])
+def test_a_translation_does_not_depend_on_its_batch(kind):
+    made = MAKES[kind]()
     together = made.infer({"source": SOURCE})
     for row in range(3):
         source = SOURCE[row : row + 1, : int((SOURCE[row] != 0).sum())]
@@ -76,9 +119,9 @@ def test_a_translation_does_not_depend_on_its_batch():
         assert float(together["score"][row]) == pytest.approx(float(alone["score"][0]), abs=1e-4)
 
 
-@pytest.mark.parametrize("input_feeding", [False, True])
-def test_gradients_reach_every_weight(input_feeding):
-    made = model(input_feeding=input_feeding, shared=True)
+@pytest.mark.parametrize("kind", MAKES)
+def test_gradients_reach_every_weight(kind):
+    made = MAKES[kind](shared=True)
     made.compile(keras.optimizers.SGD(0.1))
     targets = np.concatenate([TARGET[:, 1:], np.zeros((3, 1), np.int32)], 1)
     targets[targets == 0] = 3
@@ -91,10 +134,15 @@ def test_gradients_reach_every_weight(input_feeding):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "input_feeding"), [("mixed_bfloat16", False), pytest.param("mixed_float16", True, marks=pytest.mark.slow)]
+    ("dtype", "kind"),
+    [
+        ("mixed_bfloat16", "recurrent"),
+        ("mixed_bfloat16", "transformer"),
+        pytest.param("mixed_float16", "input_feeding", marks=pytest.mark.slow),
+    ],
 )
-def test_mixed_precision_trains_and_translates(dtype, input_feeding):
-    made = model(input_feeding=input_feeding, dtype=dtype)
+def test_mixed_precision_trains_and_translates(dtype, kind):
+    made = MAKES[kind](dtype=dtype)
     made.compile(keras.optimizers.SGD(0.1))
     targets = np.where(TARGET == 0, 3, TARGET)
     losses = [
@@ -102,7 +150,7 @@ def test_mixed_precision_trains_and_translates(dtype, input_feeding):
         for _ in range(10)
     ]
     assert losses[-1] < losses[0]
-    exact = model(input_feeding=input_feeding)
+    exact = MAKES[kind]()
     exact.set_weights(made.get_weights())
     scores = made.infer({"source": SOURCE})["score"].numpy()
     np.testing.assert_allclose(scores, exact.infer({"source": SOURCE})["score"], atol=0.1)

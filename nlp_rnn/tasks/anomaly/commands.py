@@ -71,7 +71,7 @@ class Watcher:
         self.run, self.budget = run, budget
         self.path = Path(state) if state else None
         self.reference, self.memory = reference_of(run.assets.judge, "events"), run.config.score.memory
-        self.parts = [np.zeros((1, run.config.stack.units), np.float32) for _ in range(run.model.state_parts)]
+        self.parts = [np.zeros((1, run.model.state_size), np.float32) for _ in range(run.model.state_parts)]
         self.last, self.mean, self.events, self.seen, self.is_high = BEGIN, 0.0, 0, 0, False
         if state:
             check_place(state, "--state")
@@ -79,7 +79,7 @@ class Watcher:
             self._restore()
 
         specs = [tf.TensorSpec([1], tf.int32), tf.TensorSpec([1, None], tf.int32)]
-        specs += [tf.TensorSpec([1, run.config.stack.units], tf.float32)] * len(self.parts)
+        specs += [tf.TensorSpec([1, run.model.state_size], tf.float32)] * len(self.parts)
 
         follow = run.model.go_on_or_begin if run.assets.judge["ends"] else run.model.go_on
 

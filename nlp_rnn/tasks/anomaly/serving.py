@@ -48,7 +48,7 @@ def signatures(config: Config, model: EventModel, assets: Assets) -> Signatures:
         lengths = tf.reduce_sum(tf.cast(tokens != 0, tf.int32), 1)
         return scored(surprises_of({"tokens": tokens})["surprises"], lengths)
 
-    state = [[[0.0] * config.stack.units] * model.state_parts]
+    state = [[[0.0] * model.state_size] * model.state_parts]
     ids = assets.tokenizer.encode([" ".join(assets.tokenizer.vocabulary[:3])]).to_tensor().numpy().tolist()
     about = "Sessions → the mean surprise of their events in nats, and the surprise of each, padded with 0."
     step = {"last": [BEGIN], "token": [ids[0][0]], "state": state}
@@ -91,7 +91,7 @@ def _step(config: Config, model: EventModel) -> tf.types.experimental.Polymorphi
     inputs = [
         tf.TensorSpec([None], tf.int32, "last"),
         tf.TensorSpec([None], tf.int32, "token"),
-        tf.TensorSpec([None, model.state_parts, config.stack.units], tf.float32, "state"),
+        tf.TensorSpec([None, model.state_parts, model.state_size], tf.float32, "state"),
     ]
 
     @tf.function(input_signature=inputs, autograph=False)

@@ -25,7 +25,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     score = Signature(_score(config.newline, model, assets), "Texts → their log-probability and perplexity.")
     generate = _generate(config.newline, model, assets)
     sampling = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 0, "length": 40}
-    state = [[[0.0] * config.stack.units] * model.state_parts]
+    state = [[[0.0] * model.state_size] * model.state_parts]
     encode, decode = _encode(config.newline, assets), _decode(assets)
     prompts = {"prompt": ["The "]}
     begin = begin_of(assets)
@@ -115,7 +115,7 @@ def _score(newline: bool, model: keras.Model, assets: Assets) -> tf.types.experi
 def _step(config: Config, model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
     import tensorflow as tf
 
-    state_shape = [None, model.state_parts, config.stack.units]
+    state_shape = [None, model.state_parts, model.state_size]
     inputs = [tf.TensorSpec([None, None], tf.int32, "tokens"), tf.TensorSpec(state_shape, tf.float32, "state")]
 
     @tf.function(input_signature=inputs, autograph=False)

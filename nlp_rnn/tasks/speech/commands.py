@@ -80,7 +80,7 @@ class Listener:
         self.seconds_per_step = embedding.samples_per_step / self.rate
         self.samples = np.zeros(0, np.float32)
         self.frames = np.zeros((self.stacking.context, self.mel.mels), np.float32)
-        self.parts = [np.zeros((1, run.config.stack.units), np.float32) for _ in range(model.state_parts)]
+        self.parts = [np.zeros((1, run.model.state_size), np.float32) for _ in range(model.state_parts)]
         self.last, self.step = 0, 0
         self.prior, self.heard, self.total = embedding.prior, 0, np.zeros(self.mel.mels)
         self.is_running = embedding.normalization == "running"
@@ -93,7 +93,7 @@ class Listener:
             logits, after = model.advance(frames[None], model.grouped(list(parts)))
             return tf.nn.softmax(logits)[0], [tf.cast(part, tf.float32) for part in tf.nest.flatten(after)]
 
-        states = [tf.TensorSpec([1, run.config.stack.units], tf.float32)] * len(self.parts)
+        states = [tf.TensorSpec([1, run.model.state_size], tf.float32)] * len(self.parts)
         frames = tf.TensorSpec([None, self.mel.mels], tf.float32)
         self._spectra = tf.function(spectra, input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
         self._advance = tf.function(advance, input_signature=[frames, *states], autograph=False)

@@ -187,7 +187,7 @@ def _step(config: Config, model: SpeechRecognizer, samples: Any) -> Any:
     kept = needed - embedding.samples_per_step
     inputs = [
         tf.TensorSpec([None, needed], tf.float32, "samples"),
-        tf.TensorSpec([None, model.state_parts, config.stack.units], tf.float32, "state"),
+        tf.TensorSpec([None, model.state_parts, model.state_size], tf.float32, "state"),
     ]
 
     @tf.function(input_signature=inputs, autograph=False)
@@ -201,4 +201,4 @@ def _step(config: Config, model: SpeechRecognizer, samples: Any) -> Any:
         f"beginning → log-probabilities of the tokens at one step, and the next state."
     )
     given = (samples[0] * (needed // len(samples[0]) + 1))[:needed]
-    return Signature(step, about, {"samples": [given], "state": [[[0.0] * config.stack.units] * model.state_parts]})
+    return Signature(step, about, {"samples": [given], "state": [[[0.0] * model.state_size] * model.state_parts]})

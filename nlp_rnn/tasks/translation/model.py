@@ -11,7 +11,7 @@ from nlp_rnn.tasks.base import Features, Outputs
 from nlp_rnn.tasks.translation.settings import Config, SearchOptions
 
 if TYPE_CHECKING:
-    from nlp_rnn.layers import AttentionDecoder
+    from nlp_rnn.layers import AttentionDecoder, TransformerDecoder
     from nlp_rnn.models import Translator
 
 
@@ -24,11 +24,11 @@ def build(config: Config, assets: Assets) -> Translator:
     embedding, decoder, dtype = config.embedding, config.decoder, config.train.dtype_policy
     size, shared = assets.target.size, config.head.tied == "all"
     source = None if shared else embedding_from(embedding, assets.source.size, dtype, "source_embedding")
-    stack = stack_from(config.stack, dtype)
+    stack, recurrent = stack_from(config.stack, dtype), config.stack.cell != "transformer"
     model = Translator(
         source,
         stack,
-        Bridge(decoder.units, decoder.layers, stack.state_parts, dtype=dtype, name="bridge"),
+        Bridge(decoder.units, decoder.layers, stack.state_parts, dtype=dtype, name="bridge") if recurrent else None,
         embedding_from(embedding, size, dtype),
         _decoder(config),
         SoftmaxHead(size, 0 if config.head.tied == "none" else embedding.size, dtype=dtype, name="head"),
@@ -84,12 +84,15 @@ def infer(model: Translator, features: Features, options: SearchOptions) -> Outp
     return find(features, **search(options))
 
 
-def _decoder(config: Config) -> AttentionDecoder:
-    from nlp_rnn.layers import Attention, AttentionDecoder
+def _decoder(config: Config) -> AttentionDecoder | TransformerDecoder:
+    from nlp_rnn.layers import Attention, AttentionDecoder, TransformerDecoder
     from nlp_rnn.models.sections import stack_from
 
     section, dtype = config.decoder, config.train.dtype_policy
     own = {"units": section.units, "layers": section.layers, "bidirectional": False}
+    if config.stack.cell == "transformer":
+        layers = stack_from(config.stack, dtype, "decoder_stack", **own)
+        return TransformerDecoder(layers, section.dropout, dtype=dtype, name="decoder")
     attention = None
     if section.attention != "none":
         sizes = (section.attention_units, section.heads)

@@ -53,9 +53,9 @@ class DecoderConfig:
     layers: Size = 1
     """Depth."""
     attention: Literal["none", "additive", "concat", "dot", "general", "multi_head"] = "additive"
-    """Score function of the attention."""
+    """Score function of the attention; that of a transformer is always "multi_head", with `stack.heads`."""
     attention_units: Size = 256
-    """Size of the hidden layer of the score, or of all heads."""
+    """Size of the hidden layer of the score, or of all heads of a recurrent decoder."""
     heads: Size = 4
     """Heads of "multi_head"."""
     input_feeding: tyro.conf.FlagConversionOff[bool] = False

@@ -1,0 +1,318 @@
+"""A transformer with the contract of a recurrent stack: steps that look at each other instead of a state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from nlp_rnn.layers.attention import masked_softmax
+from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
+from nlp_rnn.layers.feedforward import FeedForward, normalization_of
+from nlp_rnn.layers.projection import projected, read_weight
+
+_SLOWEST = 10_000.0  # the longest wavelength of positions, over 2π
+
+
+def rotated(x: Tensor, first: int = 0) -> Tensor:
+    """Vectors turned by angles that grow with their places, so that products of two depend on their distance alone
+    (Su et al. 2021, arXiv:2104.09864).
+
+    Args:
+        x: `[batch, time, heads, size]`, of an even size.
+        first: place of the first.
+
+    Example:
+
+    >>> x = tf.ones((1, 5, 1, 4))
+    >>> products = tf.einsum("bthd,bshd->ts", rotated(x), rotated(x))
+    >>> bool(abs(products[0, 2] - products[2, 4]) < 1e-5)
+    True
+    """
+    half = x.shape[-1] // 2
+    frequencies = tf.constant([_SLOWEST ** (-i / half) for i in range(half)], tf.float32)
+    places = tf.cast(tf.range(first, first + tf.shape(x)[1]), tf.float32)
+    angles = (places[:, None] * frequencies)[:, None]
+    cosine, sine = (tf.cast(part, x.dtype) for part in (tf.cos(angles), tf.sin(angles)))
+    a, b = tf.split(x, 2, -1)
+    return tf.concat([a * cosine - b * sine, a * sine + b * cosine], -1)
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class SelfAttention(SequenceLayer):
+    """Attention of each step to the steps of its sequence (Vaswani et al. 2017, arXiv:1706.03762), by their distances.
+
+        α_ts = softmax_s(R_t·W_q·x_t · R_s·W_k·x_s / √d)        y_t = W_o·Σ_s α_ts W_v·x_s        for each of the heads
+
+    R turns by the place (`rotated`). With a context each step sees itself and so many steps before it, in time and
+    memory that grow with the steps times the context; keys and values of the last steps are the state. Without one all
+    steps see all others.
+
+    Args:
+        units: features of the output, and of all heads together, rounded up to an even number for each.
+        heads: how many.
+        context: steps before its own that each sees; 0 for all steps, on both sides.
+        dropout: on the weights α.
+
+    Call arguments:
+        sequence: x, `[batch, time, features]`, right-padded.
+        mask: boolean `[batch, time]`, False at padding.
+        state: `[batch, state_size]`, as returned; None or zeros at the beginning.
+        training: whether to drop.
+
+    Returns:
+        y, `[batch, time, units]`, and the state after the last real step; of a layer without a context None.
+
+    Example:
+
+    >>> layer = SelfAttention(8, heads=2, context=4)
+    >>> y, state = layer(keras.ops.ones((2, 5, 3)))
+    >>> y.shape, state.shape
+    (TensorShape([2, 5, 8]), TensorShape([2, 68]))
+    """
+
+    OPTIONS = ("units", "heads", "context", "dropout")
+
+    def __init__(self, units: int, heads: int = 4, context: int = 0, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units, self.heads, self.context, self.dropout = units, heads, context, dropout
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
+
+    @property
+    def inner(self) -> int:
+        """Features of all heads."""
+        return 2 * -(-self.units // (2 * self.heads)) * self.heads
+
+    @property
+    def state_size(self) -> int:
+        """Of the keys and values of the context, and of which of them there are."""
+        return self.context * (2 * self.inner + 1)
+
+    def build(self, sequence_shape: Shape) -> None:
+        self.kernel = self.add_weight(name="kernel", shape=(sequence_shape[-1], 3 * self.inner))
+        self.output_kernel = self.add_weight(name="output_kernel", shape=(self.inner, self.units))
+        self.built = True
+
+    def call(
+        self, sequence: Tensor, mask: Tensor | None = None, state: Tensor | None = None, training: bool = False
+    ) -> tuple[Tensor, Nest]:
+        sequence = ops.cast(sequence, self.compute_dtype)
+        query, keys, values = tf.split(projected(sequence, read_weight(self.kernel)), 3, -1)
+        real = tf.ones(tf.shape(sequence)[:2], tf.bool) if mask is None else tf.cast(mask, tf.bool)
+        if self.context:
+            keys, values, real = self._with_those_before(state, keys, values, real)
+            after = self._state_after(keys, values, real, mask)
+            found = self._in_blocks(query, keys, values, real, training)
+        else:
+            after = None
+            found = self._of_one_block(query, keys, values, real, training)
+        found.set_shape((None, sequence.shape[1], self.inner))
+        return projected(found, read_weight(self.output_kernel)), after
+
+    def _with_those_before(self, state: Any, keys: Tensor, values: Tensor, real: Tensor) -> tuple[Tensor, Nest, Nest]:
+        """Those of the context before these."""
+        batch, size = tf.shape(keys)[0], self.context * self.inner
+        if state is None:
+            before = [tf.zeros((batch, self.context, self.inner), keys.dtype)] * 2
+            known = tf.zeros((batch, self.context), tf.bool)
+        else:
+            *flat, flags = tf.split(state, [size, size, self.context], -1)
+            before = [tf.cast(tf.reshape(part, (-1, self.context, self.inner)), keys.dtype) for part in flat]
+            known = flags > 0.5
+        return tf.concat([before[0], keys], 1), tf.concat([before[1], values], 1), tf.concat([known, real], 1)
+
+    def _state_after(self, keys: Tensor, values: Tensor, real: Tensor, mask: Tensor | None) -> Tensor:
+        """The last real steps of the context and of these, in one tensor."""
+        dtype = tf.float64 if keys.dtype == tf.float64 else tf.float32
+        if mask is None:
+            last = [part[:, -self.context :] for part in (keys, values, real)]
+        else:
+            steps = tf.reduce_sum(tf.cast(mask, tf.int32), 1)
+            places = steps[:, None] + tf.range(self.context)
+            last = [tf.gather(part, places, batch_dims=1) for part in (keys, values, real)]
+        size = self.context * self.inner
+        flat = [tf.reshape(tf.cast(part, dtype), (-1, size)) for part in last[:2]]
+        return tf.concat([*flat, tf.reshape(tf.cast(last[2], dtype), (-1, self.context))], -1)
+
+    def _in_blocks(self, query: Tensor, keys: Tensor, values: Tensor, real: Tensor, training: bool) -> Tensor:
+        """Blocks of as many steps as the context has, each with its own keys and those of the context before it."""
+        given = query.shape[1]
+        if given is not None and given <= self.context:
+            return self._of_one_block(query, keys, values, real, training)
+        steps = tf.shape(query)[1]
+        size = tf.maximum(tf.minimum(self.context, steps), 1)
+        blocks = (steps + size - 1) // size
+        missing = blocks * size - steps
+        query = tf.pad(query, [[0, 0], [0, missing], [0, 0]])
+        keys, values = (tf.pad(part, [[0, 0], [0, missing], [0, 0]]) for part in (keys, values))
+        real = tf.pad(real, [[0, 0], [0, missing]])
+        places = tf.range(blocks)[:, None] * size + tf.range(self.context + size)
+        seen = [tf.gather(part, places, axis=1) for part in (keys, values, real)]
+        found = self._attend(tf.reshape(query, (-1, blocks, size, self.inner)), seen, training)
+        return tf.reshape(found, (-1, blocks * size, self.inner))[:, :steps]
+
+    def _of_one_block(self, query: Tensor, keys: Tensor, values: Tensor, real: Tensor, training: bool) -> Tensor:
+        return self._attend(query[:, None], [keys[:, None], values[:, None], real[:, None]], training)[:, 0]
+
+    def _attend(self, query: Tensor, seen: list[Tensor], training: bool) -> Tensor:
+        """Of blocks of queries `[batch, blocks, time, inner]` to keys and values `[batch, blocks, places, inner]`, and
+        which of them are real."""
+        keys, values, real = seen
+        batch, blocks, steps = (tf.shape(query)[axis] for axis in range(3))
+        places, size = tf.shape(keys)[2], self.inner // self.heads
+        query = tf.reshape(query, (batch * blocks, steps, self.heads, size))
+        keys, values = (tf.reshape(part, (batch * blocks, places, self.heads, size)) for part in (keys, values))
+        scores = tf.einsum("bthd,bshd->bhts", rotated(query, self.context), rotated(keys)) / size**0.5
+        visible = tf.reshape(real, (batch * blocks, 1, 1, places))
+        if self.context:
+            distance = tf.range(steps)[:, None] + self.context - tf.range(places)
+            visible = visible & (distance >= 0) & (distance <= self.context)
+        weights = self.drop(ops.cast(masked_softmax(scores, visible), values.dtype), training=training)
+        found = tf.einsum("bhts,bshd->bthd", weights, values)
+        return tf.reshape(found, (batch, blocks, steps, self.inner))
+
+
+@keras.saving.register_keras_serializable("nlp_rnn")
+class TransformerStack(SequenceLayer):
+    """Layers of self-attention and feed-forward blocks, each normalised on the way in (pre-norm; Xiong et al. 2020,
+    arXiv:2002.04745), with the contract of a `RecurrentStack`.
+
+    In one direction each step sees itself and the `context` before it, and the state holds the keys and values of that
+    context: it is as constant as a recurrent state, but 2 × context times as large, and what lies further back is gone.
+
+    Args:
+        units: features of each layer.
+        layers: depth.
+        bidirectional: whether each step sees all others; without a state to go on from, then.
+        heads: of the attention.
+        context: steps before its own that each sees in one direction.
+        feedforward: units of the feed-forward blocks; 0 for four times `units`.
+        normalization: "layer" or "rms".
+        dropout: of what the layers are given, of attention weights and of what each block adds.
+
+    Call arguments:
+        sequence: `[batch, time, features]`.
+        mask: boolean `[batch, time]`, True for tokens; rows are right-padded.
+        initial_state: as returned, or None.
+        training: whether to drop.
+
+    Returns:
+        The sequence `[batch, time, units]`, in which padded steps are 0, and the final state: for each layer a list of
+        one `[batch, state_size]`, zeros of which are a beginning.
+
+    Example:
+
+    >>> stack = TransformerStack(8, layers=2, bidirectional=False, context=16)
+    >>> sequence, state = stack(keras.ops.ones((2, 5, 3)))
+    >>> sequence.shape, len(state)
+    (TensorShape([2, 5, 8]), 2)
+    """
+
+    OPTIONS = ("units", "layers", "bidirectional", "heads", "context", "feedforward", "normalization", "dropout")
+    state_parts = 1
+
+    def __init__(
+        self,
+        units: int = 128,
+        layers: int = 2,
+        bidirectional: bool = True,
+        heads: int = 4,
+        context: int = 128,
+        feedforward: int = 0,
+        normalization: str = "layer",
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not bidirectional and context < 1:
+            raise ValueError(f"context is {context}; a transformer of one direction needs 1 or more.")
+        self.units, self.layers, self.bidirectional, self.heads = units, layers, bidirectional, heads
+        self.context, self.feedforward = context, feedforward
+        self.normalization, self.dropout = normalization, dropout
+        policy, levels = self.dtype_policy, range(layers)
+        seen = 0 if bidirectional else context
+        self.enter = keras.layers.Dense(units, dtype=policy, name="enter")
+        self.norms = [normalization_of(normalization, policy, f"norm_{i}") for i in range(layers + 1)]
+        self.attentions = [
+            SelfAttention(units, heads, seen, dropout, dtype=policy, name=f"attention_{i}") for i in levels
+        ]
+        self.blocks = [feedforward_block(units, feedforward, normalization, dropout, policy, i) for i in levels]
+        self.drop = keras.layers.Dropout(dropout, dtype=policy, name="drop")
+
+    @property
+    def output_size(self) -> int:
+        """Features of the output sequence."""
+        return self.units
+
+    @property
+    def state_size(self) -> int:
+        """Numbers in the state of a layer: that of its attention, and its last output."""
+        return self.attentions[0].state_size + self.units
+
+    def build(self, sequence_shape: Shape) -> None:
+        self.enter.build(sequence_shape)
+        for part in (*self.norms, *self.attentions, *self.blocks):
+            part.build((None, None, self.units))
+        self.built = True
+
+    def call(
+        self, sequence: Tensor, mask: Tensor | None = None, initial_state: Nest = None, training: bool = False
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        return self.run(sequence, mask, initial_state, training)
+
+    def run(
+        self,
+        sequence: Tensor,
+        mask: Tensor | None = None,
+        initial_state: Nest = None,
+        training: bool = False,
+        between: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """The same; with `between`, what each layer's steps go through between its two blocks, by the layer's
+        number."""
+        sequence = self.drop(self.enter(sequence), training=training)
+        final_state: list[list[Tensor]] = []
+        for index, (norm, attention, block) in enumerate(zip(self.norms, self.attentions, self.blocks, strict=False)):
+            given = initial_state[index][0] if initial_state is not None and attention.context else None
+            before = None if given is None else given[:, : attention.state_size]
+            found, after = attention(norm(sequence), mask=mask, state=before, training=training)
+            sequence = sequence + self.drop(found, training=training)
+            sequence = sequence if between is None else between(index, sequence)
+            sequence = block(sequence, training=training)
+            is_last = index == self.layers - 1
+            sequence = self.norms[-1](sequence) if is_last else sequence
+            last = _last_real(sequence, mask, None if given is None else given[:, attention.state_size :])
+            final_state.append([last if after is None else tf.concat([after, tf.cast(last, after.dtype)], -1)])
+        if mask is not None:
+            sequence = sequence * ops.cast(ops.expand_dims(mask, -1), sequence.dtype)
+        return sequence, final_state
+
+    def last_output(self, final_state: list[list[Tensor]]) -> Tensor:
+        """The output of the last real step: `[batch, units]`."""
+        return ops.cast(final_state[-1][0][:, -self.units :], self.compute_dtype)
+
+    def zero_state(self, batch: Any) -> list[list[Tensor]]:
+        """The state at the beginning, of so many rows."""
+        return [[tf.zeros((batch, self.state_size))] for _ in range(self.layers)]
+
+
+def feedforward_block(
+    units: int, feedforward: int, normalization: str, dropout: float, dtype: Any, index: int
+) -> FeedForward:
+    """The feed-forward block of a transformer's layer."""
+    size = feedforward or 4 * units
+    return FeedForward(size, normalization, dropout, variational=False, dtype=dtype, name=f"feedforward_{index}")
+
+
+def _last_real(sequence: Tensor, mask: Tensor | None, before: Tensor | None) -> Tensor:
+    """The last real step of each row, or, where there is none, what was before; float32 at least."""
+    dtype = tf.float64 if sequence.dtype == tf.float64 else tf.float32
+    if mask is None:
+        return tf.cast(sequence[:, -1], dtype)
+    steps = tf.reduce_sum(tf.cast(mask, tf.int32), 1)
+    last = tf.cast(tf.gather(sequence, tf.maximum(steps - 1, 0), batch_dims=1), dtype)
+    before = tf.zeros_like(last) if before is None else tf.cast(before, dtype)
+    return tf.where(steps[:, None] > 0, last, before)
