@@ -41,6 +41,7 @@ _PROBED = 12  # batches whose time is taken
 _PARTS = 20  # of the test data, which the bootstrap draws
 _PREDICTED = 500  # records whose prediction is timed
 _ROUNDS = 3
+_TRANSFORMERS_RATE, _TRANSFORMERS_WARMUP = 1e-3, 0.1
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,20 @@ def compare(
 
 
 def _settings_of(settings: Any, name: str, units: int | None = None, epochs: int | None = None, seed: int = 0) -> Any:
-    """The settings of one model. Cells that run in parallel are stacked, with residuals around normalised layers; they
-    have no recurrent kernel to drop from."""
+    """The settings of one model. Cells that run in parallel, and transformers, are stacked, with residuals around
+    normalised layers; they have no recurrent kernel to drop from. A transformer needs a lower learning rate."""
     stack: dict[str, Any] = {"cell": name}
-    if name in PARALLEL_CELLS:
+    if name in (*PARALLEL_CELLS, "transformer"):
         stack |= {"weight_drop": 0.0, "layers": max(2, settings.stack.layers), "residual": True}
         stack |= {"normalization": "rms"} if settings.stack.normalization == "none" else {}
-    if name in ("simple_rnn", "rglru"):  # which have no gates that chrono initialisation knows
+    if name in ("simple_rnn", "rglru", "transformer"):  # which have no gates that chrono initialisation knows
         stack["chrono"] = 0
     if units is not None:
         stack["units"] = units
     train: dict[str, Any] = {"seed": settings.train.seed + seed}
+    if name == "transformer":
+        train |= {"learning_rate": min(settings.train.learning_rate, _TRANSFORMERS_RATE), "schedule": "cosine"}
+        train |= {"warmup": max(settings.train.warmup, _TRANSFORMERS_WARMUP), "optimizer": "adamw"}
     if epochs is not None:
         train["epochs"] = epochs
     return override(settings, {"stack": stack, "train": train})
@@ -167,14 +171,17 @@ def _units_for(task: AnyTask, settings: Any, name: str, assets: Assets, wanted: 
 
     Weights are a quadratic function of the units, which three models tell.
     """
-    widths = (33, 67, 131)  # none that embeddings have too: some cells have another matrix where sizes differ
+    # None that embeddings have too, since some cells have another matrix where sizes differ; and the heads of a
+    # transformer share its units evenly.
+    even = 2 * settings.stack.heads if name == "transformer" else 1
+    widths = tuple(even * (width // even + 1) - (even == 1) for width in (33, 67, 131))
     counts = [built(task, _settings_of(settings, name, width), assets).count_params() for width in widths]
     square, linear, constant = np.polyfit(widths, counts, 2)
     if abs(square) < 1e-9:
         units = (wanted - constant) / linear
     else:
         units = (-linear + math.sqrt(max(linear**2 - 4 * square * (constant - wanted), 0.0))) / (2 * square)
-    return max(1, round(units))
+    return even * max(1, round(units / even))
 
 
 def _seconds_per_step(run: Run[Any, Any, Any], batches: EpochSource) -> float:

@@ -295,7 +295,7 @@ def _describe(model: Any, batches: EpochSource, strategy: Any) -> None:
 
     kernels = "; ".join(sorted(set(describe_kernels(model).values())))
     kernels += f" · {strategy.num_replicas_in_sync} devices" if strategy else ""
-    console.print(f"{model.count_params():,} parameters · padding {batches.padding:.1%} · recurrent kernel {kernels}")
+    console.print(f"{model.count_params():,} parameters · padding {batches.padding:.1%} · kernel {kernels}")
 
 
 # What may be other when a run is resumed: how long it trains, and what depends on where it runs.

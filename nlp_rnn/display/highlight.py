@@ -12,33 +12,42 @@ from nlp_rnn.display.console import visible
 Weights = Sequence[tuple[int, int, float]]
 
 
-def highlighted_html(text: str, weights: Weights, heading: str = "") -> str:
-    """HTML in which the background of each token is as strong as its weight, after a heading in bold."""
-    parts = [
-        f'<span style="background: rgba(255, 165, 0, {strength:.2f})">{html.escape(piece)}</span>'
-        if strength
-        else html.escape(piece)
-        for piece, strength in _pieces(text, weights)
-    ]
+_PLAIN, _FOR, _AGAINST = (255, 165, 0), (40, 170, 80), (225, 70, 60)
+
+
+def highlighted_html(text: str, weights: Weights, heading: str = "", signed: bool = False) -> str:
+    """HTML in which the background of each token is as strong as its weight, after a heading in bold; of signed weights
+    green where they are positive and red where they are negative."""
+    parts = []
+    for piece, strength in _pieces(text, weights):
+        color = "{}, {}, {}".format(*_color(strength, signed))
+        shown = html.escape(piece)
+        parts.append(
+            f'<span style="background: rgba({color}, {abs(strength):.2f})">{shown}</span>' if strength else shown
+        )
     begin = f"<b>{html.escape(heading)}</b> " if heading else ""
     return f'{begin}<span style="line-height: 1.8; white-space: pre-wrap">{"".join(parts)}</span>'
 
 
-def highlighted_text(heading: str, text: str, weights: Weights) -> Text:
+def highlighted_text(heading: str, text: str, weights: Weights, signed: bool = False) -> Text:
     """The same for a terminal, after a heading in bold."""
     shown = Text(visible(heading), style="bold")
     for piece, strength in _pieces(text, weights):
-        level = round(200 * strength)
-        shown.append(
-            visible(piece),
-            style=f"not bold black on rgb(255,{255 - level // 2},{255 - level})" if level else "not bold",
-        )
+        part = 0.8 * abs(strength)
+        red, green, blue = (round(255 - part * (255 - full)) for full in _color(strength, signed))
+        shown.append(visible(piece), style=f"not bold black on rgb({red},{green},{blue})" if part else "not bold")
     return shown
+
+
+def _color(strength: float, signed: bool) -> tuple[int, int, int]:
+    if not signed:
+        return _PLAIN
+    return _FOR if strength > 0 else _AGAINST
 
 
 def _pieces(text: str, weights: Weights) -> Iterator[tuple[str, float]]:
     """The text in pieces, each with its weight as a part of the largest."""
-    largest = max((weight for _, _, weight in weights), default=0.0) or 1.0
+    largest = max((abs(weight) for _, _, weight in weights), default=0.0) or 1.0
     place = 0
     for start, end, weight in sorted(weights):
         start = max(start, place)

@@ -220,6 +220,7 @@ class TransformerDecoder(SequenceLayer):
 
     OPTIONS = ("dropout",)
     PARTS = ("stack",)
+    input_feeding = False
 
     def __init__(self, stack: TransformerStack, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -246,9 +247,9 @@ class TransformerDecoder(SequenceLayer):
             norm.build(features)
         self.built = True
 
-    def keys(self, memory: Tensor) -> list[Tensor]:
-        """What of each layer's attention depends on the memory alone."""
-        return [crossing.keys(memory) for crossing in self.crossings]
+    def keys(self, memory: Tensor) -> Nest:
+        """What of the layers' attention depends on the memory alone, side by side."""
+        return ops.concatenate([crossing.keys(memory) for crossing in self.crossings], axis=-1)
 
     def first_state(self, layers: Any) -> dict[str, Any]:
         """The state before the first step; of what is given only the number of rows matters."""
@@ -261,14 +262,14 @@ class TransformerDecoder(SequenceLayer):
         memory: Tensor,
         mask: Tensor | None = None,
         training: bool = False,
-        keys: Any = None,
+        keys: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Nest]:
-        keys = self.keys(memory) if keys is None else keys
+        of_layers = ops.split(self.keys(memory) if keys is None else keys, self.stack.layers, axis=-1)
         looks: list[Tensor] = []
 
         def look(index: int, sequence: Tensor) -> Tensor:
             read = self.norms[index](sequence)
-            found, weights = attended(self.crossings[index], read, memory, mask, keys[index])
+            found, weights = attended(self.crossings[index], read, memory, mask, of_layers[index])
             looks.append(weights)
             return sequence + self.stack.drop(found, training=training)
 

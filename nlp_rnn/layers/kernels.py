@@ -9,6 +9,7 @@ import keras
 from nlp_rnn.layers import native
 from nlp_rnn.layers.recurrence import Kind
 from nlp_rnn.layers.scan_layer import ScanLayer
+from nlp_rnn.layers.transformer import SelfAttention
 from nlp_rnn.machine import has_gpu
 
 
@@ -18,7 +19,8 @@ def kernel_of(layer: keras.layers.Layer) -> tuple[str, str]:
     Returns:
         The kernel and the reason in words. The kernels: "cudnn" on a GPU; "native", the compiled operations, on a CPU;
         "loop", TensorFlow's operations in a fused loop; "scan", TensorFlow's operations, all steps in parallel, for
-        layers that need no loop; "keras", Keras's own loop, for what no other can do.
+        layers that need no loop; "attention", products of TensorFlow, for transformers; "keras", Keras's own loop, for
+        what no other can do.
 
     Example:
 
@@ -26,6 +28,8 @@ def kernel_of(layer: keras.layers.Layer) -> tuple[str, str]:
     >>> kernel_of(LSTM(4, activation="relu"))
     ('keras', 'its activation is not tanh')
     """
+    if isinstance(layer, SelfAttention):
+        return "attention", "it is no recurrent layer"
     if isinstance(layer, ScanLayer):
         return layer.kernel_and_reason
     own = next((reason for reason, applies in _reasons_for_keras(layer) if applies), None)
@@ -50,8 +54,8 @@ def kernel_of(layer: keras.layers.Layer) -> tuple[str, str]:
 def describe_kernel(layer: keras.layers.Layer) -> str:
     """The kernel of `kernel_of` and the reason in one line."""
     kernel, reason = kernel_of(layer)
-    fastest = kernel == ("native" if isinstance(layer, ScanLayer) else "cudnn")
-    return kernel if fastest else f"{kernel} (no faster kernel: {reason})"
+    fastest = "native" if isinstance(layer, ScanLayer) else "cudnn"
+    return kernel if kernel in (fastest, "attention") else f"{kernel} (no faster kernel: {reason})"
 
 
 def _reasons_for_keras(layer: Any) -> list[tuple[str, bool]]:

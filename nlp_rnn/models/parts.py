@@ -100,9 +100,11 @@ class PartsModel(Configured, keras.Model):
         return self.embedding(features[self.reads], training=training)
 
     def encode(self, features: dict[str, Tensor], training: bool) -> tuple[Tensor, Tensor, Nest]:
-        """Features → the stack's sequence, the mask, and the stack's final state."""
+        """Features → the stack's sequence, the mask, and the stack's final state. The feature "vectors" takes the place
+        of what the embedding gives."""
         mask = self.mask(features)
-        sequence, final_state = self.stack(self.embed(features, training), mask=mask, training=training)
+        vectors = features["vectors"] if "vectors" in features else self.embed(features, training)
+        sequence, final_state = self.stack(vectors, mask=mask, training=training)
         return sequence, mask, final_state
 
     @property

@@ -104,14 +104,16 @@ def describe_device() -> str:
 
 
 def describe_kernels(model: Any) -> dict[str, str]:
-    """For each recurrent layer of a model, by its name, the kernel that serves it and why no faster one."""
+    """For each layer of a model that takes in other steps, by its name, the kernel that serves it and why no faster
+    one."""
     import keras
 
     from nlp_rnn.layers.kernels import describe_kernel
     from nlp_rnn.layers.scan_layer import ScanLayer
+    from nlp_rnn.layers.transformer import SelfAttention
 
     found = {}
     for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, (keras.layers.RNN, ScanLayer)):
+        if isinstance(layer, (keras.layers.RNN, ScanLayer, SelfAttention)):
             found[layer.name] = describe_kernel(layer)
     return found

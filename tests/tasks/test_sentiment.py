@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,18 +63,21 @@ def test_explain_weighs_every_token_and_points_into_the_text(reviews, command):
     assert sum(token["weight"] for token in found["tokens"]) == pytest.approx(1, abs=1e-5)
     code, out, _ = command("explain", reviews.path, text)
     assert code == 0
-    assert [line.split()[1] for line in out.splitlines()[1:]] == pieces
+    assert [line.split()[1] for line in out.splitlines()[2:]] == pieces
+    total = sum(token["contribution"] for token in found["tokens"])
+    assert total == pytest.approx(found["score"] - found["base"], rel=0.02, abs=0.01)
+    p = found["probabilities"][found["explained"]]
+    assert found["score"] == pytest.approx(np.log(p / (1 - p)), abs=1e-3)
 
 
-def test_explain_needs_attention(reviews):
-    run = nlp_rnn.Run(
-        reviews.task,
-        replace(reviews.config, head=replace(reviews.config.head, pooling="mean")),
-        reviews.assets,
-        reviews.model,
-    )
-    with pytest.raises(InputError, match=r"train with --head\.pooling attention"):
-        explain(run, ["Fine."])
+def test_what_speaks_for_one_of_two_labels_speaks_against_the_other(reviews):
+    text = "A joyless film but fine"
+    negative, positive = (explain(reviews, [text], label)[0].contributions for label in ("negative", "positive"))
+    np.testing.assert_allclose([t[2] for t in negative.tokens], [-t[2] for t in positive.tokens], atol=1e-4)
+    by_word = {text[s:e]: value for s, e, value in negative.tokens}
+    assert by_word["joyless"] > 0 > by_word["fine"], "a reason for a label is not what speaks for the other"
+    with pytest.raises(InputError, match=r'There is no label "negativ"\. Did you mean "negative"'):
+        explain(reviews, [text], "negativ")
 
 
 def test_tensorboard_logs_are_written(reviews):

@@ -3,6 +3,7 @@
 from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.forecasting.commands import COMMANDS, Backtest, backtest
 from nlp_rnn.tasks.forecasting.data import RESOURCES, assets, batches, read, settle
+from nlp_rnn.tasks.forecasting.explaining import explain
 from nlp_rnn.tasks.forecasting.model import build, fits, infer, loss
 from nlp_rnn.tasks.forecasting.pictures import picture
 from nlp_rnn.tasks.forecasting.predictions import Forecast, decode, evaluate, from_row, remarks, show
@@ -10,7 +11,7 @@ from nlp_rnn.tasks.forecasting.serving import example, signatures
 from nlp_rnn.tasks.forecasting.settings import Config, Options
 from nlp_rnn.tasks.inputs import HistoryInput
 
-__all__ = ["TASK", "Backtest", "Config", "Forecast", "Options", "backtest"]
+__all__ = ["TASK", "Backtest", "Config", "Forecast", "Options", "backtest", "explain"]
 
 TASK: Task[Config, Forecast, Options] = Task(
     name="forecasting",

@@ -1,4 +1,4 @@
-"""The verb `backtest`: what the run would have forecast at times past, beside simple methods."""
+"""The verbs `backtest`, what the run would have forecast at times past, beside simple methods, and `explain`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tyro
 from nlp_rnn.config.values import Count
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import Command, Metrics, refuse_other_models
+from nlp_rnn.tasks.forecasting import explaining
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,4 +184,12 @@ def _results(run: AnyRun, options: BacktestOptions) -> Iterator[Backtest]:
     yield found
 
 
-COMMANDS = (Command("backtest", "Forecasts from times past, beside simple methods.", BacktestOptions, _results),)
+COMMANDS = (
+    Command("backtest", "Forecasts from times past, beside simple methods.", BacktestOptions, _results),
+    Command(
+        "explain",
+        "Shows which values of a history raised its forecast.",
+        explaining.ExplainOptions,
+        explaining.results,
+    ),
+)

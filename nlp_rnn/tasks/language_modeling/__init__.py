@@ -4,6 +4,7 @@ from nlp_rnn.tasks.base import Answers, Metric, NoOptions, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.language_modeling.commands import COMMANDS, SYNONYMS
 from nlp_rnn.tasks.language_modeling.data import RESOURCES, assets, batches, read
+from nlp_rnn.tasks.language_modeling.explaining import explain
 from nlp_rnn.tasks.language_modeling.generating import complete, generate
 from nlp_rnn.tasks.language_modeling.model import build, fits, loss
 from nlp_rnn.tasks.language_modeling.predictions import Score, decode, evaluate, from_row, show
@@ -11,7 +12,7 @@ from nlp_rnn.tasks.language_modeling.serving import signatures
 from nlp_rnn.tasks.language_modeling.settings import Config
 from nlp_rnn.tasks.language_modeling.surprises import Surprise, surprise, windows
 
-__all__ = ["TASK", "Config", "Score", "Surprise", "complete", "generate", "surprise", "windows"]
+__all__ = ["TASK", "Config", "Score", "Surprise", "complete", "explain", "generate", "surprise", "windows"]
 
 TASK: Task[Config, Score, NoOptions] = Task(
     name="language-modeling",

@@ -1,4 +1,4 @@
-"""What language models can do beside the verbs of all tasks: generate, surprise, gradients."""
+"""What language models can do beside the verbs of all tasks: generate, surprise, explain, gradients."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from nlp_rnn.config.values import AtLeast, check_ranges
 from nlp_rnn.errors import InputError
 from nlp_rnn.paths import check_place
 from nlp_rnn.tasks.base import Command
+from nlp_rnn.tasks.explaining import Contributions
+from nlp_rnn.tasks.language_modeling.explaining import explain
 from nlp_rnn.tasks.language_modeling.generating import generate
 from nlp_rnn.tasks.language_modeling.surprises import Surprise, surprise, windows
 
@@ -81,11 +83,27 @@ class SurpriseOptions:
     """The text; by default standard input."""
 
 
-def _surprises(run: AnyRun, options: SurpriseOptions) -> Iterator[Surprise]:
+def _text_of(options: SurpriseOptions) -> str:
     text = sys.stdin.read().removesuffix("\n") if options.text is None else options.text
     if not text:
         raise InputError("There is no text: give one, or send it to standard input.")
-    yield surprise(run, text)
+    return text
+
+
+def _surprises(run: AnyRun, options: SurpriseOptions) -> Iterator[Surprise]:
+    yield surprise(run, _text_of(options))
+
+
+@dataclass(frozen=True)
+class ExplainOptions(SurpriseOptions):
+    """Options of the verb `explain`."""
+
+    next: str = ""
+    """Explain the first token of this text, which follows, rather than the likeliest."""
+
+
+def _explained(run: AnyRun, options: ExplainOptions) -> Iterator[Contributions]:
+    yield explain(run, _text_of(options), options.next)
 
 
 @dataclass(frozen=True)
@@ -144,6 +162,7 @@ def _reach(run: AnyRun, options: GradientsOptions) -> Iterator[Reach]:
 COMMANDS = (
     Command("generate", "Continues a prompt.", GenerateOptions, _generated),
     Command("surprise", "Shows how much each token of a text surprises.", SurpriseOptions, _surprises),
+    Command("explain", "Shows which tokens made the next one likely.", ExplainOptions, _explained),
     Command("gradients", "Measures how far back gradients reach in runs.", GradientsOptions, _reach),
 )
 SYNONYMS = {"score": "Log-probability and perplexity of each text."}

@@ -2,13 +2,14 @@
 
 from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import TextInput
+from nlp_rnn.tasks.ner.commands import COMMANDS, explain
 from nlp_rnn.tasks.ner.data import RESOURCES, assets, batches, count, read
 from nlp_rnn.tasks.ner.model import build, fits, loss
 from nlp_rnn.tasks.ner.predictions import Document, Entity, decode, errors, evaluate, from_row, show
 from nlp_rnn.tasks.ner.serving import signatures
 from nlp_rnn.tasks.ner.settings import Config, EntityOptions
 
-__all__ = ["TASK", "Config", "Document", "Entity", "EntityOptions"]
+__all__ = ["TASK", "Config", "Document", "Entity", "EntityOptions", "explain"]
 
 TASK: Task[Config, Document, EntityOptions] = Task(
     name="ner",
@@ -32,5 +33,6 @@ TASK: Task[Config, Document, EntityOptions] = Task(
     show=show,
     errors=errors,
     signatures=signatures,
+    commands=COMMANDS,
     answers=Answers("spans", from_row, takes_options=True),
 )

@@ -1,16 +1,15 @@
-"""The verb `explain`: how much each token weighed."""
+"""The verb `explain`: which tokens speak for a label, and which against it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.config.options import texts_or_lines
-from nlp_rnn.errors import InputError
+from nlp_rnn.errors import InputError, did_you_mean
 from nlp_rnn.tasks.base import Command, refuse_other_models
+from nlp_rnn.tasks.explaining import Contributions, TextsToExplain, contributions, score_of_vectors
 from nlp_rnn.tasks.sentiment.predictions import Sentiment, decode, show
 
 if TYPE_CHECKING:
@@ -21,50 +20,60 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A prediction with the weights of its tokens; Jupyter and rich show it as highlighted text.
+    """A prediction and what each token contributed to it; Jupyter and rich show it as highlighted text.
 
     Args:
         prediction: what was predicted.
-        weights: (start, end, weight) of each token, in code points of the text; weights sum to 1.
+        contributions: of the tokens, to the log-odds of the label that is explained.
+        weights: (start, end, weight) of each token in attention pooling, in code points of the text; they sum to 1.
+            Without attention pooling none.
     """
 
     prediction: Sentiment
+    contributions: Contributions
     weights: list[tuple[int, int, float]]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        text = self.prediction.text
-        tokens = [{"token": text[s:e], "start": s, "end": e, "weight": w} for s, e, w in self.weights]
-        return {**asdict(self.prediction), "tokens": tokens}
+        found = self.contributions.as_dict()
+        if self.weights:
+            for token, (_, _, weight) in zip(found["tokens"], self.weights, strict=True):
+                token["weight"] = weight
+        return {**asdict(self.prediction), **found, "explained": found.pop("said")}
 
     def __str__(self) -> str:
-        weights = [f"  {token['weight']:6.1%}  {token['token']}" for token in self.as_dict()["tokens"]]
-        return "\n".join([show(self.prediction), *weights])
+        lines = str(self.contributions).splitlines()
+        return "\n".join([show(self.prediction), lines[0], *lines[1:]])
 
     def _repr_html_(self) -> str:
-        from nlp_rnn.display.highlight import highlighted_html
-
-        return highlighted_html(self.prediction.text, self.weights, self._heading())
+        return f"<b>{self._heading()}</b> {self.contributions._repr_html_()}"
 
     def __rich__(self) -> Text:
-        from nlp_rnn.display.highlight import highlighted_text
+        from rich.text import Text
 
-        return highlighted_text(f"{self._heading()}  ", self.prediction.text, self.weights)
+        return Text(f"{self._heading()}  ", style="bold") + self.contributions.__rich__()
 
     def _heading(self) -> str:
         return f"{self.prediction.label} {self.prediction.probability:.0%}"
 
 
-def explain(run: AnyRun, texts: Sequence[str]) -> list[Explanation]:
-    """How much each token weighed when a text was pooled.
+def explain(run: AnyRun, texts: Sequence[str], label: str = "") -> list[Explanation]:
+    """What each token contributed to a label, in its log-odds.
+
+    Args:
+        run: of this task.
+        texts: to explain.
+        label: by default the one that is predicted of each text.
 
     Raises:
-        InputError: the run does not pool by attention.
+        InputError: the run is of another task, or has no such label.
     """
-    pooling = getattr(getattr(run.config, "head", None), "pooling", None)
-    refuse_other_models(run, pooling is not None, "explain", "a model that pools its sequence by attention")
-    if pooling != "attention":
-        raise InputError(f"This run pools by {pooling}; to see weights, train with --head.pooling attention.")
+    labels = run.assets.get("labels")
+    fits = run.task.name == "sentiment" and labels is not None
+    refuse_other_models(run, fits, "explain", "a classifier of texts")
+    assert labels is not None
+    if label and label not in labels:
+        raise InputError(f'There is no label "{label}".{did_you_mean(label, labels)}')
     from nlp_rnn.data.records import Records
     from nlp_rnn.text.ragged import truncate
 
@@ -72,27 +81,52 @@ def explain(run: AnyRun, texts: Sequence[str]) -> list[Explanation]:
     if not len(records):
         return []
     outputs = run.infer(records)
-    refuse_other_models(run, "weights" in outputs, "explain", "a task that infers the weights of tokens")
     predictions = decode(outputs, records, run.assets)
     data = run.config.data
     _, starts, ends = run.assets.tokenizer.encode_with_offsets(list(texts))
     starts, ends = (truncate(part, data.longest, data.kept_part).to_list() for part in (starts, ends))
-    return [
-        Explanation(prediction, list(zip(begin, end, map(float, weights), strict=False)))  # weights are padded
-        for prediction, begin, end, weights in zip(predictions, starts, ends, outputs["weights"], strict=True)
-    ]
+    spans = [list(zip(begin, end, strict=True)) for begin, end in zip(starts, ends, strict=True)]
+    attends = run.config.head.pooling == "attention"
+    found = []
+    for place, prediction in enumerate(predictions):
+        said = label or prediction.label
+        tokens = _contributions(run, records.select([place]), labels.index(said), spans[place], said)
+        weights = [(s, e, float(w)) for (s, e), w in zip(spans[place], outputs["weights"][place], strict=False)]
+        found.append(Explanation(prediction, tokens, weights if attends else []))
+    return found
+
+
+def _contributions(run: AnyRun, record: Any, label: int, spans: list[tuple[int, int]], said: str) -> Contributions:
+    import tensorflow as tf
+
+    from nlp_rnn.analysis.attribution import integrated_gradients
+
+    _, features = next(iter(run.batches_of(record).indexed()))
+    features = {name: value[:1] for name, value in features.items()}
+    length = max(len(spans), 1)
+    features = {"tokens": features["tokens"][:, :length]}
+
+    def log_odds(logits: Any) -> Any:
+        others = tf.concat([logits[:, :label], logits[:, label + 1 :]], 1)
+        return logits[:, label] - tf.reduce_logsumexp(others, 1)
+
+    function = score_of_vectors(run.model, features, log_odds)
+    vectors = tf.cast(run.model.embed(features, training=False), tf.float32)[0]
+    return contributions(record[0]["text"], said, "log-odds", spans, integrated_gradients(function, vectors))
 
 
 @dataclass(frozen=True)
-class ExplainOptions:
+class ExplainOptions(TextsToExplain):
     """Options of the verb `explain`."""
 
-    texts: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[TEXT …]")] = ()
-    """Texts; without any, the lines of standard input."""
+    label: str = ""
+    """Explain this label rather than the one that is predicted."""
 
 
 def _results(run: AnyRun, options: ExplainOptions) -> Iterator[Explanation]:
-    yield from explain(run, texts_or_lines(options.texts))
+    yield from explain(run, texts_or_lines(options.texts), options.label)
 
 
-COMMANDS = (Command("explain", "Shows how much each token weighed.", ExplainOptions, _results),)
+COMMANDS = (
+    Command("explain", "Shows which tokens speak for a label, and which against it.", ExplainOptions, _results),
+)

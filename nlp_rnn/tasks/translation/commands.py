@@ -58,7 +58,7 @@ def picture(run: AnyRun, text: str, options: SearchOptions) -> Candidate:
     Raises:
         InputError: the run has no attention.
     """
-    if run.config.decoder.attention == "none":
+    if not run.config.attends:
         raise InputError("This run has no attention: train one with --decoder.attention additive, say.")
     return candidates(run, [text], 1, **search(options))[0][0]
 

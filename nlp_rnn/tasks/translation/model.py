@@ -54,7 +54,7 @@ def loss(config: Config) -> None:
 def options(config: Config) -> SearchOptions:
     """The search that the configuration asks for; unknown words are replaced only where there are words, and attention
     to find them by."""
-    can = config.tokenizer.kind == "word" and config.decoder.attention != "none"
+    can = config.tokenizer.kind == "word" and config.attends
     settings = {**asdict(config.search), "replace_unknown": config.search.replace_unknown and can}
     return SearchOptions(**settings)
 

@@ -76,7 +76,7 @@ def _step_by_step(model: keras.Model, sources: dict[str, tf.Tensor]) -> dict[str
 
     source = tf.TensorSpec([None, None], tf.int32, "source")
     layers = model.decoder.stack
-    has_fed, has_keys = model.decoder.input_feeding, model.decoder.attention is not None
+    has_fed = model.decoder.input_feeding
 
     def packed(state: Any) -> dict[str, tf.Tensor]:
         parts = {"state": tf.stack(tf.nest.flatten(state["layers"]), 1)}
@@ -85,7 +85,7 @@ def _step_by_step(model: keras.Model, sources: dict[str, tf.Tensor]) -> dict[str
     @tf.function(input_signature=[source], autograph=False)
     def encode(source: tf.Tensor) -> dict[str, tf.Tensor]:
         memory = model.encode(source)
-        keys = {"keys": memory["keys"]} if has_keys else {}
+        keys = {"keys": memory["keys"]} if "keys" in memory else {}
         return {"memory": memory["memory"], **keys, **packed(model.initial_state(memory))}
 
     example = {name: ids.numpy().tolist() for name, ids in sources.items()}

@@ -111,3 +111,8 @@ class Config:
     head: PairHead = field(default_factory=PairHead)
     search: SearchConfig = field(default_factory=SearchConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    @property
+    def attends(self) -> bool:
+        """Whether the decoder looks at the source."""
+        return self.stack.cell == "transformer" or self.decoder.attention != "none"

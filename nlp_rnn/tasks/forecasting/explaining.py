@@ -1,0 +1,144 @@
+"""The verb `explain`: which steps of a history raised a forecast, and which lowered it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from nlp_rnn.config.values import Natural
+from nlp_rnn.errors import InputError, did_you_mean
+from nlp_rnn.series.steps import Step, time_texts
+from nlp_rnn.tasks.base import refuse_other_models
+
+if TYPE_CHECKING:
+    from nlp_rnn.run import AnyRun
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class HistoryContributions:
+    """What each value of a history contributed to a forecast, as integrated gradients (Sundararajan et al. 2017): they
+    sum to the forecast less that of a history of nothing but its own means.
+
+    Args:
+        series: its name.
+        target: what is forecast; the contributions are to the mean of its medians over the horizon, in its own unit.
+        times: of the history.
+        inputs: names of the channels that are read.
+        values: contributions, for each step one of each channel.
+        forecast: the mean of the medians.
+        base: that of the means.
+        missed: the part of the difference that the contributions do not sum to.
+    """
+
+    series: str
+    target: str
+    times: list[str]
+    inputs: list[str]
+    values: list[list[float]]
+    forecast: float
+    base: float
+    missed: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dict(vars(self))
+
+    def __str__(self) -> str:
+        rows = [
+            (value, time, channel)
+            for time, values in zip(self.times, self.values, strict=True)
+            for channel, value in zip(self.inputs, values, strict=True)
+        ]
+        most = sorted(rows, key=lambda row: -abs(row[0]))[:_SHOWN]
+        name = f"{self.series} {self.target}".strip()
+        off = f"; the sum misses {self.missed:.0%}" if self.missed > 0.05 else ""
+        heading = f"{name}: {self.forecast:.4g} on average; {self.base:.4g} without ups and downs{off}"
+        shown = [f"  {value:+10.4g}  {time}  {channel}" for value, time, channel in most]
+        others = sum(row[0] for row in rows) - sum(row[0] for row in most)
+        if len(rows) > len(most):
+            shown.append(f"  {others:+10.4g}  the other {len(rows) - len(most):,} values together")
+        return "\n".join([heading, *shown])
+
+
+def explain(run: AnyRun, data: Any = None, target: str = "", **columns: Any) -> Iterator[HistoryContributions]:
+    """What the last values of each series contributed to its forecast.
+
+    Args:
+        run: of a forecaster.
+        data: a source or a frame; by default the run's own data, to their end.
+        target: the channel whose forecast is explained; by default each.
+        **columns: settings of `data`.
+
+    Raises:
+        InputError: the run is of another task, or there is no such channel.
+    """
+    import numpy as np
+
+    from nlp_rnn.tasks.forecasting.features import last_times, windows_of
+
+    refuse_other_models(
+        run, hasattr(run.model, "lookback") and run.task.name == "forecasting", "explain", "a forecaster"
+    )
+    targets = run.assets.facts["targets"]
+    if target and target not in targets:
+        raise InputError(
+            f'There is no target "{target}".{did_you_mean(target, targets)} It may be {", ".join(targets)}.'
+        )
+    records = run.task.read(run.config, "predict") if data is None else run.read(data, "predict", **columns)
+    if records is None:
+        raise InputError("There is no data to explain forecasts of: give --data.")
+    windows, step, lookback = windows_of(records), Step(run.assets.facts["step"]), run.config.lookback
+    ends = last_times(windows)
+    for indices, features in run.batches_of(records).indexed():
+        for place, index in enumerate(indices):
+            row = {name: value[place : place + 1] for name, value in features.items()}
+            series = windows.series[windows.which[index]]
+            after = step if series.has_times else Step("1")
+            times = after.ahead(np.full(lookback, ends[index]), np.arange(1 - lookback, 1))
+            names = (series.name, time_texts(times, series.has_times))
+            for channel in [targets.index(target)] if target else range(len(targets)):
+                yield _of_target(run, row, channel, names)
+
+
+def _of_target(run: AnyRun, row: Any, channel: int, names: tuple[str, list[str]]) -> HistoryContributions:
+    import tensorflow as tf
+
+    from nlp_rnn.analysis.attribution import integrated_gradients
+
+    model, targets = run.model, run.assets.facts["targets"]
+    middle = list(model.levels).index(0.5)
+
+    def forecast(histories: Any) -> Any:
+        count = tf.shape(histories)[0]
+        features = {name: tf.repeat(tf.constant(value), count, axis=0) for name, value in row.items()}
+        return tf.reduce_mean(model.infer({**features, "history": histories})["quantiles"][:, :, channel, middle], 1)
+
+    history = tf.constant(row["history"][0])
+    baseline = tf.zeros_like(history) + tf.reduce_mean(history, 0, keepdims=True)
+    found = integrated_gradients(forecast, history, baseline, by_feature=True)
+    values, missed = found.values.astype(float).tolist(), found.missed
+    return HistoryContributions(names[0], targets[channel], names[1], targets, values, found.score, found.base, missed)
+
+
+@dataclass(frozen=True)
+class ExplainOptions:
+    """Options of the verb `explain`."""
+
+    data: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Series to forecast; by default the run's own data, to their end."""
+    target: str = ""
+    """The target whose forecast is explained; by default each."""
+    most: Natural = 5
+    """Forecasts to explain at most; 0 for all."""
+
+
+def results(run: AnyRun, options: ExplainOptions) -> Iterator[HistoryContributions]:
+    """What the command shows."""
+    from itertools import islice
+
+    yield from islice(explain(run, options.data, options.target), options.most or None)
