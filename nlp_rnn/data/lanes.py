@@ -24,7 +24,7 @@ class Lanes:
 
     "tokens" is int32 `[lanes, window]`; "reset" `[lanes, 1]` is 1 where no window comes before; the targets,
     `[lanes, window]`, are the tokens that follow. Every token is predicted once, the first of a lane from what stands
-    before it, the first of the text from the end token.
+    before it, the first of the text from `begin`.
 
     Args:
         ids: the text, int32 `[tokens]`.
@@ -34,7 +34,8 @@ class Lanes:
             windows of one length.
         lengths: tokens of each record, for results by record.
         measures: whether the targets are among the features as well, for a model that measures them.
-        apart: with it each record, of one lane, is read by itself, after this id.
+        begin: the id that stands before the text.
+        apart: whether each record, of one lane, is read by itself, after that id.
 
     Example:
 
@@ -52,7 +53,8 @@ class Lanes:
         seed: int | None = None,
         lengths: np.ndarray | None = None,
         measures: bool = False,
-        apart: int | None = None,
+        begin: int = END,
+        apart: bool = False,
     ) -> None:
         self.lanes, self.window, self.seed, self.measures = lanes, window, seed, measures
         self.length = len(ids) // lanes
@@ -61,11 +63,11 @@ class Lanes:
         self.cut = 0
         self.notes: tuple[str, ...] = ()
         self.targets = ids[:used].reshape(lanes, self.length)
-        self.inputs = np.concatenate([[END], ids[: used - 1]]).astype(np.int32).reshape(lanes, self.length)
+        self.inputs = np.concatenate([[begin], ids[: used - 1]]).astype(np.int32).reshape(lanes, self.length)
         self._begins = np.zeros(1, np.int64)
-        if apart is not None:
+        if apart:
             self._begins = np.unique(np.cumsum(self.lengths) - self.lengths)
-            self.inputs[0, self._begins[self._begins < used]] = apart
+            self.inputs[0, self._begins[self._begins < used]] = begin
         inner = [np.arange(first, last, window) for first, last in itertools.pairwise([*self._begins, self.length])]
         self._windows = np.array([*np.concatenate(inner), self.length]) if self.length else np.array([0, 0])
         self.steps_per_epoch = len(self._windows) - 1

@@ -109,7 +109,7 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
     follows = bool(len(records)) and records[0].get("follows", False)
     apart = not (follows and config.data.carry)
     if seed is None and (not apart or lengths.max(initial=0) > _LONGEST_ROW):
-        return Lanes(ids, 1, 2000, lengths=lengths, measures=True, apart=begin_of(assets) if apart else None)
+        return Lanes(ids, 1, 2000, lengths=lengths, measures=True, begin=begin_of(assets), apart=apart)
     if seed is None:
         starts = np.cumsum(lengths) - lengths
         before = np.concatenate([[END], ids[:-1]])
@@ -122,7 +122,7 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
             f"fewer lanes with --train.batch_size."
         )
     varies = train.vary_bptt and train.jit != "on"
-    return Lanes(ids, train.batch_size, train.bptt, seed if varies else None, lengths)
+    return Lanes(ids, train.batch_size, train.bptt, seed if varies else None, lengths, begin=begin_of(assets))
 
 
 def encoded(config: Config, assets: Assets, records: Records) -> tuple[np.ndarray, np.ndarray]:
