@@ -27,6 +27,7 @@ VERBS = {
     "predict": "apply a run to raw input",
     "export": "write a SavedModel, ONNX or LiteRT",
     "serve": "answer requests over HTTP",
+    "inspect": "look inside a run: memory, gates, confidences, errors, labels",
     "compare": "train several kinds of model on your data and say which to choose",
 }
 GENERAL = {

@@ -56,20 +56,29 @@ def run(task: str | None, arguments: list[str]) -> int:
     options: Any = parse(kind, arguments, prog, "Measures a run on labelled data, given as --data.")
     settings = own_options(owner.Options, options)
     check_ranges(settings)
-    places = options.data
-    if places.test != config.data.test and places.delimiter == config.data.delimiter:  # of other files
-        places = replace(places, delimiter="")
-    records, source = _records(owner, replace(config, data=places))  # mistakes in names are seen at once
+    records, source = labelled_records(owner, config, options.data)  # mistakes in names are seen at once
     found = load(options.run, task)
-    found.config = replace(found.config, data=places)
+    found.config = replace(found.config, data=options.data)
     print(visible(f"Evaluating on {len(records):,} records: {source}"), file=sys.stderr)
     for fact in [*(f"{count:,} dropped: {reason}" for reason, count in records.dropped.items()), *records.notes]:
         print(visible(fact), file=sys.stderr)
     return _print(found, records, settings, options)
 
 
-def _records(task: AnyTask, config: Any) -> tuple[Records, str]:
-    """What to measure on, and what it is called."""
+def labelled_records(task: AnyTask, config: Any, places: Any) -> tuple[Records, str]:
+    """What to measure on, and what it is called.
+
+    Args:
+        task: of the run.
+        config: of the run.
+        places: where the data are, as the options say.
+
+    Raises:
+        InputError: there are none.
+    """
+    if places.test != config.data.test and places.delimiter == config.data.delimiter:  # of other files
+        places = replace(places, delimiter="")
+    config = replace(config, data=places)
     for split in ("test", "validation"):
         records = task.read(config, split)
         if records is not None:

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 
+from nlp_rnn.display.page import as_document, embedded
 from nlp_rnn.metrics.comparison import Candidate, Comparison, advice
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; }
-tr.best td { background: #eef6ee; }
-img { max-width: 100%; } p.advice { font-size: 1.1rem; } p.note { color: #555; }
-"""
 
 
 def headings(comparison: Comparison) -> list[str]:
@@ -117,32 +106,20 @@ def as_page(comparison: Comparison, curves: Mapping[str, Sequence[tuple[float, f
     for row in rows(comparison):
         cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
         lines.append(f'<tr class="best">{cells}</tr>' if row[0] in tied else f"<tr>{cells}</tr>")
-    body = "\n".join(lines)
+    table = "\n".join(lines)
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in headings(comparison))
     pictures = [
-        _picture(plot_qualities(comparison), "The metric of each seed"),
-        _picture(plot_curves(curves, comparison.metric), "Learning curves"),
+        embedded(plot_qualities(comparison), "The metric of each seed"),
+        embedded(plot_curves(curves, comparison.metric), "Learning curves"),
     ]
     seeds = len(comparison.candidates[0].qualities)
     trainings = "one training" if seeds == 1 else f"{seeds} trainings"
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Models compared: {html.escape(comparison.task)}</title>
-<style>{_STYLE}</style></head><body>
-<h1>Models compared: {html.escape(comparison.task)}</h1>
-<p class="advice">{html.escape(advice(comparison))}</p>
+    body = f"""<p class="advice">{html.escape(advice(comparison))}</p>
 <table><thead><tr>{head}</tr></thead><tbody>
-{body}
+{table}
 </tbody></table>
 <p class="note">Measured on {_measured_on(comparison)}. About equally many weights, {comparison.budget:,.0f} s and
 {trainings} each. Where several models are green and marked =, their differences are no more than chance brings about
 (paired bootstrap over trainings and parts of the data, 95 %).</p>
-{"".join(pictures)}
-</body></html>
-"""
-
-
-def _picture(figure: Any, what: str) -> str:
-    written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=130)
-    data = base64.b64encode(written.getvalue()).decode()
-    return f'<p><img alt="{what}" src="data:image/png;base64,{data}"></p>\n'
+{"".join(pictures)}"""
+    return as_document(f"Models compared: {comparison.task}", body)

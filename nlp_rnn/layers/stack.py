@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -18,6 +19,7 @@ from nlp_rnn.layers.recurrent import RECURRENT_CELLS, run_fused
 from nlp_rnn.layers.transformer import TransformerStack
 
 CELLS = {**RECURRENT_CELLS, **SCAN_CELLS}
+Observer: TypeAlias = Callable[[int, Tensor, Tensor, Tensor], None]
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -156,6 +158,18 @@ class RecurrentStack(SequenceLayer):
     def call(
         self, sequence: Tensor, mask: Tensor | None = None, initial_state: Nest = None, training: bool = False
     ) -> tuple[Tensor, list[list[Tensor]]]:
+        return self.run(sequence, mask, initial_state, training)
+
+    def run(
+        self,
+        sequence: Tensor,
+        mask: Tensor | None = None,
+        initial_state: Nest = None,
+        training: bool = False,
+        observe: Observer | None = None,
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """The same; `observe` is told of each layer its number, what it reads, what it gives, and the sequence that
+        goes on to the next."""
         sequence = ops.cast(sequence, self.compute_dtype)
         lengths = None if mask is None else ops.sum(ops.cast(mask, "int32"), axis=1)
         if initial_state is None and self.cell in RECURRENT_CELLS:
@@ -163,7 +177,8 @@ class RecurrentStack(SequenceLayer):
         final_state: list[list[Tensor]] = []
         for indices in self._at_once(training):
             read = self.norms[indices[0]](sequence) if self.norms else sequence
-            outputs, states = self._run(indices, read, mask, lengths, initial_state, training)
+            given, states = self._run(indices, read, mask, lengths, initial_state, training)
+            outputs = given
             if self.norms:  # what goes around is never dropped
                 outputs = self.dropouts[indices[-1]](outputs, training=training)
             if self.residual and outputs.shape[-1] == sequence.shape[-1]:
@@ -171,6 +186,8 @@ class RecurrentStack(SequenceLayer):
             sequence = outputs if self.norms else self.dropouts[indices[-1]](outputs, training=training)
             for block in self.blocks[indices[-1] : indices[-1] + 1]:
                 sequence = block(sequence, training=training)
+            if observe is not None:
+                observe(indices[-1], read, given, sequence)
             final_state += states
         sequence = self.norms[-1](sequence) if self.norms else sequence
         if mask is not None:

@@ -270,18 +270,23 @@ class TransformerStack(SequenceLayer):
         initial_state: Nest = None,
         training: bool = False,
         between: Callable[[int, Tensor], Tensor] | None = None,
+        observe: Callable[[int, Tensor, Tensor, Tensor], None] | None = None,
     ) -> tuple[Tensor, list[list[Tensor]]]:
         """The same; with `between`, what each layer's steps go through between its two blocks, by the layer's
-        number."""
+        number. `observe` is told of each layer its number, what its attention reads, what that gives, and the sequence
+        that goes on to the next."""
         sequence = self.drop(self.enter(sequence), training=training)
         final_state: list[list[Tensor]] = []
         for index, (norm, attention, block) in enumerate(zip(self.norms, self.attentions, self.blocks, strict=False)):
             given = initial_state[index][0] if initial_state is not None and attention.context else None
             before = None if given is None else given[:, : attention.state_size]
-            found, after = attention(norm(sequence), mask=mask, state=before, training=training)
+            read = norm(sequence)
+            found, after = attention(read, mask=mask, state=before, training=training)
             sequence = sequence + self.drop(found, training=training)
             sequence = sequence if between is None else between(index, sequence)
             sequence = block(sequence, training=training)
+            if observe is not None:
+                observe(index, read, found, sequence)
             is_last = index == self.layers - 1
             sequence = self.norms[-1](sequence) if is_last else sequence
             last = _last_real(sequence, mask, None if given is None else given[:, attention.state_size :])

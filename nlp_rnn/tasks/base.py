@@ -171,6 +171,8 @@ class Task(Generic[C, P, O]):
         count: records → how often each label occurs, for the table of the data; by default those of the field "label".
         show: (prediction, record or None) → a line for a person; with a record, whether it was right.
         errors: (records, predictions, count) → lines on the mistakes that matter most.
+        confidences: (labelled records, predictions) → how sure each thing that was predicted is, and whether it is
+            right.
         picture: (run, input, options) → something with `plot()` and `str`, for `predict --plot`. The input is an
             argument, or the records that were read where `goes_on`.
         commands: further verbs.
@@ -211,6 +213,7 @@ class Task(Generic[C, P, O]):
     count: Callable[[Records], Counter[str]] = labels_of
     show: Callable[[P, dict[str, Any] | None], str] = lambda prediction, record: str(prediction)
     errors: Callable[[Records, Sequence[P], int], list[str]] | None = None
+    confidences: Callable[[Records, Sequence[P]], tuple[Sequence[float], Sequence[bool]]] | None = None
     picture: Callable[[Run[C, P, O], Any, O], Any] | None = None
     commands: tuple[Command[Any], ...] = ()
     synonyms: Mapping[str, str] | None = None

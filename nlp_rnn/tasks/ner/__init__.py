@@ -5,7 +5,7 @@ from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.ner.commands import COMMANDS, explain
 from nlp_rnn.tasks.ner.data import RESOURCES, assets, batches, count, read
 from nlp_rnn.tasks.ner.model import build, fits, loss
-from nlp_rnn.tasks.ner.predictions import Document, Entity, decode, errors, evaluate, from_row, show
+from nlp_rnn.tasks.ner.predictions import Document, Entity, confidences, decode, errors, evaluate, from_row, show
 from nlp_rnn.tasks.ner.serving import signatures
 from nlp_rnn.tasks.ner.settings import Config, EntityOptions
 
@@ -32,6 +32,7 @@ TASK: Task[Config, Document, EntityOptions] = Task(
     evaluate=evaluate,
     show=show,
     errors=errors,
+    confidences=confidences,
     signatures=signatures,
     commands=COMMANDS,
     answers=Answers("spans", from_row, takes_options=True),

@@ -123,6 +123,16 @@ def show(prediction: Document, record: dict[str, Any] | None = None) -> str:
     return line + (f"  ✗ missed: {', '.join(missed)}" if missed else "")
 
 
+def confidences(records: Records, predictions: Sequence[Document]) -> tuple[list[float], list[bool]]:
+    """The confidence of each entity that was found, and whether it is one."""
+    found = [
+        (entity.confidence, span in expected)
+        for document, expected in zip(predictions, map(set, _expected(records)), strict=True)
+        for entity, span in zip(document.entities, document.spans, strict=True)
+    ]
+    return [sure for sure, _ in found], [right for _, right in found]
+
+
 def errors(records: Records, predictions: Sequence[Document], count: int) -> list[str]:
     """The most frequent mistakes in context."""
     from nlp_rnn.metrics.entities import frequent_errors

@@ -6,7 +6,7 @@ from nlp_rnn.tasks.sentiment.baselines import baselines
 from nlp_rnn.tasks.sentiment.commands import COMMANDS, Explanation, explain
 from nlp_rnn.tasks.sentiment.data import RESOURCES, assets, batches, read, settle
 from nlp_rnn.tasks.sentiment.model import build, fits, loss
-from nlp_rnn.tasks.sentiment.predictions import Sentiment, decode, errors, evaluate, from_row, show
+from nlp_rnn.tasks.sentiment.predictions import Sentiment, confidences, decode, errors, evaluate, from_row, show
 from nlp_rnn.tasks.sentiment.serving import signatures
 from nlp_rnn.tasks.sentiment.settings import Config
 
@@ -31,6 +31,7 @@ TASK: Task[Config, Sentiment, NoOptions] = Task(
     evaluate=evaluate,
     show=show,
     errors=errors,
+    confidences=confidences,
     signatures=signatures,
     answers=Answers("serving_default", from_row),
     commands=COMMANDS,

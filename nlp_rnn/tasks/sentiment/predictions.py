@@ -68,6 +68,13 @@ def show(prediction: Sentiment, record: dict[str, Any] | None = None) -> str:
     return f"{prediction.label} {prediction.probability:4.0%}  {right}{text}"
 
 
+def confidences(records: Records, predictions: Sequence[Sentiment]) -> tuple[list[float], list[bool]]:
+    """The probability of each label that was predicted, and whether it is right."""
+    labels = records.column("label")
+    right = [one.label == label for one, label in zip(predictions, labels, strict=True)]
+    return [one.probability for one in predictions], right
+
+
 def errors(records: Records, predictions: Sequence[Sentiment], count: int) -> list[str]:
     """The mistakes that the model was surest of."""
     wrong = [

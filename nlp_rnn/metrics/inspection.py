@@ -1,0 +1,224 @@
+"""What an inspection of a run found, and what it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+_VANISHED = 0.5  # of the inputs are longer than what the layers reach
+_MUCH = 0.5
+_DEAD, _UNCALIBRATED, _ENOUGH = 0.1, 0.05, 0.99
+
+
+@dataclass(frozen=True)
+class GateUse:
+    """How a gate is used: the parts of all units at all steps where it is shut (below 0.05) and open (above 0.95)."""
+
+    layer: str
+    gate: str
+    mean: float
+    shut: float
+    open: float
+
+
+@dataclass(frozen=True)
+class UnitUse:
+    """How a layer's units are used: the part of those that never change, and of all values that are beyond ±0.95, None
+    for layers that may give any."""
+
+    layer: str
+    units: int
+    dead: float
+    saturated: float | None
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A label that is likely wrong.
+
+    Args:
+        text: of the record.
+        label: that it has.
+        likely: that it should have.
+        probability: of its label, from a model that was not trained on it.
+        line: of the record in its file, or its place among the training records, from 1.
+    """
+
+    text: str
+    label: str
+    likely: str
+    probability: float
+    line: int
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """Labels of training data that are likely wrong.
+
+    Args:
+        count: how many there are.
+        records: among how many records.
+        accuracy: how often the models agree with all labels: the weaker they are, the more doubts are their own errors.
+        most: the likeliest, the likeliest first.
+    """
+
+    count: int
+    records: int
+    accuracy: float
+    most: list[Doubt]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Args:
+        task, cell: of the run.
+        unit: what the steps of its layers are called.
+        records: how many records were looked at, and of which data.
+        lengths: of their rows.
+        reach: by level, "input" first, the norm of the derivative of the last output k steps back, relative to the
+            largest.
+        memory: by level, the steps after which that stays below 1 %; None where it does not.
+        gates, units: how they are used.
+        states: of the last layer over one row, `[steps, units]`.
+        steps: what stands at each step of that row, where they are tokens.
+        neighbours: of frequent tokens, those whose vectors are most alike, with the cosine.
+        attention: of each record the part of the largest possible entropy that the attention has.
+        calibration: (mean confidence, part that is right, how many) of predictions by confidence.
+        needed: (k, quality) where all but the last k tokens of each text are left out.
+        metric: the name of that quality.
+        lower_is_better: whether that is better if it is less.
+        hardest: the most important errors.
+        doubts: labels that are likely wrong; None where they were not looked for.
+    """
+
+    task: str
+    cell: str
+    unit: str
+    records: str
+    lengths: list[int]
+    reach: dict[str, list[float]]
+    memory: dict[str, int | None]
+    gates: list[GateUse]
+    units: list[UnitUse]
+    states: list[list[float]]
+    steps: list[str]
+    neighbours: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    attention: list[float] = field(default_factory=list)
+    calibration: list[tuple[float, float, int]] = field(default_factory=list)
+    needed: list[tuple[int, float]] = field(default_factory=list)
+    metric: str = ""
+    lower_is_better: bool = False
+    hardest: list[str] = field(default_factory=list)
+    doubts: Doubts | None = None
+
+
+def confident_disagreements(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Places of records whose labels are likely wrong, the likeliest first (confident learning, Northcutt et al. 2021,
+    arXiv:1911.00068): those for which, among the classes that are at least as probable as they are on average where
+    they are the label, the most probable is another one.
+
+    Args:
+        probabilities: `[records, classes]`, of models that were not trained on them.
+        given: the labels, `[records]`.
+
+    Example:
+
+    >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.05, 0.95]])
+    >>> confident_disagreements(p, np.array([0, 0, 1, 1, 0])).tolist()
+    [4]
+    """
+    classes = probabilities.shape[1]
+    usual = [probabilities[given == k, k].mean() if (given == k).any() else np.inf for k in range(classes)]
+    sure = np.where(probabilities >= np.array(usual), probabilities, 0.0)
+    wrong = np.flatnonzero((sure.max(1) > 0) & (sure.argmax(1) != given))
+    return wrong[np.argsort(probabilities[wrong, given[wrong]], kind="stable")]
+
+
+def readings(found: Inspection) -> list[str]:
+    """What the figures mean, in plain sentences, by rules."""
+    said = [*_of_memory(found), *_of_gates(found), *_of_units(found), *_of_calibration(found), *_of_needs(found)]
+    if found.doubts:
+        doubts = found.doubts
+        said.append(
+            f"Of {doubts.records:,} labels of the training data, {doubts.count:,} contradict what models say that did "
+            f"not see them; these agree with {doubts.accuracy:.1%} of all labels, so that some are their own errors."
+        )
+    return said
+
+
+def _of_memory(found: Inspection) -> list[str]:
+    if not found.lengths or "input" not in found.memory:
+        return []
+    memory, typical = found.memory["input"], int(np.quantile(found.lengths, 0.95))
+    if memory is None:
+        return [f"Derivatives reach back over whole inputs ({found.unit}: 95 % have at most {typical:,})."]
+    said = f"After {memory:,} {found.unit} an input hardly changes the last output any more"
+    longer = float(np.mean(np.asarray(found.lengths) > memory))
+    if longer == 0:
+        return [f"{said}; no input is longer."]
+    return [
+        f"{said}; {longer:.0%} of the inputs are longer. If what matters may lie further back, try an LSTM or GRU with "
+        f"--stack.chrono, a cell that runs in parallel, or pooling by attention."
+    ]
+
+
+def _of_gates(found: Inspection) -> list[str]:
+    said = []
+    for use in found.gates:
+        if use.gate == "forget" and use.open > _MUCH:
+            said.append(f"The forget gate of {use.layer} is open {use.open:.0%} of the time: it keeps what it has.")
+        elif use.shut > _MUCH:
+            said.append(f"The {use.gate} gate of {use.layer} is shut {use.shut:.0%} of the time.")
+    return said
+
+
+def _of_units(found: Inspection) -> list[str]:
+    said = []
+    for use in found.units:
+        if use.dead > _DEAD:
+            said.append(f"{use.dead:.0%} of the units of {use.layer} never change: fewer would do.")
+        if use.saturated is not None and use.saturated > _MUCH:
+            said.append(
+                f"{use.saturated:.0%} of the values of {use.layer} are beyond 0.95: gradients hardly pass there; a "
+                f"lower learning rate or more dropout may help."
+            )
+    return said
+
+
+def calibration_error(bins: list[tuple[float, float, int]]) -> float:
+    """The mean gap between confidence and accuracy over bins, weighted by how many predictions each has.
+
+    Example:
+
+    >>> calibration_error([(0.9, 0.8, 10), (0.6, 0.6, 30)])
+    0.025
+    """
+    total = sum(count for *_, count in bins)
+    return round(sum(abs(sure - right) * count for sure, right, count in bins) / max(total, 1), 6)
+
+
+def _of_calibration(found: Inspection) -> list[str]:
+    if not found.calibration:
+        return []
+    error, count = calibration_error(found.calibration), sum(count for *_, count in found.calibration)
+    if error > _UNCALIBRATED and count >= 100:
+        return [f"Confidences are off by {error:.1%} on average: do not read them as probabilities."]
+    return [f"Confidences are off by {error:.1%} on average."]
+
+
+def _of_needs(found: Inspection) -> list[str]:
+    """How few of the last tokens are enough for 99 % of what all of them give."""
+    if len(found.needed) < 2:
+        return []
+    (whole, best), floor = found.needed[-1], found.needed[0][1]
+    gain = (floor - best) if found.lower_is_better else (best - floor)
+    if gain <= 0:
+        return [f"The last {found.unit.rstrip('s')} alone gives the {found.metric} of whole inputs."]
+    for count, value in found.needed:
+        reached = (floor - value) if found.lower_is_better else (value - floor)
+        if reached >= _ENOUGH * gain:
+            return [f"The last {count:,} {found.unit} give the {found.metric} of whole inputs, of up to {whole:,}."]
+    return []
