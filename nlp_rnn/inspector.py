@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -212,13 +213,14 @@ def doubtful_labels(run: AnyRun, folds: int) -> Doubts:
 
 
 def _trained(run: AnyRun, records: Any) -> AnyRun:
-    """A new model with the settings of a run, trained on some records for as many epochs as the run was at its best."""
-    config, history = run.config, run.history
-    metric, sign = f"val_{run.task.metric.name}", 1 if run.task.metric.lower_is_better else -1
-    best = min(range(len(history)), key=lambda k: sign * history[k].get(metric, 0.0)) + 1 if history else 3
+    """A new model with the settings of a run, trained on some records for as many epochs as the run was."""
+    from nlp_rnn.training.compiling import compile_model
+
+    config = run.config
+    train = replace(config.train, epochs=len(run.history) or config.train.epochs)
     found = Run(run.task, config, run.assets, built(run.task, config, run.assets))
-    batches = run.task.batches(config, run.assets, records, config.train.seed)
-    found.compile(learning_rate=config.train.learning_rate / 2)  # the mean of a schedule that falls to 0
-    steps = batches.steps_per_epoch * max(config.train.passes, 1)
-    found.model.fit(batches.dataset().repeat(), epochs=best, steps_per_epoch=steps, shuffle=False, verbose=0)
+    batches = run.task.batches(config, run.assets, records, train.seed)
+    steps = batches.steps_per_epoch * max(train.passes, 1)
+    compile_model(found.model, run.task.loss(config), train, steps)
+    found.model.fit(batches.dataset().repeat(), epochs=train.epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
     return found

@@ -47,10 +47,8 @@ def tables(found: Inspection) -> list[tuple[str, list[list[str]]]]:
         rows = [[g.layer, g.gate, f"{g.mean:.2f}", f"{g.shut:.0%}", f"{g.open:.0%}"] for g in found.gates]
         made.append(("Gates", [["layer", "gate", "mean", "shut (< 0.05)", "open (> 0.95)"], *rows]))
     if found.units:
-        rows = [
-            [u.layer, f"{u.units:,}", f"{u.dead:.0%}", "" if u.saturated is None else f"{u.saturated:.0%}"]
-            for u in found.units
-        ]
+        beyond = ["" if u.saturated is None else f"{u.saturated:.0%}" for u in found.units]
+        rows = [[u.layer, f"{u.units:,}", f"{u.dead:.0%}", b] for u, b in zip(found.units, beyond, strict=True)]
         made.append(("Units", [["layer", "units", "never change", "values beyond 0.95"], *rows]))
     if found.attention:
         row = [f"{np.mean(found.attention):.0%}", f"{np.min(found.attention):.0%}"]

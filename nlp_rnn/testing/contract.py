@@ -190,6 +190,10 @@ class TaskContract:
         assert len((tmp_path / "out.csv").read_text().splitlines()) > len(inputs)
         (line,) = _command(capsys, "evaluate", subject.path, "--json")
         assert next(iter(json.loads(line))) == run.task.metric.name
+        assert _command(capsys, "inspect", subject.path, "--out", tmp_path / "inspection.html", "--records", 40)
+        page = (tmp_path / "inspection.html").read_text(encoding="utf-8")
+        assert "How far back the last output still depends" in page
+        assert page.count("<img") >= 2
         found = _command(capsys, "export", subject.path, "--out", tmp_path / "export")
         assert any("serve(" in line and run.task.input.name in line for line in found)
 
