@@ -27,9 +27,11 @@ VERBS = {
     "predict": "apply a run to raw input",
     "export": "write a SavedModel, ONNX or LiteRT",
     "serve": "answer requests over HTTP",
+    "data": "say what is in your data before you train on them",
     "inspect": "look inside a run: memory, gates, confidences, errors, labels",
     "compare": "train several kinds of model on your data and say which to choose",
 }
+_OF_TASKS = ("train", "data", "compare")
 GENERAL = {
     "tasks": "list the tasks",
     "recipes": "list the recipes of the tasks",
@@ -122,7 +124,7 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
         return importlib.import_module(f"nlp_rnn.cli.{verb}").run(rest)
     if task is None and rest and rest[0] in _task_names():
         task, *rest = rest
-    if verb in ("train", "compare") and task is None and wants_help(rest):
+    if verb in _OF_TASKS and task is None and wants_help(rest):
         tasks = _task_names()
         print(f"usage: nlp-rnn {verb} TASK …\n\ntasks: {', '.join(tasks)}")
         print(f"\nnlp-rnn {verb} {tasks[0]} --help shows the options.")
@@ -131,7 +133,7 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
         from nlp_rnn.saved import task_of
 
         task = task_of(path).name
-    if verb in ("train", "compare") and task is None:
+    if verb in _OF_TASKS and task is None:
         if rest and not rest[0].startswith("-"):
             raise InputError(f'There is no task "{rest[0]}".{did_you_mean(rest[0], _task_names())}')
         names = _task_names()
@@ -153,7 +155,7 @@ def program(task: str | None, verb: str) -> str:
     """How the user calls a verb, for messages."""
     if task is not None and sys.argv[0].endswith(".py"):
         return f"python {sys.argv[0]} {verb}"
-    return f"nlp-rnn {verb} {task}" if task and verb == "train" else f"nlp-rnn {verb}"
+    return f"nlp-rnn {verb} {task}" if task and verb in _OF_TASKS else f"nlp-rnn {verb}"
 
 
 def settings_of_run(task: str | None, arguments: list[str], prog: str) -> tuple[AnyTask, Any]:

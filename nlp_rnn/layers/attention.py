@@ -176,8 +176,8 @@ class Attention(SequenceLayer):
 
     def _split(self, x: Tensor) -> Tensor:
         """`[batch, time, units]` → `[batch, heads, time, units / heads]`."""
-        batch, time = ops.shape(x)[:2]
-        return ops.transpose(ops.reshape(x, (batch, time, self.heads, self.units // self.heads)), (0, 2, 1, 3))
+        batch, size = ops.shape(x)[0], self.units // self.heads
+        return ops.transpose(ops.reshape(x, (batch, -1, self.heads, size)), (0, 2, 1, 3))
 
     def output_size(self, features: int) -> int:
         """Features of a context, where the memory has so many."""

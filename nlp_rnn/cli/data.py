@@ -1,0 +1,91 @@
+"""`data`: data as training would read them → what is in them, and what to mend before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from nlp_rnn.errors import InputError
+
+if TYPE_CHECKING:
+    from nlp_rnn.data.quality import DataFacts
+
+_FIELDS = ("text", "source", "events")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Options of the verb itself."""
+
+    recipe: str = "starter"
+    """Named settings to begin with; `nlp-rnn recipes` lists them."""
+    config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """A YAML file of settings. They override the recipe's; options override both."""
+    json: bool = False
+    """Print what was found as one JSON object."""
+
+
+def run(task: str, arguments: list[str]) -> int:
+    """Reads the splits as training would, and says what is in them."""
+    from nlp_rnn.cli import program
+    from nlp_rnn.cli.train import settings_before, with_settings
+    from nlp_rnn.config.values import check_ranges
+    from nlp_rnn.registry import get_task
+
+    arguments, settings = settings_before(task, arguments)
+    about = "Says what is in data before anything is trained on them: duplicates, leaks, labels, odd characters."
+    options: Any = with_settings(DataOptions, settings, arguments, program(task, "data"), about)
+    check_ranges(options.settings)
+    return _told(get_task(task), options)
+
+
+def _told(task: Any, options: Any) -> int:
+    from nlp_rnn.cli.output import to_json
+    from nlp_rnn.data.quality import data_facts, readings
+    from nlp_rnn.display.console import visible
+    from nlp_rnn.trainer import read_splits
+
+    splits = read_splits(task, options.settings)
+    first = splits["train"][0] if len(splits["train"]) else {}
+    name = next((name for name in _FIELDS if name in first), None)
+    if name is None:
+        raise InputError(f"data looks at texts; the records of {task.name} have none.")
+    found = data_facts(splits, name, task.count)
+    if options.json:
+        print(to_json({**asdict(found), "readings": readings(found)}))
+    else:
+        print(visible(_as_text(found)))
+        print("\n".join(visible(line) for line in readings(found)))
+    return 0
+
+
+def _as_text(found: DataFacts) -> str:
+    heads = ["", *found.splits]
+    facts = found.splits.values()
+    rows = [
+        heads,
+        ["records", *(f"{one.rows:,}" for one in facts)],
+        ["dropped", *(f"{sum(one.dropped.values()):,}" for one in facts)],
+        ["words: median, 95 %, longest", *(", ".join(f"{n:,}" for n in one.words) for one in facts)],
+        ["texts that occur before", *(f"{one.duplicates:,}" for one in facts)],
+        ["texts with several labels", *(f"{one.conflicts:,}" for one in facts)],
+        ["words not in training", *("" if one.unseen is None else f"{one.unseen:.1%}" for one in facts)],
+    ]
+    for label in list(next(iter(facts)).labels)[:12]:
+        rows.append([f"label {label}", *(f"{one.labels.get(label, 0):,}" for one in facts)])
+    widths = [max(len(row[k]) for row in rows) for k in range(len(heads))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for name, one in found.splits.items():
+        lines += [f"{name}: {count:,} dropped: {reason}" for reason, count in one.dropped.items()]
+        lines += [f"{name}: {note}" for note in one.notes]
+    if found.examples:
+        lines += ["", "Alike:"]
+    for pair in found.examples:
+        (a, i), (b, j) = pair.first, pair.second
+        labels = ", with other labels" if pair.labels_differ else ""
+        lines.append(
+            f"  {a} line {i}, {b} line {j} ({pair.alike:.0%} alike{labels}): {' '.join(pair.text.split())[:90]}"
+        )
+    return "\n".join([*lines, ""])
