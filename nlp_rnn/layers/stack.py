@@ -16,6 +16,7 @@ from nlp_rnn.layers.feedforward import FeedForward, normalization_of
 from nlp_rnn.layers.kernels import kernel_of
 from nlp_rnn.layers.parallel import SCAN_CELLS
 from nlp_rnn.layers.recurrent import RECURRENT_CELLS, run_fused
+from nlp_rnn.layers.scan import last_real_step
 from nlp_rnn.layers.transformer import TransformerStack
 
 CELLS = {**RECURRENT_CELLS, **SCAN_CELLS}
@@ -269,8 +270,18 @@ class RecurrentStack(SequenceLayer):
             after += states
         return outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=-1), [after]
 
-    def last_output(self, final_state: list[list[Tensor]]) -> Tensor:
-        """The last layer's final states, h of an LSTM, of its directions side by side: `[batch, output_size]`."""
+    def last_output(
+        self, final_state: list[list[Tensor]], sequence: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """The last layer's final states, h of an LSTM, of its directions side by side: `[batch, output_size]`.
+
+        Where layers are normalised, their states are not what they give in the end: the sequence at the last real step,
+        and of the backward direction at the first.
+        """
+        if self.norms and sequence is not None:
+            forward = sequence[..., : self.units]
+            forward = forward[:, -1] if mask is None else last_real_step(forward, mask, False)
+            return ops.concatenate([forward, sequence[:, 0, self.units :]], axis=-1)
         outputs = final_state[-1][:: self.state_parts]
         return ops.concatenate(outputs, axis=-1) if len(outputs) > 1 else outputs[0]
 

@@ -13,11 +13,12 @@ from nlp_rnn.layers.attention import masked_softmax
 from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
 from nlp_rnn.layers.feedforward import FeedForward, normalization_of
 from nlp_rnn.layers.projection import projected, read_weight
+from nlp_rnn.layers.scan import last_real_step
 
 _SLOWEST = 10_000.0  # the longest wavelength of positions, over 2π
 
 
-def rotated(x: Tensor, first: int = 0) -> Tensor:
+def rotated(x: Tensor, first: Any = 0) -> Tensor:
     """Vectors turned by angles that grow with their places, so that products of two depend on their distance alone
     (Su et al. 2021, arXiv:2104.09864).
 
@@ -79,6 +80,7 @@ class SelfAttention(SequenceLayer):
     def __init__(self, units: int, heads: int = 4, context: int = 0, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units, self.heads, self.context, self.dropout = units, heads, context, dropout
+        self.supports_jit = False  # XLA would compile each length of the rows anew
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
 
     @property
@@ -103,72 +105,74 @@ class SelfAttention(SequenceLayer):
         query, keys, values = tf.split(projected(sequence, read_weight(self.kernel)), 3, -1)
         real = tf.ones(tf.shape(sequence)[:2], tf.bool) if mask is None else tf.cast(mask, tf.bool)
         if self.context:
-            keys, values, real = self._with_those_before(state, keys, values, real)
-            after = self._state_after(keys, values, real, mask)
-            found = self._in_blocks(query, keys, values, real, training)
+            now = [keys, values, real]
+            seen = now if state is None else self._with_those_before(state, now)
+            after = self._state_after(seen, mask, state is None)
+            found = self._in_blocks(query, seen, training)
         else:
             after = None
-            found = self._of_one_block(query, keys, values, real, training)
+            found = self._of_one_block(query, [keys, values, real], training)
         found.set_shape((None, sequence.shape[1], self.inner))
         return projected(found, read_weight(self.output_kernel)), after
 
-    def _with_those_before(self, state: Any, keys: Tensor, values: Tensor, real: Tensor) -> tuple[Tensor, Nest, Nest]:
-        """Those of the context before these."""
-        batch, size = tf.shape(keys)[0], self.context * self.inner
-        if state is None:
-            before = [tf.zeros((batch, self.context, self.inner), keys.dtype)] * 2
-            known = tf.zeros((batch, self.context), tf.bool)
-        else:
-            *flat, flags = tf.split(state, [size, size, self.context], -1)
-            before = [tf.cast(tf.reshape(part, (-1, self.context, self.inner)), keys.dtype) for part in flat]
-            known = flags > 0.5
-        return tf.concat([before[0], keys], 1), tf.concat([before[1], values], 1), tf.concat([known, real], 1)
+    def _with_those_before(self, state: Tensor, now: list[Tensor]) -> list[Tensor]:
+        """Keys, values and which of them are real: those of the context before these."""
+        size = self.context * self.inner
+        *flat, flags = tf.split(state, [size, size, self.context], -1)
+        before = [tf.cast(tf.reshape(part, (-1, self.context, self.inner)), now[0].dtype) for part in flat]
+        return [tf.concat(pair, 1) for pair in zip([*before, flags > 0.5], now, strict=True)]
 
-    def _state_after(self, keys: Tensor, values: Tensor, real: Tensor, mask: Tensor | None) -> Tensor:
+    def _state_after(self, seen: list[Tensor], mask: Tensor | None, is_first: bool) -> Tensor:
         """The last real steps of the context and of these, in one tensor."""
-        dtype = tf.float64 if keys.dtype == tf.float64 else tf.float32
+        dtype = tf.float64 if seen[0].dtype == tf.float64 else tf.float32
+        if is_first:
+            seen = [_padded(part, self.context, 0) for part in seen]
         if mask is None:
-            last = [part[:, -self.context :] for part in (keys, values, real)]
+            last = [part[:, -self.context :] for part in seen]
         else:
             steps = tf.reduce_sum(tf.cast(mask, tf.int32), 1)
             places = steps[:, None] + tf.range(self.context)
-            last = [tf.gather(part, places, batch_dims=1) for part in (keys, values, real)]
+            last = [tf.gather(part, places, batch_dims=1) for part in seen]
         size = self.context * self.inner
         flat = [tf.reshape(tf.cast(part, dtype), (-1, size)) for part in last[:2]]
         return tf.concat([*flat, tf.reshape(tf.cast(last[2], dtype), (-1, self.context))], -1)
 
-    def _in_blocks(self, query: Tensor, keys: Tensor, values: Tensor, real: Tensor, training: bool) -> Tensor:
+    def _in_blocks(self, query: Tensor, seen: list[Tensor], training: bool) -> Tensor:
         """Blocks of as many steps as the context has, each with its own keys and those of the context before it."""
         given = query.shape[1]
         if given is not None and given <= self.context:
-            return self._of_one_block(query, keys, values, real, training)
+            return self._of_one_block(query, seen, training)
         steps = tf.shape(query)[1]
         size = tf.maximum(tf.minimum(self.context, steps), 1)
         blocks = (steps + size - 1) // size
         missing = blocks * size - steps
-        query = tf.pad(query, [[0, 0], [0, missing], [0, 0]])
-        keys, values = (tf.pad(part, [[0, 0], [0, missing], [0, 0]]) for part in (keys, values))
-        real = tf.pad(real, [[0, 0], [0, missing]])
-        places = tf.range(blocks)[:, None] * size + tf.range(self.context + size)
-        seen = [tf.gather(part, places, axis=1) for part in (keys, values, real)]
-        found = self._attend(tf.reshape(query, (-1, blocks, size, self.inner)), seen, training)
+        before = tf.shape(seen[0])[1] - steps
+        front = tf.where((before == 0) & (blocks > 1), self.context, 0)
+        query, seen = _padded(query, 0, missing), [_padded(part, front, missing) for part in seen]
+        places = tf.range(blocks)[:, None] * size + tf.range(before + front + size)
+        found = self._attend(
+            tf.reshape(query, (-1, blocks, size, self.inner)),
+            [tf.gather(part, places, axis=1) for part in seen],
+            training,
+        )
         return tf.reshape(found, (-1, blocks * size, self.inner))[:, :steps]
 
-    def _of_one_block(self, query: Tensor, keys: Tensor, values: Tensor, real: Tensor, training: bool) -> Tensor:
-        return self._attend(query[:, None], [keys[:, None], values[:, None], real[:, None]], training)[:, 0]
+    def _of_one_block(self, query: Tensor, seen: list[Tensor], training: bool) -> Tensor:
+        return self._attend(query[:, None], [part[:, None] for part in seen], training)[:, 0]
 
     def _attend(self, query: Tensor, seen: list[Tensor], training: bool) -> Tensor:
         """Of blocks of queries `[batch, blocks, time, inner]` to keys and values `[batch, blocks, places, inner]`, and
-        which of them are real."""
+        which of them are real; the last places are those of the queries."""
         keys, values, real = seen
         batch, blocks, steps = (tf.shape(query)[axis] for axis in range(3))
         places, size = tf.shape(keys)[2], self.inner // self.heads
+        before = places - steps
         query = tf.reshape(query, (batch * blocks, steps, self.heads, size))
         keys, values = (tf.reshape(part, (batch * blocks, places, self.heads, size)) for part in (keys, values))
-        scores = tf.einsum("bthd,bshd->bhts", rotated(query, self.context), rotated(keys)) / size**0.5
+        scores = tf.einsum("bthd,bshd->bhts", rotated(query, before), rotated(keys)) / size**0.5
         visible = tf.reshape(real, (batch * blocks, 1, 1, places))
         if self.context:
-            distance = tf.range(steps)[:, None] + self.context - tf.range(places)
+            distance = tf.range(steps)[:, None] + before - tf.range(places)
             visible = visible & (distance >= 0) & (distance <= self.context)
         weights = self.drop(ops.cast(masked_softmax(scores, visible), values.dtype), training=training)
         found = tf.einsum("bhts,bshd->bthd", weights, values)
@@ -295,7 +299,9 @@ class TransformerStack(SequenceLayer):
             sequence = sequence * ops.cast(ops.expand_dims(mask, -1), sequence.dtype)
         return sequence, final_state
 
-    def last_output(self, final_state: list[list[Tensor]]) -> Tensor:
+    def last_output(
+        self, final_state: list[list[Tensor]], sequence: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """The output of the last real step: `[batch, units]`."""
         return ops.cast(final_state[-1][0][:, -self.units :], self.compute_dtype)
 
@@ -312,12 +318,15 @@ def feedforward_block(
     return FeedForward(size, normalization, dropout, variational=False, dtype=dtype, name=f"feedforward_{index}")
 
 
+def _padded(values: Tensor, front: Any, back: Any) -> Tensor:
+    """`[batch, time, …]` with zeros before and after."""
+    return tf.pad(values, [[0, 0], [front, back], *[[0, 0]] * (len(values.shape) - 2)])
+
+
 def _last_real(sequence: Tensor, mask: Tensor | None, before: Tensor | None) -> Tensor:
     """The last real step of each row, or, where there is none, what was before; float32 at least."""
     dtype = tf.float64 if sequence.dtype == tf.float64 else tf.float32
     if mask is None:
         return tf.cast(sequence[:, -1], dtype)
-    steps = tf.reduce_sum(tf.cast(mask, tf.int32), 1)
-    last = tf.cast(tf.gather(sequence, tf.maximum(steps - 1, 0), batch_dims=1), dtype)
-    before = tf.zeros_like(last) if before is None else tf.cast(before, dtype)
-    return tf.where(steps[:, None] > 0, last, before)
+    last = tf.cast(last_real_step(sequence, mask, False), dtype)
+    return last if before is None else tf.where(tf.reduce_any(mask, 1)[:, None], last, tf.cast(before, dtype))

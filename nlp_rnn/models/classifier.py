@@ -103,14 +103,14 @@ class SequenceClassifier(PartsModel):
 
     def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
         sequence, mask, state = self.encode(features, training)
-        last = self.stack.last_output(state)
+        last = self.stack.last_output(state, sequence, mask)
         return self.head(sequence, mask=mask, last=last, training=training)
 
     def infer(self, features: dict[str, Tensor]) -> dict[str, Any]:
         """What a prediction is made from: "logits" `[batch, classes]` and the "weights" of the tokens
         `[batch, time]` in the pooling."""
         sequence, mask, state = self.encode(features, False)
-        last = self.stack.last_output(state)
+        last = self.stack.last_output(state, sequence, mask)
         vector, weights = self.head.pooling(sequence, mask=mask, last=last)
         return {"logits": self.head.classify(vector), "weights": weights}
 

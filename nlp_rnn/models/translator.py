@@ -94,7 +94,7 @@ class Translator(TokenLoss, Configured, keras.Model):
 
     def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
         memory = self.encode(features["source"], training)
-        found, _, _ = self._read(features["target"], self.initial_state(memory), memory, training)
+        found, _, _ = self._read(features["target"], self._beginning(memory), memory, training)
         self.states = self.head.states(found, training)
         return self.head.logits(self.states, self.table)
 
@@ -107,6 +107,10 @@ class Translator(TokenLoss, Configured, keras.Model):
         sequence, final = self.stack(embedding(source, training=training), mask=mask, training=training)
         keys = self.decoder.keys(sequence)
         return {"memory": sequence, "mask": mask, "final": final, **({} if keys is None else {"keys": keys})}
+
+    def _beginning(self, memory: dict[str, Tensor]) -> Nest:
+        """The decoder's state before whole targets: none, where it is no more than what was read."""
+        return {"layers": None} if self.bridge is None else self.initial_state(memory)
 
     def initial_state(self, memory: dict[str, Tensor]) -> Nest:
         """The decoder's state before the first token."""
@@ -130,7 +134,7 @@ class Translator(TokenLoss, Configured, keras.Model):
     def nats(self, features: dict[str, Tensor], targets: Tensor) -> tuple[Tensor, Nest]:
         """-log p of given targets `[batch, time]`, and where each looked, `[batch, time, places]`: forced decoding."""
         memory = self.encode(features["source"])
-        found, weights, _ = self._read(features["target"], self.initial_state(memory), memory, False)
+        found, weights, _ = self._read(features["target"], self._beginning(memory), memory, False)
         return self.head.nats(self.head.states(found), targets, self.table), weights
 
     def infer(self, features: dict[str, Tensor], **search: Any) -> dict[str, Any]:

@@ -9,25 +9,10 @@ import pytest
 
 from nlp_rnn.data.quality import near_duplicates, normal
 
-WORDS = [
-    "river",
-    "stone",
-    "walks",
-    "under",
-    "light",
-    "every",
-    "morning",
-    "while",
-    "seven",
-    "quiet",
-    "boats",
-    "carry",
-    "old",
-    "letters",
-    "across",
-    "some",
-    "harbour",
-]
+WORDS = (
+    *("river", "stone", "walks", "under", "light", "every", "morning", "while", "seven", "quiet", "boats", "carry"),
+    *("old", "letters", "across", "some", "harbour"),
+)
 
 
 def sentences(count, seed=0):

@@ -322,3 +322,17 @@ def test_a_feed_forward_block_passes_the_mask_on():
 def test_every_kind_has_a_layer():
     assert {cls.KIND for cls in SCAN_CELLS.values()} == set(KINDS) - {"linear"}
     assert {MinGRU, MinLSTM, SRU, QRNN, RGLRU} == set(SCAN_CELLS.values())
+
+
+def test_the_last_output_of_normalised_layers_is_that_of_the_sequence():
+    stack = RecurrentStack("mingru", 4, layers=2, residual=True, normalization="rms")
+    sequence, mask = random(3, 6, 5), tf.sequence_mask([6, 2, 4], 6)
+    outputs, state = stack(sequence, mask=mask)
+    last = stack.last_output(state, outputs, mask)
+    for row, length in enumerate([6, 2, 4]):
+        np.testing.assert_allclose(last[row, :4], outputs[row, length - 1, :4], atol=1e-6)
+        np.testing.assert_allclose(last[row, 4:], outputs[row, 0, 4:], atol=1e-6)
+    model = SequenceClassifier(TokenEmbedding(9, 5), stack, ClassifierHead(2, pooling="last"))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(model({"tokens": tf.constant([[1, 2, 3, 4], [5, 6, 0, 0]])}) ** 2)
+    assert None not in tape.gradient(total, model.trainable_variables), "all weights are trained"

@@ -140,12 +140,13 @@ def test_xla_and_graphs_of_any_length_give_the_same():
 def test_it_trains_with_fit_and_comes_back_from_a_file(tmp_path):
     keras.utils.set_random_seed(0)
     tokens = np.random.default_rng(0).integers(1, 20, (256, 9))
-    labels = (tokens[:, 0] > 10).astype(int)
-    model = SequenceClassifier(TokenEmbedding(20, 16), TransformerStack(16, 2, heads=2, dropout=0.1), ClassifierHead(2))
+    labels = (tokens == 7).any(1).astype(int)
+    stack = TransformerStack(16, 2, heads=2, dropout=0.1)
+    model = SequenceClassifier(TokenEmbedding(20, 16), stack, ClassifierHead(2, pooling="last"))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.003), loss, metrics=["accuracy"])
-    history = model.fit({"tokens": tokens}, labels, epochs=20, verbose=0).history
-    assert history["accuracy"][-1] > 0.9
+    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
+    history = model.fit({"tokens": tokens}, labels, epochs=15, verbose=0).history
+    assert history["accuracy"][-1] > 0.9, "the last step looks at all others"
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(again({"tokens": tokens[:5]}), model({"tokens": tokens[:5]}), atol=1e-6)
