@@ -53,7 +53,7 @@ def inspect(run: AnyRun, records: Records, source: str, folds: int = 0) -> Inspe
         task=task.name,
         cell=run.config.stack.cell,
         unit=task.unit if by_steps else "steps of the layers",
-        records=f"{len(records):,} records: {source}",
+        records=f"{_counted(len(records), 'record')}: {source} (layers with {_counted(len(found.lengths), 'row')})",
         lengths=lengths.tolist(),
         reach={name: _relative(reach) for name, reach in zip(names, found.reach, strict=False)},
         memory={name: memory_of(reach) for name, reach in zip(names, found.reach, strict=False)},
@@ -65,11 +65,17 @@ def inspect(run: AnyRun, records: Records, source: str, folds: int = 0) -> Inspe
         attention=_entropies(outputs),
         calibration=_calibration(run, records, predictions),
         needed=list(_needed(run, records)),
+        looked_with=len(records),
+        pooling=getattr(getattr(run.config, "head", None), "pooling", ""),
         metric=task.metric.name,
         lower_is_better=task.metric.lower_is_better,
         hardest=task.errors(records, predictions, _HARDEST) if task.errors else [],
         doubts=doubtful_labels(run, folds) if folds else None,
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _relative(reach: np.ndarray) -> list[float]:
@@ -203,11 +209,11 @@ def doubtful_labels(run: AnyRun, folds: int) -> Doubts:
         Doubt(
             rows[k]["text"],
             rows[k]["label"],
-            labels[int(probabilities[k].argmax())],
+            labels[likely],
             float(probabilities[k, given[k]]),
             int(rows[k].get("line") or k + 1),
         )
-        for k in places[:_DOUBTS].tolist()
+        for k, likely in places[:_DOUBTS]
     ]
     return Doubts(len(places), len(records), float((probabilities.argmax(1) == given).mean()), most)
 

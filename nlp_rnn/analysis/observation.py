@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nlp_rnn.data.records import Records
     from nlp_rnn.run import AnyRun
 
-_DRAWS, _ROWS = 4, 64
+_DRAWS, _ROWS, _FEWEST, _PART = 4, 64, 8, 400
 _SHUT, _OPEN, _DEAD = 0.05, 0.95, 1e-3
 _BOUNDED = ("LSTM", "GRU", "SimpleRNN")
 _GATES = {
@@ -67,7 +67,8 @@ class Observed:
 
 
 def observe(run: AnyRun, records: Records) -> Observed:
-    """Reads records and looks at what the first stack of the model does with the largest batch of them.
+    """Reads records and looks at what the first stack of the model does with the longest of them; a text that goes on
+    is cut to parts of 400 steps.
 
     The reach is the root of the mean of squared norms of random projections (Hutchinson's estimate of the Frobenius
     norm of ∂h_T / ∂x_{T-k}), by distance k from each row's last step, over all rows. Where a layer reads in both
@@ -77,12 +78,17 @@ def observe(run: AnyRun, records: Records) -> Observed:
 
     stack = run.model.stack
     batches = [features for _, features in run.batches_of(records).indexed()]
-    features = max(batches, key=lambda batch: max(value.size for value in batch.values()))
+    rows_of = [len(next(iter(batch.values()))) for batch in batches]
+    fewest = min(_FEWEST, max(rows_of))
+    many = [batch for batch, count in zip(batches, rows_of, strict=True) if count >= fewest]
+    features = max(many, key=lambda batch: max(value.shape[1] for value in batch.values() if value.ndim > 1))
     features = {name: value[:_ROWS] for name, value in features.items()}
     with _inputs_of(stack) as seen:
         run.task.infer(run.model, {name: tf.constant(value) for name, value in features.items()}, run.options())
     vectors, mask = seen[0]
     vectors = tf.cast(vectors, tf.float32)
+    if vectors.shape[0] < _FEWEST and vectors.shape[1] >= 2 * _PART:
+        features, vectors, mask = _in_parts(features, vectors)
     rows, steps = int(vectors.shape[0]), int(vectors.shape[1])
     lengths = np.full(rows, steps) if mask is None else tf.reduce_sum(tf.cast(mask, tf.int32), 1).numpy()
     levels: list[Level] = []
@@ -100,6 +106,19 @@ def observe(run: AnyRun, records: Records) -> Observed:
             if gradient is not None:
                 squares[place] += tf.reduce_sum(tf.cast(gradient, tf.float32) ** 2, -1).numpy() / _DRAWS
     return Observed(stack, features, vectors.numpy(), lengths, levels, _by_distance(squares, lengths))
+
+
+def _in_parts(features: dict[str, np.ndarray], vectors: Any) -> tuple[dict[str, np.ndarray], Any, None]:
+    """Long rows as parts of 400 steps, the rest left out."""
+    import tensorflow as tf
+
+    steps, count = int(vectors.shape[1]), int(vectors.shape[1]) // _PART
+
+    def cut(value: Any) -> Any:
+        return tf.reshape(value[:, : count * _PART], (-1, _PART, *value.shape[2:]))
+
+    of_steps = {n: v for n, v in features.items() if v.ndim > 1 and v.shape[1] == steps}
+    return {name: cut(value).numpy() for name, value in of_steps.items()}, cut(vectors), None
 
 
 @contextmanager

@@ -137,7 +137,8 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
         if rest and not rest[0].startswith("-"):
             raise InputError(f'There is no task "{rest[0]}".{did_you_mean(rest[0], _task_names())}')
         names = _task_names()
-        raise InputError(f"Say which task to {verb}, such as nlp-rnn {verb} {names[0]}. Available: {', '.join(names)}.")
+        what = "whose data they are" if verb == "data" else f"which task to {verb}"
+        raise InputError(f"Say {what}, such as nlp-rnn {verb} {names[0]}. Available: {', '.join(names)}.")
     if task is not None:
         from nlp_rnn.cli.meant import meant_task
 

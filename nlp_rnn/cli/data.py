@@ -12,7 +12,7 @@ from nlp_rnn.errors import InputError
 if TYPE_CHECKING:
     from nlp_rnn.data.quality import DataFacts
 
-_FIELDS = ("text", "source", "events")
+_FIELDS = ("text", "source")
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,10 @@ def _told(task: Any, options: Any) -> int:
     from nlp_rnn.display.console import visible
     from nlp_rnn.trainer import read_splits
 
+    if task.input.name not in _FIELDS:
+        raise InputError(f"data looks at texts, and the inputs of {task.name} are none.")
     splits = read_splits(task, options.settings)
-    first = splits["train"][0] if len(splits["train"]) else {}
-    name = next((name for name in _FIELDS if name in first), None)
-    if name is None:
-        raise InputError(f"data looks at texts; the records of {task.name} have none.")
+    name = task.input.name
     found = data_facts(splits, name, task.count)
     if options.json:
         print(to_json({**asdict(found), "readings": readings(found)}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, make_dataclass
+from dataclasses import asdict, dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,6 +62,7 @@ def _inspected(options: Any, task: str | None, records: Any, source: str, out: P
     from nlp_rnn.run import load
 
     found = load(options.run, task)
+    found.config = replace(found.config, data=options.data)
     some = records
     if len(records) > options.records and not found.task.goes_on:
         some = records.select(sorted({int(k) for k in np.linspace(0, len(records) - 1, options.records)}))

@@ -13,11 +13,12 @@ import numpy as np
 _HASHES, _BANDS, _SHINGLE, _ALIKE = 64, 16, 5, 0.8
 _SHOWN, _LARGEST = 5, 200
 _MUCH = 0.01
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]|[^\W\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]+")
+_MOST_SHINGLES = 20_000
 _ODD = {
     "characters that were lost (U+FFFD)": re.compile("�"),
     "UTF-8 that was read as another encoding (Ã©, â€™)": re.compile("[ÃÂ][\x80-\xbf]|â€[\x90-\xbf™œ\x9d˜“”]"),
-    "HTML tags or entities": re.compile(r"</?[a-zA-Z][^<>]{0,80}>|&(?:[a-z]{2,8}|#\d{2,5});"),
+    "HTML tags or entities": re.compile(r"</?[a-zA-Z][a-zA-Z0-9]*(?:\s[^<>]{0,80})?/?>|&(?:[a-z]{2,8}|#\d{2,5});"),
     "control characters": re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"),
 }
 
@@ -42,7 +43,8 @@ class SplitFacts:
         rows: how many records.
         dropped: how many rows were not read, by reason.
         notes: what the reader noted.
-        labels: how often each occurs.
+        labels: how often each occurs, of records or of entities.
+        of_records: whether each record has one.
         words: median, 95 % and longest of the texts.
         empty: texts without a word.
         duplicates: records whose text occurs before.
@@ -55,6 +57,7 @@ class SplitFacts:
     dropped: dict[str, int]
     notes: list[str]
     labels: dict[str, int]
+    of_records: bool
     words: tuple[int, int, int]
     empty: int
     duplicates: int
@@ -104,11 +107,11 @@ def data_facts(splits: Mapping[str, Any], text: str, count: Any) -> DataFacts:
             leaked[place] = 1.0
             pairs.append((flat[exact[one]], flat[place], 1.0))
     near = 0
-    for first, second, alike in near_duplicates(everything):
-        inside = flat[first][0] == flat[second][0] == "train"
-        near += inside
-        if flat[first][0] == "train" != flat[second][0]:
-            leaked.setdefault(second, alike)
+    for first, second, alike in near_duplicates(everything, len(texts["train"])):
+        if flat[second][0] == "train":
+            near += 1
+        elif second not in leaked:
+            leaked[second] = alike
         pairs.append((flat[first], flat[second], alike))
     for place, alike in leaked.items():
         leaks[flat[place][0]][alike < 1] += 1
@@ -126,7 +129,15 @@ def _places(records: Any) -> list[int]:
 
 
 def _labels(records: Any) -> list[str]:
-    return list(records.column("label")) if len(records) and "label" in records[0] else []
+    """What each record is labelled with: its label, or its entities."""
+    if not len(records):
+        return []
+    if "label" in records[0]:
+        return list(records.column("label"))
+    if "entities" not in records[0]:
+        return []
+    spans = records.column("entities")
+    return [str(sorted((e["start"], e["end"], e["label"]) for e in one or [])) for one in spans]
 
 
 def _words(text: str) -> list[str]:
@@ -134,14 +145,14 @@ def _words(text: str) -> list[str]:
 
 
 def normal(text: str) -> str:
-    """A text as it is compared: letters and digits alone, in small letters, single blanks between words.
+    """A text as it is compared: in small letters, with single blanks.
 
     Example:
 
-    >>> normal("Great,  GREAT film!")
-    'great great film'
+    >>> normal("Great,  GREAT film :)")
+    'great, great film :)'
     """
-    return " ".join(_words(text))
+    return " ".join(text.casefold().split())
 
 
 def _of_split(
@@ -151,12 +162,11 @@ def _of_split(
     lengths = np.array([len(one) for one in words] or [0])
     by_text: dict[str, set[str]] = defaultdict(set)
     seen, repeated = set(), 0
-    for place, one in enumerate(words):
-        key = " ".join(one)
-        repeated += bool(key) and key in seen
-        seen.add(key)
-        if key and labels:
-            by_text[key].add(labels[place])
+    for place, one in enumerate(map(normal, texts)):
+        repeated += bool(one) and one in seen
+        seen.add(one)
+        if one and labels:
+            by_text[one].add(labels[place])
     total = sum(map(len, words))
     unseen = None
     if name != "train" and total:
@@ -168,6 +178,7 @@ def _of_split(
         dropped=dict(records.dropped),
         notes=list(records.notes),
         labels=dict(count(records).most_common()),
+        of_records=bool(len(records)) and "label" in records[0],
         words=(middle, high, int(lengths.max())),
         empty=sum(not one for one in words),
         duplicates=repeated,
@@ -177,11 +188,12 @@ def _of_split(
     )
 
 
-def near_duplicates(texts: Sequence[str]) -> Iterator[tuple[int, int, float]]:
+def near_duplicates(texts: Sequence[str], known: int | None = None) -> Iterator[tuple[int, int, float]]:
     """Pairs of texts that are not the same but share four fifths of their runs of five characters, found by MinHash
     (Broder 1997) and bands of its hashes: (first, second, Jaccard's measure).
 
-    Each text is paired with the first that it is like.
+    Each text is paired with the first that it is like, among the first so many, those that are `known`; by default
+    among all. Of very long texts 20,000 runs are compared.
 
     Example:
 
@@ -205,7 +217,7 @@ def near_duplicates(texts: Sequence[str]) -> Iterator[tuple[int, int, float]]:
                     found.add(place)
                     yield other, place, alike
                     break
-            if len(bucket) < 50:
+            if len(bucket) < 50 and (known is None or place < known):
                 bucket.append(place)
 
 
@@ -216,7 +228,7 @@ def _shingles(text: str) -> np.ndarray:
         return np.zeros(0, np.uint64)
     windows = np.lib.stride_tricks.sliding_window_view(codes, _SHINGLE)
     factors = np.array([31**k for k in range(_SHINGLE)], np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return np.unique((windows * factors).sum(1))
+    return np.unique((windows * factors).sum(1))[:_MOST_SHINGLES]
 
 
 def _signatures(shingles: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -259,10 +271,12 @@ def readings(found: DataFacts) -> list[str]:
         )
     if train.labels:
         most, total = max(train.labels.values()), sum(train.labels.values())
-        said.append(f"Always saying the commonest label is right in {most / total:.1%} of the training records.")
+        if train.of_records:
+            said.append(f"Always saying the commonest label is right in {most / total:.1%} of the training records.")
+        what = "records" if train.of_records else "entities"
         rare = [label for label, count in train.labels.items() if count < 10]
         if rare:
-            said.append(f"Fewer than 10 records have the label {', '.join(rare[:8])}: it will hardly be learned.")
+            said.append(f"Fewer than 10 {what} have the label {', '.join(rare[:8])}: it will hardly be learned.")
     for name, facts in found.splits.items():
         if facts.unseen is not None and facts.unseen > 0.1:
             said.append(f"{facts.unseen:.1%} of the words of {name} do not occur in the training data.")

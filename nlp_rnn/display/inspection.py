@@ -42,7 +42,7 @@ def tables(found: Inspection) -> list[tuple[str, list[list[str]]]]:
             for name, steps in found.memory.items()
         ]
         head = ["derivative by", f"left after {len(next(iter(found.reach.values()))) - 1:,} {found.unit}", "below 1 %"]
-        made.append(("How far back the last output still depends", [head, *rows]))
+        made.append(("Derivative of the last output by what was read before", [head, *rows]))
     if found.gates:
         rows = [[g.layer, g.gate, f"{g.mean:.2f}", f"{g.shut:.0%}", f"{g.open:.0%}"] for g in found.gates]
         made.append(("Gates", [["layer", "gate", "mean", "shut (< 0.05)", "open (> 0.95)"], *rows]))

@@ -138,7 +138,7 @@ class AttentionDecoder(SequenceLayer):
         """What of the attention depends on the memory alone; None without attention."""
         return None if self.attention is None else self.attention.keys(memory)
 
-    def first_state(self, layers: Any) -> dict[str, Any]:
+    def first_state(self, layers: Any, grows: bool = False) -> dict[str, Any]:
         """The state before the first step, from that of the stack; recurrent states are no less than float32."""
         state: dict[str, Any] = {"layers": self._widened(layers)}
         if self.input_feeding:
@@ -251,9 +251,11 @@ class TransformerDecoder(SequenceLayer):
         """What of the layers' attention depends on the memory alone, side by side."""
         return ops.concatenate([crossing.keys(memory) for crossing in self.crossings], axis=-1)
 
-    def first_state(self, layers: Any) -> dict[str, Any]:
-        """The state before the first step; of what is given only the number of rows matters."""
-        return {"layers": self.stack.zero_state(tf.shape(layers[0][0])[0])}
+    def first_state(self, layers: Any, grows: bool = False) -> dict[str, Any]:
+        """The state before the first step, of one size or one that grows with the steps; of what is given only the
+        number of rows matters."""
+        make = self.stack.growing_state if grows else self.stack.zero_state
+        return {"layers": make(tf.shape(layers[0][0])[0])}
 
     def call(
         self,

@@ -301,10 +301,11 @@ def stack_of(cell: str, **options: Any) -> RecurrentStack | TransformerStack:
     if cell != "transformer":
         own = {name: value for name, value in options.items() if name not in ("heads", "context")}
         return RecurrentStack(cell, **own)
-    if options.get("weight_drop"):
-        raise ValueError(f"weight_drop is {options['weight_drop']}, but a transformer has no recurrent kernel.")
-    names = (*TransformerStack.OPTIONS, "dtype", "name")
-    own = {name: value for name, value in options.items() if name in names}
+    for name, lacks in (("weight_drop", "recurrent kernel"), ("chrono", "gates that remember")):
+        if options.get(name):
+            raise ValueError(f"{name} is {options[name]}, but a transformer has no {lacks}.")
+    others = ("residual", "weight_drop", "activation", "chrono")  # of recurrent layers
+    own = {name: value for name, value in options.items() if name not in others}
     if own.get("normalization") == "none":  # without which no deep one trains
         own["normalization"] = "layer"
     return TransformerStack(**own)

@@ -61,11 +61,16 @@ class SelfAttention(SequenceLayer):
     Call arguments:
         sequence: x, `[batch, time, features]`, right-padded.
         mask: boolean `[batch, time]`, False at padding.
-        state: `[batch, state_size]`, as returned; None or zeros at the beginning.
+        state: `[batch, state_size]`, as returned; None or zeros at the beginning. Or keys and values as they are,
+            `[batch, steps, 2 × inner]`, of rows without padding: the state then grows with the steps, up to the
+            context.
         training: whether to drop.
 
     Returns:
-        y, `[batch, time, units]`, and the state after the last real step; of a layer without a context None.
+        y, `[batch, time, units]`, and the state after the last real step, `[batch, state_size]`.
+
+    Raises:
+        ValueError: there is no head or unit, or the context is negative.
 
     Example:
 
@@ -79,6 +84,10 @@ class SelfAttention(SequenceLayer):
 
     def __init__(self, units: int, heads: int = 4, context: int = 0, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if min(units, heads) < 1 or context < 0:
+            raise ValueError(
+                f"units, heads and context are {units}, {heads} and {context}; they must be 1, 1 and 0 or more."
+            )
         self.units, self.heads, self.context, self.dropout = units, heads, context, dropout
         self.supports_jit = False  # XLA would compile each length of the rows anew
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
@@ -107,20 +116,30 @@ class SelfAttention(SequenceLayer):
         if self.context:
             now = [keys, values, real]
             seen = now if state is None else self._with_those_before(state, now)
-            after = self._state_after(seen, mask, state is None)
+            grows = state is not None and len(state.shape) == 3
+            after = self._grown(seen) if grows else self._state_after(seen, mask, state is None)
             found = self._in_blocks(query, seen, training)
         else:
-            after = None
+            after = tf.zeros((tf.shape(sequence)[0], 0), tf.float32)
             found = self._of_one_block(query, [keys, values, real], training)
         found.set_shape((None, sequence.shape[1], self.inner))
         return projected(found, read_weight(self.output_kernel)), after
 
     def _with_those_before(self, state: Tensor, now: list[Tensor]) -> list[Tensor]:
         """Keys, values and which of them are real: those of the context before these."""
+        if len(state.shape) == 3:
+            before = tf.split(tf.cast(state, now[0].dtype), 2, -1)
+            known = tf.ones(tf.shape(state)[:2], tf.bool)
+            return [tf.concat(pair, 1) for pair in zip([*before, known], now, strict=True)]
         size = self.context * self.inner
         *flat, flags = tf.split(state, [size, size, self.context], -1)
         before = [tf.cast(tf.reshape(part, (-1, self.context, self.inner)), now[0].dtype) for part in flat]
         return [tf.concat(pair, 1) for pair in zip([*before, flags > 0.5], now, strict=True)]
+
+    def _grown(self, seen: list[Tensor]) -> Tensor:
+        """Keys and values, those that were not seen longest left out."""
+        dtype = tf.float64 if seen[0].dtype == tf.float64 else tf.float32
+        return tf.cast(tf.concat(seen[:2], -1)[:, -self.context :], dtype)
 
     def _state_after(self, seen: list[Tensor], mask: Tensor | None, is_first: bool) -> Tensor:
         """The last real steps of the context and of these, in one tensor."""
@@ -147,7 +166,7 @@ class SelfAttention(SequenceLayer):
         blocks = (steps + size - 1) // size
         missing = blocks * size - steps
         before = tf.shape(seen[0])[1] - steps
-        front = tf.where((before == 0) & (blocks > 1), self.context, 0)
+        front = tf.where(blocks > 1, self.context - before, 0)
         query, seen = _padded(query, 0, missing), [_padded(part, front, missing) for part in seen]
         places = tf.range(blocks)[:, None] * size + tf.range(before + front + size)
         found = self._attend(
@@ -231,8 +250,8 @@ class TransformerStack(SequenceLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not bidirectional and context < 1:
-            raise ValueError(f"context is {context}; a transformer of one direction needs 1 or more.")
+        if layers < 1 or context < 1:
+            raise ValueError(f"layers and context are {layers} and {context}; both must be 1 or more.")
         self.units, self.layers, self.bidirectional, self.heads = units, layers, bidirectional, heads
         self.context, self.feedforward = context, feedforward
         self.normalization, self.dropout = normalization, dropout
@@ -276,14 +295,17 @@ class TransformerStack(SequenceLayer):
         between: Callable[[int, Tensor], Tensor] | None = None,
         observe: Callable[[int, Tensor, Tensor, Tensor], None] | None = None,
     ) -> tuple[Tensor, list[list[Tensor]]]:
-        """The same; with `between`, what each layer's steps go through between its two blocks, by the layer's
+        """The same as a call; with `between`, what each layer's steps go through between its two blocks, by the layer's
         number. `observe` is told of each layer its number, what its attention reads, what that gives, and the sequence
         that goes on to the next."""
+        if self.bidirectional and initial_state is not None:
+            raise ValueError("A transformer that reads in both directions has no state to go on from.")
         sequence = self.drop(self.enter(sequence), training=training)
         final_state: list[list[Tensor]] = []
         for index, (norm, attention, block) in enumerate(zip(self.norms, self.attentions, self.blocks, strict=False)):
             given = initial_state[index][0] if initial_state is not None and attention.context else None
-            before = None if given is None else given[:, : attention.state_size]
+            grows = given is not None and len(given.shape) == 3
+            before = given if given is None or grows else given[:, : attention.state_size]
             read = norm(sequence)
             found, after = attention(read, mask=mask, state=before, training=training)
             sequence = sequence + self.drop(found, training=training)
@@ -293,8 +315,11 @@ class TransformerStack(SequenceLayer):
                 observe(index, read, found, sequence)
             is_last = index == self.layers - 1
             sequence = self.norms[-1](sequence) if is_last else sequence
+            if grows:
+                final_state.append([after])
+                continue
             last = _last_real(sequence, mask, None if given is None else given[:, attention.state_size :])
-            final_state.append([last if after is None else tf.concat([after, tf.cast(last, after.dtype)], -1)])
+            final_state.append([tf.concat([after, tf.cast(last, after.dtype)], -1)])
         if mask is not None:
             sequence = sequence * ops.cast(ops.expand_dims(mask, -1), sequence.dtype)
         return sequence, final_state
@@ -308,6 +333,13 @@ class TransformerStack(SequenceLayer):
     def zero_state(self, batch: Any) -> list[list[Tensor]]:
         """The state at the beginning, of so many rows."""
         return [[tf.zeros((batch, self.state_size))] for _ in range(self.layers)]
+
+    def growing_state(self, batch: Any) -> list[list[Tensor]]:
+        """A state at the beginning that grows with the steps, up to the context, for rows without padding: short
+        sequences, such as translations, then cost what they are long."""
+        size = 2 * self.attentions[0].inner
+        nothing = tf.zeros((batch, tf.minimum(batch, 0), size))  # of a length that is not known before
+        return [[nothing] for _ in range(self.layers)]
 
 
 def feedforward_block(

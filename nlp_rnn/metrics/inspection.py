@@ -9,6 +9,7 @@ import numpy as np
 _VANISHED = 0.5  # of the inputs are longer than what the layers reach
 _MUCH = 0.5
 _DEAD, _UNCALIBRATED, _ENOUGH = 0.1, 0.05, 0.99
+_FEWEST, _GAIN = 100, 0.02  # records, and what whole inputs must gain over one token, for a claim about lengths
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Inspection:
     Args:
         task, cell: of the run.
         unit: what the steps of its layers are called.
-        records: how many records were looked at, and of which data.
+        records: how many records were looked at, and of which data; and of how many the layers.
         lengths: of their rows.
         reach: by level, "input" first, the norm of the derivative of the last output k steps back, relative to the
             largest.
@@ -88,6 +89,8 @@ class Inspection:
         attention: of each record the part of the largest possible entropy that the attention has.
         calibration: (mean confidence, part that is right, how many) of predictions by confidence.
         needed: (k, quality) where all but the last k tokens of each text are left out.
+        looked_with: with how many records.
+        pooling: how the head pools the steps, where it does.
         metric: the name of that quality.
         lower_is_better: whether that is better if it is less.
         hardest: the most important errors.
@@ -109,16 +112,20 @@ class Inspection:
     attention: list[float] = field(default_factory=list)
     calibration: list[tuple[float, float, int]] = field(default_factory=list)
     needed: list[tuple[int, float]] = field(default_factory=list)
+    looked_with: int = 0
+    pooling: str = ""
     metric: str = ""
     lower_is_better: bool = False
     hardest: list[str] = field(default_factory=list)
     doubts: Doubts | None = None
 
 
-def confident_disagreements(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Places of records whose labels are likely wrong, the likeliest first (confident learning, Northcutt et al. 2021,
-    arXiv:1911.00068): those for which, among the classes that are at least as probable as they are on average where
-    they are the label, the most probable is another one.
+def confident_disagreements(probabilities: np.ndarray, given: np.ndarray) -> list[tuple[int, int]]:
+    """Places of records whose labels are likely wrong, and which is likely, the likeliest first.
+
+    Confident learning (Northcutt et al. 2021, arXiv:1911.00068): those for which, among the classes that are at least
+    as probable as they are on average where they are the label, the most probable is another one, and more probable
+    than the label.
 
     Args:
         probabilities: `[records, classes]`, of models that were not trained on them.
@@ -127,14 +134,15 @@ def confident_disagreements(probabilities: np.ndarray, given: np.ndarray) -> np.
     Example:
 
     >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.05, 0.95]])
-    >>> confident_disagreements(p, np.array([0, 0, 1, 1, 0])).tolist()
-    [4]
+    >>> confident_disagreements(p, np.array([0, 0, 1, 1, 0]))
+    [(4, 1)]
     """
     classes = probabilities.shape[1]
     usual = [probabilities[given == k, k].mean() if (given == k).any() else np.inf for k in range(classes)]
     sure = np.where(probabilities >= np.array(usual), probabilities, 0.0)
-    wrong = np.flatnonzero((sure.max(1) > 0) & (sure.argmax(1) != given))
-    return wrong[np.argsort(probabilities[wrong, given[wrong]], kind="stable")]
+    own = probabilities[np.arange(len(given)), given]
+    wrong = np.flatnonzero((sure.max(1) > own) & (sure.argmax(1) != given))
+    return [(int(k), int(sure[k].argmax())) for k in wrong[np.argsort(own[wrong], kind="stable")]]
 
 
 def readings(found: Inspection) -> list[str]:
@@ -152,17 +160,28 @@ def readings(found: Inspection) -> list[str]:
 def _of_memory(found: Inspection) -> list[str]:
     if not found.lengths or "input" not in found.memory:
         return []
-    memory, typical = found.memory["input"], int(np.quantile(found.lengths, 0.95))
+    memory, typical, looked = found.memory["input"], int(np.quantile(found.lengths, 0.95)), len(found.reach["input"])
     if memory is None:
-        return [f"Derivatives reach back over whole inputs ({found.unit}: 95 % have at most {typical:,})."]
-    said = f"After {memory:,} {found.unit} an input hardly changes the last output any more"
+        within = f"Derivatives do not fade within the {looked:,} {found.unit} that were looked at"
+        return [f"{within} (95 % of the inputs have at most {typical:,})."]
+    said = f"After {memory:,} {found.unit} an input hardly changes the last output of the layers any more"
     longer = float(np.mean(np.asarray(found.lengths) > memory))
-    if longer == 0:
-        return [f"{said}; no input is longer."]
-    return [
-        f"{said}; {longer:.0%} of the inputs are longer. If what matters may lie further back, try an LSTM or GRU with "
-        f"--stack.chrono, a cell that runs in parallel, or pooling by attention."
-    ]
+    if longer < 0.005:
+        return [f"{said}; hardly any input is longer."]
+    return [f"{said}; {longer:.0%} of the inputs are longer. {_how_to_reach_further(found)}"]
+
+
+def _how_to_reach_further(found: Inspection) -> str:
+    """What this model has not tried yet."""
+    if found.cell == "transformer":
+        return "A larger --stack.context reaches further back."
+    if found.pooling in ("attention", "mean", "max", "mean+max", "last+mean+max"):
+        return f"What matters further back still counts: the head pools all steps ({found.pooling})."
+    ways = ["a cell that runs in parallel (--stack.cell mingru)"] if found.cell in ("lstm", "gru", "simple_rnn") else []
+    ways += ["--stack.chrono"] if found.cell in ("lstm", "gru") else []
+    ways += ["an LSTM or GRU"] if found.cell == "simple_rnn" else []
+    ways += ["--head.pooling attention"] if found.pooling else []
+    return f"If what matters lies further back, try {' or '.join(ways)}." if ways else ""
 
 
 def _of_gates(found: Inspection) -> list[str]:
@@ -211,12 +230,12 @@ def _of_calibration(found: Inspection) -> list[str]:
 
 def _of_needs(found: Inspection) -> list[str]:
     """How few of the last tokens are enough for 99 % of what all of them give."""
-    if len(found.needed) < 2:
+    if len(found.needed) < 2 or found.looked_with < _FEWEST:
         return []
     (whole, best), floor = found.needed[-1], found.needed[0][1]
     gain = (floor - best) if found.lower_is_better else (best - floor)
-    if gain <= 0:
-        return [f"The last {found.unit.rstrip('s')} alone gives the {found.metric} of whole inputs."]
+    if gain < _GAIN:  # nothing that inputs tell
+        return []
     for count, value in found.needed:
         reached = (floor - value) if found.lower_is_better else (value - floor)
         if reached >= _ENOUGH * gain:

@@ -112,10 +112,11 @@ class Translator(TokenLoss, Configured, keras.Model):
         """The decoder's state before whole targets: none, where it is no more than what was read."""
         return {"layers": None} if self.bridge is None else self.initial_state(memory)
 
-    def initial_state(self, memory: dict[str, Tensor]) -> Nest:
-        """The decoder's state before the first token."""
+    def initial_state(self, memory: dict[str, Tensor], grows: bool = False) -> Nest:
+        """The decoder's state before the first token; that of a transformer may grow with the tokens, up to its
+        context, for searches."""
         final = memory["final"]
-        return self.decoder.first_state(final if self.bridge is None else self.bridge(final))
+        return self.decoder.first_state(final if self.bridge is None else self.bridge(final), grows)
 
     def step(self, tokens: Tensor, state: Nest, memory: dict[str, Nest]) -> tuple[Tensor, Tensor, Nest]:
         """Goes on by one token.
@@ -189,7 +190,7 @@ class Translator(TokenLoss, Configured, keras.Model):
             unknown: whether the unknown token may be written.
         """
         places, banned = tf.shape(memory["memory"])[1], (PAD, BEGIN) if unknown else (PAD, BEGIN, UNKNOWN)
-        state = self.initial_state(memory)
+        state = self.initial_state(memory, grows=True)
         with weights_cast_once(self.embedding, self.decoder, self.head):
             return beam.search(partial(self.step, memory=memory), state, places, limits, BEGIN, END, banned, wanted)
 

@@ -41,6 +41,7 @@ class Contributions:
         score: of the text.
         base: of nothing.
         missed: the part of the difference that the contributions do not sum to.
+        cut: how many tokens of the text were not read, since it is too long.
     """
 
     text: str
@@ -50,6 +51,7 @@ class Contributions:
     score: float
     base: float
     missed: float
+    cut: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as `--json` prints them."""
@@ -62,6 +64,7 @@ class Contributions:
             "score": self.score,
             "base": self.base,
             "missed": self.missed,
+            "cut": self.cut,
             "tokens": tokens,
         }
 
@@ -73,7 +76,8 @@ class Contributions:
     def heading(self) -> str:
         """What was said, and the sums."""
         off = f"; the sum misses {self.missed:.0%}" if self.missed > _MISSED else ""
-        return f"{self.said}  ({self.measure} {self.score:+.2f}; {self.base:+.2f} without the text{off})"
+        cut = f"; {self.cut:,} tokens of this long text are not read" if self.cut else ""
+        return f"{self.said}  ({self.measure} {self.score:+.2f}; {self.base:+.2f} without the text{off}{cut})"
 
     def _repr_html_(self) -> str:
         from nlp_rnn.display.highlight import highlighted_html

@@ -49,30 +49,34 @@ def test_what_makes_no_sense_is_refused(command, reviews, tmp_path):
 
 
 def empty(**changes):
-    return Inspection(
-        **{
-            "task": "sentiment",
-            "cell": "lstm",
-            "unit": "tokens",
-            "records": "10 records",
-            "lengths": [50] * 10,
-            "reach": {"input": [1.0, 0.001]},
-            "memory": {"input": 20},
-            "gates": [],
-            "units": [],
-            "states": [],
-            "steps": [],
-            **changes,
-        }
-    )
+    plain = {
+        "task": "sentiment",
+        "cell": "lstm",
+        "unit": "tokens",
+        "records": "10 records",
+        "lengths": [50] * 10,
+        "reach": {"input": [1.0, 0.001]},
+        "memory": {"input": 20},
+        "gates": [],
+        "units": [],
+        "states": [],
+        "steps": [],
+        "looked_with": 500,
+    }
+    return Inspection(**{**plain, **changes})
 
 
 def test_what_it_means_follows_from_the_figures():
     assert "100% of the inputs are longer" in readings(empty())[0]
-    assert "no input is longer" in readings(empty(lengths=[10] * 5))[0]
-    assert "reach back over whole inputs" in readings(empty(memory={"input": None}))[0]
+    assert "hardly any input is longer" in readings(empty(lengths=[10] * 5))[0]
+    assert "do not fade within the 2 tokens" in readings(empty(memory={"input": None}))[0]
+    assert "--stack.context" in readings(empty(cell="transformer"))[0]
+    assert "pools all steps" in readings(empty(pooling="attention"))[0]
+    assert "--stack.chrono" in readings(empty(pooling="last"))[0]
     needed = [(1, 0.5), (2, 0.7), (4, 0.9), (50, 0.9)]
     assert "The last 4 tokens give the accuracy" in readings(empty(needed=needed, metric="accuracy"))[-1]
+    assert len(readings(empty(needed=needed, metric="accuracy", looked_with=20))) == 1, "too few to say so"
+    assert len(readings(empty(needed=[(1, 0.8), (50, 0.8)], metric="accuracy"))) == 1, "nothing was learned"
     unsure = [(0.95, 0.75, 200)]
     assert "do not read them as probabilities" in readings(empty(calibration=unsure))[-1]
     assert "off by 0.0%" in readings(empty(calibration=[(0.9, 0.9, 200)]))[-1]
@@ -81,4 +85,7 @@ def test_what_it_means_follows_from_the_figures():
 def test_disagreements_need_more_than_the_usual_confidence():
     probabilities = np.array([[0.55, 0.45], [0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.45, 0.55], [0.97, 0.03]])
     given = np.array([1, 0, 0, 1, 0, 1])
-    assert confident_disagreements(probabilities, given).tolist() == [5, 4]
+    assert confident_disagreements(probabilities, given) == [(5, 0), (4, 1)]
+    unsure = np.array([[0.95, 0.03, 0.02]] * 8 + [[0.5, 0.48, 0.02]] + [[0.5, 0.45, 0.05]] * 3)
+    found = confident_disagreements(unsure, np.array([0] * 9 + [1] * 3))
+    assert all(place > 8 for place, _ in found), "a label that is the most probable one is not in doubt"

@@ -155,6 +155,34 @@ def test_it_trains_with_fit_and_comes_back_from_a_file(tmp_path):
 def test_options_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="a transformer has no recurrent kernel"):
         stack_of("transformer", units=8, weight_drop=0.1)
-    with pytest.raises(ValueError, match="context is 0"):
+    with pytest.raises(ValueError, match="a transformer has no gates that remember"):
+        stack_of("transformer", units=8, chrono=5)
+    with pytest.raises(ValueError, match="hheads"):
+        stack_of("transformer", units=8, hheads=3)
+    with pytest.raises(ValueError, match="layers and context are 2 and 0"):
         TransformerStack(8, bidirectional=False, context=0)
+    with pytest.raises(ValueError, match="units, heads and context are 8, 0 and 0"):
+        SelfAttention(8, heads=0)
+    with pytest.raises(ValueError, match="has no state to go on from"):
+        TransformerStack(8)(keras.ops.ones((1, 2, 3)), initial_state=[[keras.ops.ones((1, 8))]] * 2)
+
+
+def test_it_is_part_of_functional_models():
+    inputs = keras.Input((None, 4))
+    attended, _ = SelfAttention(8, heads=2)(inputs)
+    outputs, _ = TransformerStack(8, 1, heads=2)(attended)
+    model = keras.Model(inputs, keras.layers.Dense(1)(outputs))
+    assert model(random(2, 5, 4).astype("float32")).shape == (2, 5, 1)
     assert isinstance(stack_of("gru", units=8, heads=2, context=4), RecurrentStack)
+
+
+@pytest.mark.parametrize("parts", [[1] * 17, [3, 14], [12, 5]])
+def test_a_state_that_grows_gives_the_same(parts):
+    layers, x = stack(), random(2, 17, 4).astype("float32")
+    whole, _ = layers(x)
+    outputs, state = [], layers.growing_state(2)
+    for part in np.split(x, np.cumsum(parts)[:-1], axis=1):
+        output, state = layers(part, initial_state=state)
+        outputs.append(output)
+    np.testing.assert_allclose(np.concatenate(outputs, 1), whole, atol=3e-6)
+    assert state[0][0].shape[1] == 5, "no more than the context"

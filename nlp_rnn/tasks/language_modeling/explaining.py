@@ -26,6 +26,7 @@ def explain(run: AnyRun, text: str, following: str = "") -> Contributions:
     import tensorflow as tf
 
     from nlp_rnn.analysis.attribution import integrated_gradients
+    from nlp_rnn.text.tokenizer import UNKNOWN
 
     refuse_others(run, "explain")
     if not text:
@@ -47,6 +48,8 @@ def explain(run: AnyRun, text: str, following: str = "") -> Contributions:
         target = ids[count]
     else:
         target = int(tf.argmax(log_probabilities(vectors[None])[0]))
-    found = integrated_gradients(lambda vectors: log_probabilities(vectors)[:, target], vectors)
-    said = f"next: {tokenizer.pieces()[target].decode('utf-8', 'replace')!r}"
+    begin = tf.concat([vectors[:1], tf.zeros_like(vectors[1:])], 0)  # which stays where the text is gone
+    found = integrated_gradients(lambda vectors: log_probabilities(vectors)[:, target], vectors, begin)
+    piece = tokenizer.pieces()[target].decode("utf-8", "replace")
+    said = "next: a token that the vocabulary lacks" if target == UNKNOWN else f"next: {piece!r}"
     return contributions(text, said, "log p", list(zip(starts[:count], ends[:count], strict=True)), found)

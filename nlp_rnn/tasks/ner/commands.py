@@ -18,7 +18,7 @@ _INPUTS = ("tokens", "characters", "case")
 _NEVER = -1e9
 
 
-def explain(run: AnyRun, texts: Sequence[str]) -> list[Contributions]:
+def explain(run: AnyRun, texts: str | Sequence[str]) -> list[Contributions]:
     """For each entity that is found in texts, what each word of its sentence contributed to log p, p being the
     probability that these words and no others are an entity with this label.
 
@@ -29,7 +29,7 @@ def explain(run: AnyRun, texts: Sequence[str]) -> list[Contributions]:
 
     refuse_other_models(run, run.task.name == "ner", "explain", "a run of named entity recognition")
     found: list[Contributions] = []
-    for text in texts:
+    for text in [texts] if isinstance(texts, str) else texts:
         records = Records([{"text": text, "tokens": None, "entities": None}])
         batches = run.batches_of(records)
         sentences = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.config.options import texts_or_lines
@@ -57,17 +57,18 @@ class Explanation:
         return f"{self.prediction.label} {self.prediction.probability:.0%}"
 
 
-def explain(run: AnyRun, texts: Sequence[str], label: str = "") -> list[Explanation]:
+def explain(run: AnyRun, texts: str | Sequence[str], label: str = "") -> list[Explanation]:
     """What each token contributed to a label, in its log-odds.
 
     Args:
         run: of this task.
-        texts: to explain.
+        texts: to explain, one or several.
         label: by default the one that is predicted of each text.
 
     Raises:
         InputError: the run is of another task, or has no such label.
     """
+    texts = [texts] if isinstance(texts, str) else texts
     labels = run.assets.get("labels")
     fits = run.task.name == "sentiment" and labels is not None
     refuse_other_models(run, fits, "explain", "a classifier of texts")
@@ -84,6 +85,7 @@ def explain(run: AnyRun, texts: Sequence[str], label: str = "") -> list[Explanat
     predictions = decode(outputs, records, run.assets)
     data = run.config.data
     _, starts, ends = run.assets.tokenizer.encode_with_offsets(list(texts))
+    whole = starts.row_lengths().numpy()
     starts, ends = (truncate(part, data.longest, data.kept_part).to_list() for part in (starts, ends))
     spans = [list(zip(begin, end, strict=True)) for begin, end in zip(starts, ends, strict=True)]
     attends = run.config.head.pooling == "attention"
@@ -92,6 +94,7 @@ def explain(run: AnyRun, texts: Sequence[str], label: str = "") -> list[Explanat
         said = label or prediction.label
         tokens = _contributions(run, records.select([place]), labels.index(said), spans[place], said)
         weights = [(s, e, float(w)) for (s, e), w in zip(spans[place], outputs["weights"][place], strict=False)]
+        tokens = replace(tokens, cut=int(whole[place]) - len(spans[place]))
         found.append(Explanation(prediction, tokens, weights if attends else []))
     return found
 
