@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,5 +79,9 @@ def test_a_forecast_is_explained_by_its_history(command):
     assert np.sum(found.values) == pytest.approx(found.forecast - found.base, rel=0.03, abs=0.01)
     forecast = next(run.predict(run.task.read(run.config, "predict")))
     assert found.forecast == pytest.approx(np.mean(forecast.median[found.target]), rel=0.05)
+    assert np.array(found.given).all()
+    assert "(filled in)" not in str(found)
+    short = replace(found, given=[[False] * len(row) for row in found.given])
+    assert "(filled in)" in str(short)
     code, _, error = command("explain", SUBJECTS["forecasting"].path, "--target", "nothing")
     assert (code, "There is no target" in error) == (2, True)

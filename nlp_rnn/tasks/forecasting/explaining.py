@@ -30,6 +30,8 @@ class HistoryContributions:
         times: of the history.
         inputs: names of the channels that are read.
         values: contributions, for each step one of each channel.
+        given: whether each of these values was in the data; others, such as missing ones and those before a short
+            series, were filled in.
         forecast: the mean of the medians.
         base: that of the means.
         missed: the part of the difference that the contributions do not sum to.
@@ -40,6 +42,7 @@ class HistoryContributions:
     times: list[str]
     inputs: list[str]
     values: list[list[float]]
+    given: list[list[bool]]
     forecast: float
     base: float
     missed: float
@@ -50,9 +53,9 @@ class HistoryContributions:
 
     def __str__(self) -> str:
         rows = [
-            (value, time, channel)
-            for time, values in zip(self.times, self.values, strict=True)
-            for channel, value in zip(self.inputs, values, strict=True)
+            (value, time, f"{channel}{'' if given else '  (filled in)'}")
+            for time, values, givens in zip(self.times, self.values, self.given, strict=True)
+            for channel, value, given in zip(self.inputs, values, givens, strict=True)
         ]
         most = sorted(rows, key=lambda row: -abs(row[0]))[:_SHOWN]
         name = f"{self.series} {self.target}".strip()
@@ -81,14 +84,10 @@ def explain(run: AnyRun, data: Any = None, target: str = "", **columns: Any) -> 
 
     from nlp_rnn.tasks.forecasting.features import last_times, windows_of
 
-    refuse_other_models(
-        run, hasattr(run.model, "lookback") and run.task.name == "forecasting", "explain", "a forecaster"
-    )
+    refuse_other_models(run, run.task.name == "forecasting", "explain", "a forecaster")
     targets = run.assets.facts["targets"]
     if target and target not in targets:
-        raise InputError(
-            f'There is no target "{target}".{did_you_mean(target, targets)} It may be {", ".join(targets)}.'
-        )
+        raise InputError(f'There is no target "{target}".{did_you_mean(target, targets)}')
     records = run.task.read(run.config, "predict") if data is None else run.read(data, "predict", **columns)
     if records is None:
         raise InputError("There is no data to explain forecasts of: give --data.")
@@ -100,17 +99,26 @@ def explain(run: AnyRun, data: Any = None, target: str = "", **columns: Any) -> 
             series = windows.series[windows.which[index]]
             after = step if series.has_times else Step("1")
             times = after.ahead(np.full(lookback, ends[index]), np.arange(1 - lookback, 1))
-            names = (series.name, time_texts(times, series.has_times))
+            origin = int(windows.origins[index])
+            known = np.isfinite(series.known[max(origin - lookback, 0) : origin])
+            given = np.pad(known, [(lookback - len(known), 0), (0, 0)])
             for channel in [targets.index(target)] if target else range(len(targets)):
-                yield _of_target(run, row, channel, names)
+                yield HistoryContributions(
+                    series=series.name,
+                    target=targets[channel],
+                    times=time_texts(times, series.has_times),
+                    inputs=targets,
+                    given=given.tolist(),
+                    **_of_target(run, row, channel),
+                )
 
 
-def _of_target(run: AnyRun, row: Any, channel: int, names: tuple[str, list[str]]) -> HistoryContributions:
+def _of_target(run: AnyRun, row: Any, channel: int) -> dict[str, Any]:
     import tensorflow as tf
 
     from nlp_rnn.analysis.attribution import integrated_gradients
 
-    model, targets = run.model, run.assets.facts["targets"]
+    model = run.model
     middle = list(model.levels).index(0.5)
 
     def forecast(histories: Any) -> Any:
@@ -121,8 +129,8 @@ def _of_target(run: AnyRun, row: Any, channel: int, names: tuple[str, list[str]]
     history = tf.constant(row["history"][0])
     baseline = tf.zeros_like(history) + tf.reduce_mean(history, 0, keepdims=True)
     found = integrated_gradients(forecast, history, baseline, by_feature=True)
-    values, missed = found.values.astype(float).tolist(), found.missed
-    return HistoryContributions(names[0], targets[channel], names[1], targets, values, found.score, found.base, missed)
+    values = found.values.astype(float).tolist()
+    return {"values": values, "forecast": found.score, "base": found.base, "missed": found.missed}
 
 
 @dataclass(frozen=True)
