@@ -55,7 +55,7 @@ class Observed:
         lengths: of the rows.
         levels: of its layers, the lowest first.
         reach: for vectors and each level, the norm of the derivative of the last step's output with respect to the
-            step k steps before, `[levels + 1, steps]`, NaN where no row is as long.
+            step k steps before, `[levels + 1, steps]`, NaN where fewer than a quarter of the rows are as long.
     """
 
     stack: Any
@@ -139,14 +139,17 @@ def _inputs_of(stack: Any) -> Iterator[list[tuple[Any, Any]]]:
 
 
 def _by_distance(squares: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Roots of the means over rows, by distance from the last step."""
+    """Roots of the means over rows, by distance from the last step; none where less than a quarter of them is as long,
+    since others would be compared."""
     levels, rows, steps = squares.shape
     distances = np.full((levels, rows, steps), np.nan)
     for row, length in enumerate(lengths):
         distances[:, row, :length] = squares[:, row, :length][:, ::-1]
     known = np.isfinite(distances)
     counts = known.sum(1)
-    return np.sqrt(np.where(counts > 0, np.where(known, distances, 0).sum(1) / np.maximum(counts, 1), np.nan))
+    return np.sqrt(
+        np.where(counts >= max(rows // 4, 1), np.where(known, distances, 0).sum(1) / np.maximum(counts, 1), np.nan)
+    )
 
 
 def memory_of(reach: np.ndarray, part: float = 0.01) -> int | None:
