@@ -35,6 +35,15 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class GroupedData(DataConfig):
+    """Where the records come from, some of which may belong together."""
+
+    group: str = ""
+    """Column that says what belongs together, such as a film, an author or a document: parts that are held out then
+    have no group that training sees."""
+
+
+@dataclass(frozen=True)
 class TokenizerConfig:
     """How text becomes ids."""
 

@@ -17,6 +17,7 @@ _LONGEST_LINE = 10_000
 _HALF = re.compile("[\ud800-\udfff]")
 LABEL_BLANKS = "labels with blanks at their edges, which were cut off"
 MAY_BE_PREDICTED = "labels that may be predictions, since the file has a column of the same name with input. before it"
+GROUP = "group"
 HALVES = "texts with half a character, which is U+FFFD now"
 
 
@@ -84,6 +85,11 @@ class Fields:
             adapt=self.adapt,
             predicts=True,
         )
+
+    def with_group(self, column: str) -> Fields:
+        """The same with a column that says what belongs together."""
+        columns, kinds = {**self.columns, GROUP: column}, {**self.kinds, GROUP: "any"}
+        return replace(self, columns=columns, kinds=kinds, optional=(*self.optional, GROUP))
 
     @property
     def names_wanted(self) -> list[str]:

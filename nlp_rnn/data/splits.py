@@ -5,6 +5,7 @@ What is cut off is the same every time: of every label alike by a seed, or the e
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from nlp_rnn.config.sections import DataConfig
-from nlp_rnn.data.fields import Fields
+from nlp_rnn.data.fields import GROUP, Fields
 from nlp_rnn.data.readers import Form
 from nlp_rnn.data.records import Records
 from nlp_rnn.data.sources import has_split, read_sources
 from nlp_rnn.data.tables import NoLabelsError
+from nlp_rnn.errors import InputError
 
 
 def read_split(
@@ -48,11 +50,16 @@ def read_split(
             return read_sources(data.train, split, form, fields, starter)
         except NoLabelsError:  # the hidden test part of a shared task
             return None
-    train = read_sources(data.train, "train", form, fields, starter)
     fractions = {}
     for name, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction)):
         if not getattr(data, name) and fraction > 0 and not has_split(data.train, name, starter):
             fractions[name] = fraction
+    group = getattr(data, "group", "") if fractions else ""
+    if group and fields.parallel and len(data.train) == 2:
+        raise InputError("Two files of lines have no column data.group: give one table with both texts and the group.")
+    train = read_sources(data.train, "train", form, fields.with_group(group) if group else fields, starter)
+    if group:
+        return _cut_groups(train, fractions, group, seed).get(split)
     if fields.running is not None:
         return _cut_end(train, fractions, fields.running).get(split)
     return _cut(train, fractions, fields, seed).get(split)
@@ -89,6 +96,41 @@ def _cut(train: Records, fractions: Mapping[str, float], fields: Fields, seed: i
             note = f"held out from the training data ({fractions[name]:.0%}, {how}seed {seed})"
             parts[name] = Records(train.select(sorted(part)).rows, notes=[note])
     return parts
+
+
+def _cut_groups(train: Records, fractions: Mapping[str, float], column: str, seed: int) -> dict[str, Records]:
+    """Cuts whole groups off the training records, at random, the same ones every time; a record without a group is one
+    of its own."""
+    members: dict[int | str, list[int]] = {}
+    for place, value in enumerate(train.column(GROUP)):
+        members.setdefault(place if value is None else _as_group(value), []).append(place)
+    if all(isinstance(group, int) for group in members):
+        raise InputError(f'The training data have no column "{column}" with groups: is --data.group right?')
+    if len(members) <= len(fractions):
+        raise InputError(f'The column "{column}" has too few groups ({len(members)}) to hold some out.')
+    order = [list(members.values())[k] for k in np.random.default_rng(seed).permutation(len(members))]
+    parts: dict[str, Records] = {}
+    for name, fraction in fractions.items():
+        taken: list[int] = []
+        wanted, left, count = fraction * len(train), [], 0
+        for one in order:
+            if len(taken) < wanted and len(taken) + len(one) <= 1.1 * wanted:
+                taken, count = taken + one, count + 1
+            else:
+                left.append(one)
+        if not taken:  # all groups are large
+            taken, count = min(left, key=len), 1
+            left.remove(taken)
+        note = f"held out from the training data ({len(taken) / len(train):.0%}, {count:,} whole groups, seed {seed})"
+        parts[name] = Records(train.select(sorted(taken)).rows, notes=[note])
+        order = left
+    return {"train": train.select(sorted(place for one in order for place in one)), **parts}
+
+
+def _as_group(value: str) -> str:
+    """A group from JSON; 3 and 3.0 are one."""
+    found = json.loads(value)
+    return str(int(found) if isinstance(found, float) and found.is_integer() else found)
 
 
 def _give_back(train: Records, taken: dict[str, list[int]], kept: list[int], labels_of: Any) -> None:

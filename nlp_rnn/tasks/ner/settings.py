@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from nlp_rnn.config.sections import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
+from nlp_rnn.config.sections import EmbeddingConfig, GroupedData, StackConfig, TokenizerConfig, TrainConfig
 from nlp_rnn.config.values import ANY_NUMBER, Count, Fraction, Natural, Range, Size
 
 
 @dataclass(frozen=True)
-class NerData(DataConfig):
+class NerData(GroupedData):
     """Where the annotated sentences come from."""
 
     text: str = "text"

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import tyro
 
 from nlp_rnn.config.sections import (
-    DataConfig,
     EmbeddingConfig,
+    GroupedData,
     HeadConfig,
     StackConfig,
     TokenizerConfig,
@@ -19,7 +19,7 @@ from nlp_rnn.config.values import Formerly, Natural
 
 
 @dataclass(frozen=True)
-class SentimentData(DataConfig):
+class SentimentData(GroupedData):
     """Where the reviews come from."""
 
     text: str = "text"

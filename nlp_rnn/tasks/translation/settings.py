@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from nlp_rnn.config.sections import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
+from nlp_rnn.config.sections import EmbeddingConfig, GroupedData, StackConfig, TokenizerConfig, TrainConfig
 from nlp_rnn.config.values import AtLeast, Formerly, Fraction, Natural, NotNegative, Size
 
 
 @dataclass(frozen=True)
-class TranslationData(DataConfig):
+class TranslationData(GroupedData):
     """Where the pairs come from: two files of lines, or one with two columns."""
 
     source: str = "source"

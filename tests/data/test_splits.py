@@ -1,0 +1,72 @@
+"""What belongs together stands on one side of every split, in all tasks that read tables of texts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nlp_rnn.config.values import override
+from nlp_rnn.errors import InputError
+from nlp_rnn.registry import get_task
+
+ROWS = {
+    "sentiment": lambda k: {"text": f"review {k}", "label": ("good", "bad")[k % 2]},
+    "ner": lambda k: {"text": f"Ada {k}", "entities": [{"start": 0, "end": 3, "label": "person"}]},
+    "translation": lambda k: {"source": f"one {k}", "target": f"eins {k}"},
+}
+
+
+@pytest.fixture(params=ROWS)
+def grouped(request, tmp_path):
+    """A task, its configuration, and which film each text is of."""
+    task, films, lines = get_task(request.param), {}, []
+    for k in range(120):
+        row = ROWS[request.param](k)
+        films[row.get("text") or row["source"]] = k // 5
+        lines.append(json.dumps({**row, "film": k // 5 if k % 2 else float(k // 5)}))
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    data = {"train": [str(tmp_path / "rows.jsonl")], "validation_fraction": 0.1, "test_fraction": 0.2, "group": "film"}
+    return task, override(task.Config(), {"data": data}), films
+
+
+def test_no_group_stands_on_both_sides_of_a_split(grouped):
+    task, config, films = grouped
+    splits = {name: task.read(config, name) for name in ("train", "validation", "test")}
+    found = {name: {films[text] for text in records.column(task.input.name)} for name, records in splits.items()}
+    assert not found["train"] & found["validation"]
+    assert not found["train"] & found["test"]
+    assert not found["validation"] & found["test"]
+    assert {name: len(records) for name, records in splits.items()} == {"train": 85, "validation": 10, "test": 25}
+    assert "whole groups" in splits["test"].notes[0]
+    again = task.read(config, "test")
+    assert list(again.column(task.input.name)) == list(splits["test"].column(task.input.name))
+
+
+def test_groups_that_cannot_be_held_out_are_refused(grouped, tmp_path):
+    task, config, _ = grouped
+    with pytest.raises(InputError, match='no column "studio"'):
+        task.read(override(config, {"data": {"group": "studio"}}), "train")
+    rows = [json.dumps({**json.loads(line), "film": 1}) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    (tmp_path / "one.jsonl").write_text("\n".join(rows) + "\n")
+    with pytest.raises(InputError, match=r"has too few groups \(1\)"):
+        task.read(override(config, {"data": {"train": [str(tmp_path / "one.jsonl")]}}), "train")
+
+
+def test_lines_have_no_groups(tmp_path):
+    for language in ("en", "de"):
+        (tmp_path / f"text.{language}").write_text("one\ntwo\nthree\n" * 10)
+    task = get_task("translation")
+    files = [str(tmp_path / f"text.{language}") for language in ("en", "de")]
+    with pytest.raises(InputError, match=r"have no column data\.group"):
+        task.read(override(task.Config(), {"data": {"train": files, "group": "film"}}), "train")
+
+
+def test_of_large_groups_the_smallest_is_held_out(tmp_path):
+    rows = [
+        {"text": f"{k}", "label": "ab"[k % 2], "film": "x" if k < 60 else "y" if k < 90 else "z"} for k in range(100)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    task = get_task("sentiment")
+    data = {"train": [str(tmp_path / "rows.jsonl")], "validation_fraction": 0.02, "group": "film"}
+    assert len(task.read(override(task.Config(), {"data": data}), "validation")) == 10
