@@ -178,10 +178,10 @@ class TaskContract:
     def test_the_verbs_of_all_tasks(
         self, subject: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        run = subject.run
+        run, exported = subject.run, subject.exported
         # What a fresh process loads and an export holds is tested above: here the run is as it is.
         monkeypatch.setattr("nlp_rnn.run.load", lambda path, task=None: copy.copy(run))
-        monkeypatch.setattr("nlp_rnn.run.Run.export", lambda self, *_: subject.exported)
+        monkeypatch.setattr("nlp_rnn.run.Run.export", lambda self, *_: exported)
         inputs = [value if isinstance(value, str) else json.dumps(value) for value in subject.inputs]
         found = _command(capsys, "predict", subject.path, *inputs, "--json")
         assert_close([json.loads(line) for line in found], json.loads(json.dumps(subject.predictions)))
