@@ -41,8 +41,8 @@ def inspect(run: AnyRun, records: Records, source: str, folds: int = 0) -> Inspe
         raise InputError(f"The model of the task {task.name} has no stack of layers to look into.")
     found = observe(run, records)
     names = ["input", *(f"layer {number + 1}" for number in range(len(found.levels)))][: len(found.reach) - 1]
-    predictions, _ = run.predict_and_measure(records)
     outputs = run.infer(records)
+    predictions = task.decode(outputs, records, run.assets, run.options())
     row = int(np.argsort(found.lengths)[len(found.lengths) // 2])
     read = [value for value in found.features.values() if value.ndim > 1]
     by_steps = any(value.shape[1] == found.vectors.shape[1] for value in read)
@@ -100,7 +100,7 @@ def _pieces(run: AnyRun) -> list[str]:
 def _neighbours(run: AnyRun, records: Records) -> dict[str, list[tuple[str, float]]]:
     """The nearest vectors of frequent tokens, those that are words where they can be."""
     pieces = _pieces(run)
-    embedding: Any = getattr(run.model, "embedding", None)
+    embedding: Any = getattr(run.model, "source_embedding", None) or getattr(run.model, "embedding", None)
     embedding = getattr(embedding, "tokens", embedding)
     if not hasattr(embedding, "embeddings") or len(pieces) < 2 * _FREQUENT:
         return {}
@@ -111,7 +111,7 @@ def _neighbours(run: AnyRun, records: Records) -> dict[str, list[tuple[str, floa
     words = [k for k, _ in counts.most_common() if len(pieces[k].strip()) > 3] or [k for k, _ in counts.most_common()]
     table = np.array(embedding(np.arange(len(pieces), dtype=np.int32)[None])[0], np.float32)
     table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
-    seen = np.array(sorted({k for k in range(len(pieces)) if k >= _SPECIAL}))
+    seen = np.arange(_SPECIAL, len(pieces))
     found = {}
     for word in words[:_FREQUENT]:
         cosines = table[seen] @ table[word]
