@@ -359,6 +359,8 @@ def _last_real(sequence: Tensor, mask: Tensor | None, before: Tensor | None) -> 
     """The last real step of each row, or, where there is none, what was before; float32 at least."""
     dtype = tf.float64 if sequence.dtype == tf.float64 else tf.float32
     if mask is None:
-        return tf.cast(sequence[:, -1], dtype)
-    last = tf.cast(last_real_step(sequence, mask, False), dtype)
-    return last if before is None else tf.where(tf.reduce_any(mask, 1)[:, None], last, tf.cast(before, dtype))
+        last, some = tf.reduce_sum(sequence[:, -1:], 1), tf.shape(sequence)[1] > 0  # of no step zeros
+    else:
+        last, some = last_real_step(sequence, mask, False), tf.reduce_any(mask, 1)[:, None]
+    last = tf.cast(last, dtype)
+    return last if before is None else tf.where(some, last, tf.cast(before, dtype))

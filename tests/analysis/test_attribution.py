@@ -57,6 +57,8 @@ def test_entities_are_explained_by_the_words_of_their_sentence(command):
         assert sum(value for *_, value in one.tokens) == pytest.approx(one.score - one.base, rel=0.03, abs=0.01)
     code, out, _ = command("explain", SUBJECTS["ner"].path, text, "--json")
     assert (code, json.loads(out.splitlines()[0])["said"]) == (0, found[0].said)
+    code, out, error = command("explain", SUBJECTS["ner"].path, "slept")
+    assert (code, out, "No entity is found in: slept" in error) == (0, "", True)
 
 
 def test_the_next_token_is_explained_by_those_before_it(command):

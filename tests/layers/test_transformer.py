@@ -90,6 +90,15 @@ def test_the_state_stands_still_over_rows_without_a_step():
         np.testing.assert_array_equal(a[0], b[0])
 
 
+def test_a_chunk_of_no_steps_changes_nothing():
+    layers, x = stack(), random(2, 3, 4).astype("float32")
+    _, before = layers(x)
+    output, after = layers(x[:, :0], initial_state=before)
+    assert output.shape == (2, 0, 12)
+    for a, b in zip(tf.nest.flatten(after), tf.nest.flatten(before), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_a_step_sees_its_context_and_no_further():
     layers, x = TransformerStack(8, 1, False, 2, context=3), random(1, 8, 4)
     changed = x.copy()

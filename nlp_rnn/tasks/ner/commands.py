@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,13 @@ def log_probability(scores: Any, tags: Sequence[int], first: int) -> Any:
 
 
 def _results(run: AnyRun, options: TextsToExplain) -> Iterator[Contributions]:
-    yield from explain(run, texts_or_lines(options.texts))
+    from nlp_rnn.display.console import visible
+
+    for text in texts_or_lines(options.texts):
+        found = explain(run, text)
+        yield from found
+        if not found:
+            print(visible(f"No entity is found in: {text[:80]}"), file=sys.stderr)
 
 
 COMMANDS = (
