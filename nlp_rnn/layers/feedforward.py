@@ -14,7 +14,7 @@ NORMALIZATIONS = {"layer": keras.layers.LayerNormalization, "rms": keras.layers.
 def normalization_of(kind: str, dtype: Any, name: str) -> keras.layers.Layer:
     """The normalisation of a kind over the features of each step."""
     if kind not in NORMALIZATIONS:
-        raise ValueError(f'normalization is "{kind}"; it must be one of {", ".join(NORMALIZATIONS)}.')
+        raise ValueError(f'normalization is "{kind}"; it must be none, {", ".join(NORMALIZATIONS)}.')
     layer = NORMALIZATIONS[kind](epsilon=1e-6, dtype=dtype, name=name)
     layer.supports_masking = True  # each step is normalised by itself
     return layer

@@ -252,6 +252,8 @@ class TransformerStack(SequenceLayer):
         super().__init__(**kwargs)
         if layers < 1 or context < 1:
             raise ValueError(f"layers and context are {layers} and {context}; both must be 1 or more.")
+        if normalization == "none":
+            raise ValueError('normalization is "none"; a transformer needs "layer" or "rms".')
         self.units, self.layers, self.bidirectional, self.heads = units, layers, bidirectional, heads
         self.context, self.feedforward = context, feedforward
         self.normalization, self.dropout = normalization, dropout

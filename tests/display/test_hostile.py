@@ -13,6 +13,7 @@ from nlp_rnn.display.attention import attention_html, plot_attention
 from nlp_rnn.display.console import PlainConsole, visible
 from nlp_rnn.display.curves import plot_confusion
 from nlp_rnn.display.figures import save_figure
+from nlp_rnn.tasks.explaining import Contributions
 from nlp_rnn.tasks.ner.predictions import Document, Entity
 from nlp_rnn.tasks.sentiment.commands import Explanation
 from nlp_rnn.tasks.sentiment.predictions import Sentiment
@@ -52,7 +53,8 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("label", HOSTILE)
 def test_html_of_results_holds_no_tags_of_others(label):
     sentiment = Sentiment(label, label, 0.5, {label: 0.5})
-    explanation = Explanation(sentiment, [(0, len(label), 1.0)])
+    said = Contributions(label, label, "log-odds", [(0, len(label), 1.0)], 1.0, 0.0, 0.0)
+    explanation = Explanation(sentiment, said, [(0, len(label), 1.0)])
     document = Document(label, [Entity(label, label, 0, len(label), 0.5)])
     for html in (explanation._repr_html_(), document._repr_html_(), attention_html([label], [label], [[1.0]])):
         assert "<script" not in html

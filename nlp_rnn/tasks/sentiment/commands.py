@@ -46,12 +46,16 @@ class Explanation:
         return "\n".join([show(self.prediction), lines[0], *lines[1:]])
 
     def _repr_html_(self) -> str:
-        return f"<b>{self._heading()}</b> {self.contributions._repr_html_()}"
+        import html
+
+        return f"<b>{html.escape(self._heading())}</b> {self.contributions._repr_html_()}"
 
     def __rich__(self) -> Text:
         from rich.text import Text
 
-        return Text(f"{self._heading()}  ", style="bold") + self.contributions.__rich__()
+        from nlp_rnn.display.console import visible
+
+        return Text(visible(f"{self._heading()}  "), style="bold") + self.contributions.__rich__()
 
     def _heading(self) -> str:
         return f"{self.prediction.label} {self.prediction.probability:.0%}"
