@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from nlp_rnn.data.records import Records
     from nlp_rnn.run import AnyRun
 
-_HARDEST, _NEIGHBOURS, _BINS, _DOUBTS = 15, 5, 10, 50
+_HARDEST, _NEIGHBOURS, _DOUBTS = 15, 5, 50
+_BINS = 15  # as in the expected calibration error of `evaluate`
 _SPECIAL, _FREQUENT = 4, 12
 
 
@@ -132,7 +133,7 @@ def _entropies(outputs: Any) -> list[float]:
 
 
 def _calibration(run: AnyRun, records: Records, predictions: Sequence[Any]) -> list[tuple[float, float, int]]:
-    """Predictions in ten bins of their confidence."""
+    """Predictions in bins of their confidence."""
     if run.task.confidences is None:
         return []
     confidence, right = (np.asarray(part, float) for part in run.task.confidences(records, predictions))

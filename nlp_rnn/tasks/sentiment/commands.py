@@ -39,11 +39,11 @@ class Explanation:
         if self.weights:
             for token, (_, _, weight) in zip(found["tokens"], self.weights, strict=True):
                 token["weight"] = weight
-        return {**asdict(self.prediction), **found, "explained": found.pop("said")}
+        found["explained"] = found.pop("said")
+        return {**asdict(self.prediction), **found}
 
     def __str__(self) -> str:
-        lines = str(self.contributions).splitlines()
-        return "\n".join([show(self.prediction), lines[0], *lines[1:]])
+        return f"{show(self.prediction)}\n{self.contributions}"
 
     def _repr_html_(self) -> str:
         import html
@@ -109,9 +109,7 @@ def _contributions(run: AnyRun, record: Any, label: int, spans: list[tuple[int, 
     from nlp_rnn.analysis.attribution import integrated_gradients
 
     _, features = next(iter(run.batches_of(record).indexed()))
-    features = {name: value[:1] for name, value in features.items()}
-    length = max(len(spans), 1)
-    features = {"tokens": features["tokens"][:, :length]}
+    features = {"tokens": features["tokens"][:1, : max(len(spans), 1)]}
 
     def log_odds(logits: Any) -> Any:
         others = tf.concat([logits[:, :label], logits[:, label + 1 :]], 1)
