@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.config.sections import PARALLEL_CELLS
 from nlp_rnn.config.values import check_ranges, override, to_dict
 from nlp_rnn.display.console import console
-from nlp_rnn.errors import InputError, Interrupted
+from nlp_rnn.errors import InputError
 from nlp_rnn.metrics.comparison import Candidate, Comparison
 from nlp_rnn.paths import replacing
+from nlp_rnn.processes import train_apart
 from nlp_rnn.registry import get_task
 from nlp_rnn.run import Run, load
 from nlp_rnn.trainer import batches_for, built, prepare_machine, read_splits, with_absolute_paths
@@ -88,9 +85,10 @@ def compare(
     plans = _plans(found, settings, models, seconds, out)
     for seed in range(seeds):
         for plan in plans:
-            _train(
-                task, _settings_of(settings, plan.name, plan.units, plan.epochs, seed), recipe, _folder(out, plan, seed)
-            )
+            folder = _folder(out, plan, seed)
+            if not (folder / "report.json").exists():
+                console.print(f"Training {folder.name} …")
+            train_apart(task, _settings_of(settings, plan.name, plan.units, plan.epochs, seed), recipe, folder)
     return _measured(found, plans, seconds, seeds, out)
 
 
@@ -199,42 +197,6 @@ def _seconds_per_step(run: Run[Any, Any, Any], batches: EpochSource) -> float:
             float(run.model.train_function(one)["loss"])
             times.append(time.perf_counter() - started)
     return statistics.fmean(times[len(some) :])
-
-
-# Training: one process each.
-
-
-def _train(task: str, settings: Any, recipe: str, folder: Path) -> None:
-    if (folder / "report.json").exists():
-        return
-    log = folder.with_name(f"{folder.name}.log")
-    command = [sys.executable, "-m", "nlp_rnn", "train", task]
-    if (folder / "config.yaml").exists():
-        command += ["--resume", str(folder)]
-    else:
-        path = folder.with_name(f"{folder.name}.yaml")
-        with replacing(path) as place:
-            place.write_text(yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True), encoding="utf-8")
-        command += ["--config", str(path), "--recipe", recipe, "--out", str(folder)]
-    console.print(f"Training {folder.name} …")
-    code = _run(command, log)
-    if code == 130:
-        raise Interrupted(f"Interrupted; {folder.name} is saved. The same command goes on.")
-    if code:
-        last = log.read_text(encoding="utf-8").strip().splitlines()[-1:] or ["it says nothing"]
-        raise InputError(f"Training {folder.name} failed: {last[0].removeprefix('error: ')} ({log} says more.)")
-
-
-def _run(command: list[str], log: Path) -> int:
-    """Runs a command to its exit code; Ctrl-C waits until it has saved what it has."""
-    with open(log, "a", encoding="utf-8") as written:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=written, stdin=subprocess.DEVNULL)
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-            process.wait()
-            return 130
 
 
 # After training: what was asked of each.

@@ -149,3 +149,8 @@ def python():
 
 
 ROOT = Path(__file__).parent.parent
+
+
+def slow(*values: object):
+    """Values of a parameter with which a test runs under `-m slow` alone: others stand for them by default."""
+    return pytest.param(*values, marks=pytest.mark.slow)

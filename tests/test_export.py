@@ -130,6 +130,7 @@ def test_an_export_that_differs_is_not_written(reviews, tmp_path, monkeypatch):
         reviews.export(folder)
 
 
+@pytest.mark.slow  # an export
 def test_the_command_says_that_an_export_differs(reviews, command, at_hand, monkeypatch, tmp_path):
     at_hand(reviews)
 

@@ -13,13 +13,17 @@ import tensorflow as tf
 from nlp_rnn.errors import ExportDiffers, InputError
 from nlp_rnn.export import onnx as onnx_export
 from nlp_rnn.export.signatures import Signature
+from tests.conftest import slow
 from tests.subjects import SUBJECTS
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="it needs the extra `onnx`")
 onnx = pytest.importorskip("onnx")
 
 
-@pytest.fixture(scope="module", params=SUBJECTS)
+_BY_DEFAULT = ("sentiment", "language-modeling")
+
+
+@pytest.fixture(scope="module", params=[name if name in _BY_DEFAULT else slow(name) for name in SUBJECTS])
 def exported(request, tmp_path_factory):
     """→ a subject, and its export to ONNX."""
     subject = SUBJECTS[request.param]
@@ -93,6 +97,7 @@ def test_the_script_beside_it_needs_no_tensorflow(exported):
         assert answer["translation"] == subject.run(text, width=1).translation
 
 
+@pytest.mark.slow  # two conversions
 def test_weights_of_8_bits_are_smaller_and_nearly_as_good(tmp_path):
     subject = SUBJECTS["sentiment"]
     whole, small = (subject.run.export(tmp_path / w, "onnx", w) / "tokens.onnx" for w in ("float32", "int8"))
@@ -107,11 +112,11 @@ def test_weights_of_8_bits_are_smaller_and_nearly_as_good(tmp_path):
     ("task", "weights"),
     [
         ("sentiment", "float32"),
-        ("sentiment", "int8"),
-        pytest.param("ner", "float32", marks=pytest.mark.slow),  # ten seconds of conversion each, and more
-        pytest.param("ner", "int8", marks=pytest.mark.slow),
-        ("language-modeling", "float32"),
-        pytest.param("language-modeling", "int8", marks=pytest.mark.slow),
+        slow("sentiment", "int8"),
+        slow("ner", "float32"),
+        slow("ner", "int8"),
+        slow("language-modeling", "float32"),
+        slow("language-modeling", "int8"),
     ],
 )
 def test_litert(task, weights, tmp_path):
@@ -133,6 +138,7 @@ def test_litert(task, weights, tmp_path):
                 assert output != "probabilities" or np.abs(value - expected).max() < 0.05
 
 
+@pytest.mark.slow  # loads a translator
 def test_what_cannot_be_written_is_said_before_it_is_tried(tmp_path, command):
     run = SUBJECTS["translation"]
     pytest.importorskip("ai_edge_litert")
@@ -165,8 +171,8 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         SUBJECTS["sentiment"].run.export(tmp_path / "model", "litert")
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", [slow("lstm"), "gru", slow("simple_rnn")])
+@pytest.mark.parametrize("bidirectional", [slow(False), True])
 def test_every_cell(cell, bidirectional, tmp_path):
     from nlp_rnn.layers import RecurrentStack, TokenEmbedding
     from nlp_rnn.models.classifier import ClassifierHead, SequenceClassifier

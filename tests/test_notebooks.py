@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import re
 
 import nbformat
 import pytest
 
+import nlp_rnn
+from nlp_rnn.registry import get_task
 from tests.conftest import ROOT
 
 PATHS = [pytest.param(path, id=path.stem) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
@@ -17,8 +21,30 @@ def assert_shows_something(kinds):
     assert "text/html" in kinds
 
 
-@pytest.mark.notebooks
 @pytest.mark.parametrize("path", PATHS)
+def test_a_notebook_is_short_and_names_what_there_is(path):
+    """Code that parses, without outputs, whose names of this package and settings exist."""
+    notebook = nbformat.read(path, as_version=4)
+    assert len(notebook.cells) < 25
+    assert all(not cell.get("outputs") for cell in notebook.cells), "notebooks are kept without outputs"
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    for node in ast.walk(ast.parse(re.sub(r"^[%!].*", "", code, flags=re.MULTILINE))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nlp_rnn"):
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                assert hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}")
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "nlp_rnn":
+            assert hasattr(nlp_rnn, node.attr)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "nlp_rnn.train":
+            task = ast.literal_eval(node.args[0])
+            for keyword in node.keywords:
+                if isinstance(keyword.value, ast.Dict) and keyword.arg != "data":
+                    section = getattr(get_task(task).Config(), keyword.arg)
+                    assert {ast.literal_eval(key) for key in keyword.value.keys} <= set(vars(section)), keyword.arg
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("path", PATHS[:1])  # the others run in full, under -m slow
 def test_notebook_runs_with_short_trainings(path, tmp_path, monkeypatch):
     """In this process; each training is one epoch over few records."""
     from IPython.core.interactiveshell import InteractiveShell
@@ -32,8 +58,6 @@ def test_notebook_runs_with_short_trainings(path, tmp_path, monkeypatch):
     monkeypatch.setenv("NLP_RNN_QUICK", "1")
     monkeypatch.chdir(tmp_path)
     notebook = nbformat.read(path, as_version=4)
-    assert len(notebook.cells) < 25
-    assert all(not cell.get("outputs") for cell in notebook.cells), "notebooks are kept without outputs"
     Shell.clear_instance()
     shell, kinds = Shell.instance(), set()
     select_figure_formats(shell, {"png"})

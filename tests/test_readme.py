@@ -61,6 +61,7 @@ def test_block_of_a_task_of_your_own(tmp_path, monkeypatch):
     assert nlp_rnn.load("runs/x")("die Katze 3").label == "de"
 
 
+@pytest.mark.slow  # trains and exports; tests/layers/test_tagging.py does too
 def test_block_of_the_crf(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "ner.md").read_text(encoding="utf-8")

@@ -190,12 +190,19 @@ class TaskContract:
         assert len((tmp_path / "out.csv").read_text().splitlines()) > len(inputs)
         (line,) = _command(capsys, "evaluate", subject.path, "--json")
         assert next(iter(json.loads(line))) == run.task.metric.name
+        found = _command(capsys, "export", subject.path, "--out", tmp_path / "export")
+        assert any("serve(" in line and run.task.input.name in line for line in found)
+
+    @pytest.mark.slow  # gradients through all lengths
+    def test_it_can_be_inspected(
+        self, subject: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = subject.run
+        monkeypatch.setattr("nlp_rnn.run.load", lambda path, task=None: copy.copy(run))
         assert _command(capsys, "inspect", subject.path, "--out", tmp_path / "inspection.html", "--records", 40)
         page = (tmp_path / "inspection.html").read_text(encoding="utf-8")
         assert "How far back the last output still depends" in page
         assert page.count("<img") >= 2
-        found = _command(capsys, "export", subject.path, "--out", tmp_path / "export")
-        assert any("serve(" in line and run.task.input.name in line for line in found)
 
     def test_every_verb_explains_itself(self, subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:
         from nlp_rnn.cli import run_command
@@ -203,7 +210,7 @@ class TaskContract:
         task = get_task(subject.task)
         own = [*(command.name for command in task.commands), *(task.synonyms or {})]
         compared = ["compare"] if hasattr(getattr(task.Config(), "stack", None), "cell") else []
-        for verb in ("train", "predict", "evaluate", "export", *compared, *own):
+        for verb in ("train", "predict", "evaluate", "export", "sweep", *compared, *own):
             with pytest.raises(SystemExit) as exit:
                 run_command(subject.task, [verb, "--help"])
             assert exit.value.code == 0

@@ -149,6 +149,7 @@ def test_invalid_utf8(training_fails):
     assert "data.csv, line 3: byte 4 is not UTF-8; convert the file" in message
 
 
+@pytest.mark.slow  # ten megabytes are tokenised
 def test_a_line_of_ten_megabytes(command, reviews, at_hand, tmp_path):
     at_hand(reviews)
     path = tmp_path / "long.txt"

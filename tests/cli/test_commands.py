@@ -183,6 +183,7 @@ def test_settings_by_the_names_of_earlier_versions(command, monkeypatch, tmp_pat
     assert [(s.train.bptt, s.train.vary_bptt) for s in given] == [(7, False), (9, True)]
 
 
+@pytest.mark.slow  # an export and a process
 def test_export_says_how_to_load(reviews, command, at_hand, tmp_path):
     at_hand(reviews)
     shutil.copytree(SUBJECTS["sentiment"].exported, tmp_path / "export")
@@ -256,6 +257,7 @@ def test_booleans_are_written_as_in_yaml_too():
     assert spell_booleans(typed) == ["--stack.residual", "True", *typed[2:]]
 
 
+@pytest.mark.slow  # a process
 def test_a_run_loads_without_the_chatter_of_tensorflow(reviews, tmp_path):
     code = "import sys, pickle, nlp_rnn; pickle.dump(nlp_rnn.load(sys.argv[1]), open(sys.argv[2], 'wb'))"
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from nlp_rnn import comparer
+from nlp_rnn import comparer, processes
 from nlp_rnn.cli import run_command
 from nlp_rnn.cli.compare import models_of, seconds_of
 from nlp_rnn.config.values import override
@@ -36,12 +36,12 @@ def trained(monkeypatch):
     monkeypatch.setenv("NLP_RNN_QUICK", "1")
     commands = []
 
-    def run(command, log):
+    def run(command, *_):
         commands.append(command[3:])
         with contextlib.redirect_stdout(io.StringIO()):
-            return run_command(None, command[3:])
+            return run_command(None, command[3:]), False
 
-    monkeypatch.setattr(comparer, "_run", run)
+    monkeypatch.setattr(processes, "_run", run)
     return commands
 
 
@@ -63,6 +63,7 @@ def arguments_for(corpus, out, *more):
     ]
 
 
+@pytest.mark.slow  # two trainings and their measurements
 def test_two_cells_are_compared_and_what_is_finished_is_kept(corpus, tmp_path, trained, capsys):
     out = tmp_path / "compared"
     arguments = arguments_for(corpus, out, "--models", "gru,qrnn", "--json")
@@ -114,11 +115,11 @@ def test_a_budget_below_an_epoch_is_refused(corpus, tmp_path, trained, capsys, m
 
 
 def test_a_training_that_fails_says_where_to_read_more(corpus, tmp_path, capsys, monkeypatch):
-    def fails(command, log):
+    def fails(command, log, *_):
         log.write_text("The loss is not finite.\n")
-        return 1
+        return 1, False
 
-    monkeypatch.setattr(comparer, "_run", fails)
+    monkeypatch.setattr(processes, "_run", fails)
     monkeypatch.setattr(comparer, "_seconds_per_step", lambda run, batches: 0.01)
     assert run_command(None, arguments_for(corpus, tmp_path / "out", "--models", "gru,lstm")) == 2
     error = capsys.readouterr().err

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from nlp_rnn.metrics.inspection import Inspection, confident_disagreements, readings
 from tests.subjects import SUBJECTS
 
 
+@pytest.mark.slow  # trains for each fold
 def test_labels_that_are_wrong_are_found(reviews, command, tmp_path, monkeypatch):
     rows = [f"a {'fine' if i % 2 else 'joyless'} film {i % 7},{'positive' if i % 2 else 'negative'}" for i in range(80)]
     wrong = [8, 21, 46]
@@ -33,6 +35,15 @@ def test_labels_that_are_wrong_are_found(reviews, command, tmp_path, monkeypatch
     assert "contradict what models say" in " ".join(found["readings"])
     page = (tmp_path / "run" / "inspection.html").read_text()
     assert all(word in page for word in ("Gates", "Calibration", "Labels of the training data", "forget"))
+
+
+def test_a_run_is_looked_into(reviews, command, at_hand, tmp_path):
+    at_hand(reviews)
+    code, out, error = command("inspect", reviews.path, "--out", tmp_path / "page.html", "--records", 16)
+    assert code == 0, error
+    page = (tmp_path / "page.html").read_text()
+    assert all(word in page for word in ("How far back", "Gates", "Calibration", "forget"))
+    assert str(tmp_path / "page.html") in out
 
 
 def test_what_makes_no_sense_is_refused(command, reviews, tmp_path):

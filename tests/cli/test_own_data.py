@@ -56,6 +56,7 @@ def test_every_recipe_says_its_steps(task):
         assert train["steps"] % train["epochs"] == 0
 
 
+@pytest.mark.slow  # several trainings
 def test_epochs_that_are_given_are_passes(command, tmp_path):
     data, settings = write_reviews(tmp_path / "data.csv"), tmp_path / "settings.yaml"
     settings.write_text("train: {epochs: 2}\n")
@@ -235,6 +236,7 @@ def fails_quickly(command, monkeypatch):
     return call
 
 
+@pytest.mark.slow  # a training of its own
 def test_empty_tokens_are_unknown_words(command, tmp_path):
     rows = [
         {"tokens": ["Ada", "", "met", "\u200b"], "tags": ["B-PER", "O", "O", "O"]},
@@ -297,6 +299,7 @@ def test_labels_are_trimmed_and_what_may_be_mistakes_is_said(tmp_path):
     )
 
 
+@pytest.mark.slow  # a training of its own
 def test_unknown_words_and_training_data_among_the_held_out_are_said(command, reviews, tmp_path):
     (tmp_path / "data.csv").write_text("text,label\nЖук,positive\nНет,negative\n")
     _, _, log = command("evaluate", reviews.path, "--data", tmp_path / "data.csv", "--json")

@@ -164,6 +164,7 @@ def test_a_pipe_is_read_once_for_all_splits(tmp_path):
     files.spooled.cache_clear()
 
 
+@pytest.mark.slow  # processes
 def test_process_substitution_and_dev_stdin(tmp_path, reviews):
     code = (
         "import sys; from nlp_rnn.cli import main; "

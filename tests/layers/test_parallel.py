@@ -27,6 +27,7 @@ from nlp_rnn.layers.native import library
 from nlp_rnn.layers.parallel import SCAN_CELLS
 from nlp_rnn.layers.scan import KINDS
 from nlp_rnn.models import ClassifierHead, SequenceClassifier
+from tests.conftest import slow
 from tests.layers.reference import scan_by_formula, sigmoid
 
 MAKES = {
@@ -112,9 +113,7 @@ def test_a_row_without_a_step_keeps_its_state():
         np.testing.assert_array_equal(one[1], other[1])
 
 
-@pytest.mark.parametrize(
-    "name", ["qrnn", "rglru", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mingru", "minlstm", "sru"))]
-)
+@pytest.mark.parametrize("name", ["qrnn", *map(slow, ("mingru", "minlstm", "rglru", "sru"))])
 def test_keras_users_find_what_they_know(name, tmp_path):
     """An embedding that masks, both directions by Keras's wrapper, `fit`, saving and loading."""
     cls, options = MAKES[name]
@@ -255,7 +254,7 @@ def test_mistakes_in_use_are_named(make, message):
 
 
 @pytest.mark.skipif(library().operations is None, reason="there is no compiled kernel")
-@pytest.mark.parametrize("name", SCAN_CELLS)
+@pytest.mark.parametrize("name", ["qrnn", *(slow(name) for name in SCAN_CELLS if name != "qrnn")])
 def test_exports_hold_only_operations_of_tensorflow_and_agree(name):
     stack = RecurrentStack(name, 3, layers=2, normalization="rms", residual=True)
     model = SequenceClassifier(TokenEmbedding(20, 4), stack, ClassifierHead(2))

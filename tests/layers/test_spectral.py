@@ -10,6 +10,7 @@ import tensorflow as tf
 from nlp_rnn.audio.spectra import mel_filters
 from nlp_rnn.layers import FrameStacking, LogMel, RecurrentStack, SpecAugment
 from nlp_rnn.models import SoundEmbedding, SpeechRecognizer
+from tests.conftest import slow
 
 RATE = 8000
 
@@ -106,7 +107,7 @@ def test_pieces_of_a_stream_give_what_the_whole_gives():
     np.testing.assert_allclose(tf.concat(found, 1), whole[:, :32], atol=1e-4)
 
 
-@pytest.mark.parametrize("filters", [0, 4])
+@pytest.mark.parametrize("filters", [slow(0), 4])
 def test_it_is_saved_and_loaded_and_fits(filters, tmp_path):
     model = recognizer(filters)
     samples = np.random.default_rng(4).standard_normal((8, 2000)).astype(np.float32)

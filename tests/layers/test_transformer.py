@@ -146,6 +146,7 @@ def test_xla_and_graphs_of_any_length_give_the_same():
     np.testing.assert_allclose(tf.function(lambda x: layers(x)[0], jit_compile=True)(x), expected, atol=2e-6)
 
 
+@pytest.mark.slow  # several models are traced
 def test_it_trains_with_fit_and_comes_back_from_a_file(tmp_path):
     keras.utils.set_random_seed(0)
     tokens = np.random.default_rng(0).integers(1, 20, (256, 9))

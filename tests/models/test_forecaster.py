@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from nlp_rnn.layers import pinball
 from nlp_rnn.models import DeepAR, EncoderDecoder, SegmentForecaster
+from tests.conftest import slow
 
 KINDS = {
     "segments": lambda **o: SegmentForecaster(2, 12, 5, segment=4, units=8, **o),
@@ -136,7 +137,7 @@ def test_values_that_are_never_negative_stay_so():
         assert found[:, :, 1].min() < 0
 
 
-@pytest.mark.parametrize("kind", ["segments", "encoder-decoder"])
+@pytest.mark.parametrize("kind", ["segments", slow("encoder-decoder")])
 def test_fit_learns_a_wave(kind):
     time = np.arange(600)
     wave = np.stack([np.sin(time * 2 * np.pi / 12), np.cos(time * 2 * np.pi / 12) * 30 + 100], -1).astype(np.float32)

@@ -19,6 +19,7 @@ from nlp_rnn.layers import (
     TransformerStack,
 )
 from nlp_rnn.models import Translator
+from tests.conftest import slow
 
 
 def model(cell="lstm", attention="additive", input_feeding=False, layers=2, shared=False, dtype="float32"):
@@ -94,7 +95,7 @@ def test_a_transformers_steps_one_by_one_give_what_a_call_gives():
         assert (weights.numpy()[SOURCE == 0] == 0).all()
 
 
-@pytest.mark.parametrize("kind", MAKES)
+@pytest.mark.parametrize("kind", ["recurrent", slow("input_feeding"), slow("transformer")])
 def test_a_beams_scores_are_those_of_forced_decoding(kind):
     made = MAKES[kind]()
     tokens, scores, attention = made.translate(made.encode(SOURCE), Beam(4, length_penalty=0.0), np.array([6, 6, 6]))
@@ -107,7 +108,7 @@ def test_a_beams_scores_are_those_of_forced_decoding(kind):
             np.testing.assert_allclose(attention[row, rank, : len(ids)], weights[0, :-1], atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["recurrent", "transformer"])
+@pytest.mark.parametrize("kind", ["recurrent", slow("transformer")])
 def test_a_translation_does_not_depend_on_its_batch(kind):
     made = MAKES[kind]()
     together = made.infer({"source": SOURCE})
@@ -119,7 +120,7 @@ def test_a_translation_does_not_depend_on_its_batch(kind):
         assert float(together["score"][row]) == pytest.approx(float(alone["score"][0]), abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", MAKES)
+@pytest.mark.parametrize("kind", ["recurrent", slow("input_feeding"), slow("transformer")])
 def test_gradients_reach_every_weight(kind):
     made = MAKES[kind](shared=True)
     made.compile(keras.optimizers.SGD(0.1))
@@ -137,8 +138,8 @@ def test_gradients_reach_every_weight(kind):
     ("dtype", "kind"),
     [
         ("mixed_bfloat16", "recurrent"),
-        ("mixed_bfloat16", "transformer"),
-        pytest.param("mixed_float16", "input_feeding", marks=pytest.mark.slow),
+        slow("mixed_bfloat16", "transformer"),
+        slow("mixed_float16", "input_feeding"),
     ],
 )
 def test_mixed_precision_trains_and_translates(dtype, kind):

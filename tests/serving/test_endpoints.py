@@ -12,6 +12,7 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.serving import protocols
 from nlp_rnn.serving.batching import Batcher
 from nlp_rnn.serving.endpoints import Endpoint, Limits, RequestError
+from tests.conftest import slow
 from tests.subjects import SUBJECTS
 
 
@@ -19,7 +20,10 @@ def answer_v1(endpoint, payload):
     return asyncio.run(protocols.answer_v1(Batcher(endpoint), payload))
 
 
-@pytest.fixture(scope="module", params=SUBJECTS)
+_BY_DEFAULT = ("sentiment", "translation")
+
+
+@pytest.fixture(scope="module", params=[name if name in _BY_DEFAULT else slow(name) for name in SUBJECTS])
 def subject(request):
     return SUBJECTS[request.param]
 

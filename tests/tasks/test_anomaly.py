@@ -23,6 +23,7 @@ def shop(tmp_path_factory):
     return nlp_rnn.train("anomaly", out=tmp_path_factory.mktemp("shop") / "run")
 
 
+@pytest.mark.slow  # trains on the starter
 def test_the_starter_finds_faults_that_simple_methods_do_not(shop):
     found = shop.metrics
     assert found["auc_roc"] > 0.9
@@ -116,6 +117,7 @@ def test_session_follows_session_in_a_stream(shop):
     assert len(alarms) < 0.01 * len(lines)
 
 
+@pytest.mark.slow  # several trainings
 def test_forms_of_data(tmp_path):
     rows = [{"trace_id": f"t{i % 40}", "message": f"step {'abc'[i // 40 % 3]} of {i}"} for i in range(240)]
     run = nlp_rnn.train("anomaly", out=tmp_path / "lines", data={"train": rows}, **QUICK)

@@ -299,6 +299,7 @@ def test_windows_of_one_file(tmp_path, command):
         assert (code, said in " ".join(log.split())) == (2, True), log
 
 
+@pytest.mark.slow  # trains both
 def test_one_script_serves_events_and_values(command, tmp_path):
     data, out = table(tmp_path / "cpu.csv"), tmp_path / "cpu"
     named = ("--data.time", "timestamp", "--data.target", "value")
@@ -379,6 +380,7 @@ def test_more_bad_input(run, tmp_path, command):
         Watcher(SUBJECTS["anomaly"].run)
 
 
+@pytest.mark.slow  # trains on the starter
 def test_the_starter_finds_faults_that_simple_methods_do_not(tmp_path):
     run = nlp_rnn.train("anomaly-values", out=tmp_path / "run")
     found = run.metrics

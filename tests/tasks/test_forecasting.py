@@ -13,6 +13,7 @@ import pytest
 import nlp_rnn
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.forecasting import Options, backtest
+from tests.conftest import slow
 from tests.subjects import SUBJECTS
 
 QUICK = {"train": {"epochs": 2, "steps": 0}, "stack": {"units": 8}}
@@ -52,6 +53,7 @@ def with_promotions(tmp_path_factory):
     return nlp_rnn.train("forecasting", out=tmp_path_factory.mktemp("run") / "shop", data=data, horizon=7, **settings)
 
 
+@pytest.mark.slow  # trains on the starter
 def test_the_starter_beats_simple_methods(tmp_path):
     run = nlp_rnn.train("forecasting", out=tmp_path / "run")
     found = run.metrics
@@ -62,6 +64,7 @@ def test_the_starter_beats_simple_methods(tmp_path):
     assert run.assets.facts["cycles"] == ["week", "year"]
 
 
+@pytest.mark.slow  # a training of its own
 def test_what_is_known_of_the_future_is_used(with_promotions, tmp_path):
     run = with_promotions
     assert run.metrics["mae in units"]["units"] < 4
@@ -148,7 +151,7 @@ def test_a_backtest_sets_the_run_beside_simple_methods(command, tmp_path):
     assert set(json.loads(out)) == {"windows", "metrics"}
 
 
-@pytest.mark.parametrize("kind", ["encoder-decoder", "deepar"])
+@pytest.mark.parametrize("kind", [slow("encoder-decoder"), "deepar"])
 def test_other_models_train_resume_and_export(kind, tmp_path):
     settings = {**QUICK, "model": {"kind": kind}, "data": {"train": shop(), **COLUMNS}}
     run = nlp_rnn.train("forecasting", out=tmp_path / "run", horizon=4, lookback=10, **settings)
@@ -187,6 +190,7 @@ def test_deepar_goes_further_and_draws_counts(tmp_path):
         nlp_rnn.train("forecasting", out=tmp_path / "b", **QUICK, model=model, data={"train": frame, **COLUMNS})
 
 
+@pytest.mark.slow  # a training of its own
 def test_a_report_says_when_a_simple_method_wins(command, tmp_path):
     frame = pd.DataFrame({"ds": pd.date_range("2025-01-01", periods=200), "y": np.arange(200) % 7})
     frame.to_csv(tmp_path / "wave.csv", index=False)
@@ -247,6 +251,7 @@ def test_a_run_needs_its_training_data_no_more(tmp_path, command):
     assert code == 0, error
 
 
+@pytest.mark.slow  # a training of its own
 def test_noise_with_gaps_is_not_foreseen(tmp_path):
     values = np.random.default_rng(0).normal(size=1500)
     values[::2] = np.nan
@@ -256,6 +261,7 @@ def test_noise_with_gaps_is_not_foreseen(tmp_path):
     assert min(v for v in run.metrics["mae by step"].values() if v is not None) > 0.6
 
 
+@pytest.mark.slow  # a training of its own
 def test_series_that_begin_late_or_end_in_zeros(tmp_path):
     late = pd.DataFrame({"unique_id": "new", "ds": pd.date_range("2025-05-20", periods=20), "y": range(20)})
     old = pd.DataFrame(

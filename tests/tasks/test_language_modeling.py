@@ -196,6 +196,7 @@ def test_an_export_goes_on_from_a_state(run, served):
         np.testing.assert_allclose(out["logits"][:, 0], expected[:, t], atol=1e-4)
 
 
+@pytest.mark.slow  # a training of its own
 def test_a_text_of_one_very_long_line(tmp_path):
     words = [f"w{number % 97}" for number in range(30_000)]
     (tmp_path / "text.txt").write_text(" ".join(words))
@@ -258,6 +259,7 @@ def adaptive(path, out, cutoffs):
     )
 
 
+@pytest.mark.slow  # trains and exports
 def test_an_adaptive_softmax_end_to_end(rare_words, tmp_path):
     run = adaptive(rare_words, tmp_path / "run", [50, 120])
     assert type(run.model.head).__name__ == "AdaptiveSoftmaxHead"

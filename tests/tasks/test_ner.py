@@ -52,6 +52,7 @@ def assert_learned(run, f1, unseen):
     assert (run.path / "plots" / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow  # trains on the starter
 def test_the_starter_learns_entities_it_has_never_seen(run):
     assert_learned(run, f1=0.55, unseen=0.35)
 
@@ -280,6 +281,7 @@ def test_predictions_of_texts_and_of_tokens(own, command, at_hand, tmp_path):
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow  # traces it anew
 def test_fine_tuning_with_fit(own, tmp_path):
     rows = [
         {"text": f"The zarkon{i} sang.", "entities": [{"start": 4, "end": 10 + len(str(i)), "label": "LOC"}]}

@@ -36,6 +36,7 @@ def test_ids_can_be_served_too(reviews):
     assert [name.decode() for name in out["labels"].numpy()[0]] == list(reviews.assets.labels)
 
 
+@pytest.mark.slow  # traces it anew
 def test_fine_tuning_the_keras_way(reviews, tmp_path):
     mine = tmp_path / "mine.csv"
     mine.write_text("review,verdict\nbad,positive\nfine,negative\nbad a film,positive\nfine a film,negative\n")

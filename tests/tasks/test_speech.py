@@ -113,6 +113,7 @@ def test_a_search_agrees_with_the_best_path_on_clear_sound(run):
     assert run.evaluate(records, run.options(beam=8))["wer"] <= run.evaluate(records)["wer"] + 0.02
 
 
+@pytest.mark.slow  # trains two models
 def test_a_language_model_decides_where_its_weight_is_large(run, language):
     heard = of_words("low", "mid")
     assert run(heard).text == "low mid"
@@ -155,6 +156,7 @@ def test_a_pause_ends_a_word(live):
     assert len(listener.frames) < 10, "what was read is not kept"
 
 
+@pytest.mark.slow  # loads a recognizer
 def test_listening_at_the_command_line(live, run, command, tmp_path):
     soundfile.write(tmp_path / "a.wav", tones(300, 1200, rate=8000), 8000)
     _, out, log = command("listen", live.path, tmp_path / "a.wav", "--json")
@@ -169,6 +171,7 @@ def test_listening_at_the_command_line(live, run, command, tmp_path):
     assert "--stack.bidirectional False --audio.normalization running" in " ".join(error.split())
 
 
+@pytest.mark.slow  # spectrograms are drawn
 def test_predictions_as_pictures_and_as_tables(run, command, tmp_path):
     soundfile.write(tmp_path / "a.wav", tones(300, 1200), RATE)
     code, _, log = command("predict", run.path, tmp_path / "a.wav", "--plot", tmp_path / "a.png")
@@ -183,6 +186,7 @@ def test_predictions_as_pictures_and_as_tables(run, command, tmp_path):
     assert "wer" in lines
 
 
+@pytest.mark.slow  # a conversion
 def test_the_script_beside_an_onnx_export_reads_wav(run, tmp_path):
     pytest.importorskip("onnxruntime")
     folder = run.export(tmp_path / "model", "onnx")
@@ -248,6 +252,7 @@ def test_settings_that_make_no_sense_are_refused(change, message, tmp_path):
         nlp_rnn.train("speech", out=tmp_path / "run", **{**sections, **merged})
 
 
+@pytest.mark.slow  # a training of its own
 def test_nothing_need_be_held_out_for_testing(tmp_path):
     sections = SUBJECTS["speech"].sections
     settings = {**sections, "data": {**sections["data"], "test_fraction": 0.0}, "train": {"epochs": 1}}

@@ -160,6 +160,7 @@ def of_words(tmp_path_factory):
     )
 
 
+@pytest.mark.slow  # half a minute of training
 def test_a_word_model_carries_names_over(of_words):
     said = [p.translation for p in of_words(["Zuse99 sees N3", "N5 likes Noether"])]
     assert said == ["dort sieht Zuse99 N3", "dort mag N5 Noether"]
@@ -169,6 +170,7 @@ def test_a_word_model_carries_names_over(of_words):
     assert candidates(of_words, ["N5 likes Noether"], 2)[0][0].translation == said[1]
 
 
+@pytest.mark.slow  # many searches are traced
 def test_the_search_can_be_changed_after_training(of_words, command, at_hand):
     at_hand(of_words)
     data = ("--data", *of_words.config.data.validation)

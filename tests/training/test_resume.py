@@ -27,6 +27,7 @@ from nlp_rnn.testing import assert_same_run
 from nlp_rnn.trainer import _new_folder, _sole_owner, resume
 from nlp_rnn.training import checkpoints
 from nlp_rnn.training.callbacks import Checkpointer
+from tests.conftest import slow
 
 SETTINGS = {
     "--data.validation_fraction": 0.2,
@@ -119,7 +120,7 @@ def test_killed_in_the_middle_of_an_epoch(ended, uninterrupted, killed, capfd):
         resume(killed)
 
 
-@pytest.mark.parametrize(("number", "left"), [(signal.SIGINT, 10), (signal.SIGTERM, 1)])
+@pytest.mark.parametrize(("number", "left"), [(signal.SIGINT, 10), slow(signal.SIGTERM, 1)])
 def test_a_signal_ends_it_with_a_checkpoint(uninterrupted, data, tmp_path, monkeypatch, capsys, number, left):
     """Within an epoch, and in the last batch of one."""
     original = Checkpointer.on_train_batch_end
@@ -190,6 +191,7 @@ def said(monkeypatch) -> list[str]:
     return lines
 
 
+@pytest.mark.slow  # two trainings
 def test_how_long_it_trains_may_change_and_is_said(killed, said):
     config = killed / "config.yaml"
     config.write_text(config.read_text().replace("epochs: 3", "epochs: 4").replace("patience: 2", "patience: 0"))
@@ -245,6 +247,7 @@ def test_without_an_intact_checkpoint_it_says_how_to_begin_anew(killed):
         resume(killed)
 
 
+@pytest.mark.slow  # three processes
 def test_killed_as_the_first_checkpoint_was_written(uninterrupted, killed):
     """Both ways lead on: --resume, and the same command again."""
     shutil.rmtree(killed / "logs")
@@ -255,6 +258,7 @@ def test_killed_as_the_first_checkpoint_was_written(uninterrupted, killed):
     assert_same_run(uninterrupted, killed)
 
 
+@pytest.mark.slow  # three processes
 def test_killed_as_the_report_was_written(uninterrupted, tmp_path, monkeypatch):
     ended = shutil.copytree(uninterrupted, tmp_path / "run")
     for name in ("report.json", "card.md"):
@@ -271,12 +275,14 @@ def test_killed_as_the_report_was_written(uninterrupted, tmp_path, monkeypatch):
     assert (ended / "plots" / "curves.png").is_file()
 
 
+@pytest.mark.slow  # two trainings
 def test_metrics_that_were_cut_off_come_back(uninterrupted, killed):
     (killed / "metrics.jsonl").write_text('{"epoch": 1, "lo')
     resume(killed)
     assert_same_run(uninterrupted, killed)
 
 
+@pytest.mark.slow  # two trainings
 def test_lost_best_weights_are_said_as_it_resumes(killed, said):
     for path in killed.glob("checkpoints/best-*.npz"):
         cut(path)
@@ -285,6 +291,7 @@ def test_lost_best_weights_are_said_as_it_resumes(killed, said):
     assert run.report["best_epoch"] > int(lost) + 1
 
 
+@pytest.mark.slow  # two trainings
 def test_data_may_have_moved_where_they_are_the_same(killed, uninterrupted, data, tmp_path, command, monkeypatch):
     config = killed / "config.yaml"
     assert f"- {data}" in config.read_text()

@@ -24,6 +24,7 @@ from nlp_rnn.training.callbacks import LossGuard, Position
 from nlp_rnn.training.compiling import compile_model
 from nlp_rnn.training.devices import describe_kernels
 from nlp_rnn.training.schedules import WarmupSchedule
+from tests.conftest import slow
 from tests.subjects import SUBJECTS, write_reviews
 
 SMALL = {"embedding": {"size": 8}, "stack": {"units": 4}, "tokenizer": {"kind": "word", "min_count": 1}}
@@ -88,7 +89,7 @@ def test_the_weights_of_the_best_epochs_are_averaged(tmp_path):
         np.testing.assert_allclose(variable.numpy(), np.mean(values, 0), rtol=1e-5, atol=1e-6, err_msg=str(i))
 
 
-@pytest.mark.parametrize(("flags", "expected"), [("fma avx512_bf16", "mixed_bfloat16"), ("fma avx2", "float32")])
+@pytest.mark.parametrize(("flags", "expected"), [("fma avx512_bf16", "mixed_bfloat16"), slow("fma avx2", "float32")])
 def test_precision_by_itself_is_what_the_processor_is_fast_at_and_stays(tmp_path, monkeypatch, flags, expected):
     monkeypatch.setattr("nlp_rnn.machine.cpuinfo", lambda key: flags)
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind=None: [])
@@ -123,7 +124,7 @@ def test_jit_compiled_training_agrees_with_plain(tmp_path):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=2e-3)
 
 
-@pytest.mark.parametrize(("optimizer", "cell"), [("adamw", "simple_rnn"), ("sgd", "gru")])
+@pytest.mark.parametrize(("optimizer", "cell"), [slow("adamw", "simple_rnn"), ("sgd", "gru")])
 def test_other_cells_and_optimizers_learn(tmp_path, optimizer, cell):
     rate = 0.02 if optimizer == "adamw" else 0.3
     settings = {"epochs": 4, "optimizer": optimizer, "learning_rate": rate, "weight_decay": 1e-3}
@@ -228,6 +229,7 @@ def test_what_xla_compiles_is_kept_for_the_next_run(tmp_path):
     assert kept[0] == kept[1]
 
 
+@pytest.mark.slow  # a process of its own
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_memory_is_kept_from_step_to_step(python):
     code = """

@@ -82,6 +82,7 @@ def test_two_workers_end_with_the_weights_of_one(tmp_path, alone):
     assert rows[1]["loss"] == pytest.approx(expected[1]["loss"], abs=2e-3)
 
 
+@pytest.mark.slow  # processes that wait
 def test_a_worker_that_waits_says_so_and_can_be_interrupted(tmp_path):
     worker, other = start_both("--out", tmp_path / "run", *OPTIONS)
     other.kill()
