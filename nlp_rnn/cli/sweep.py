@@ -67,27 +67,28 @@ def run(task: str, arguments: list[str]) -> int:
     if fixed := sorted(given & set(space)):
         raise InputError(f"--{fixed[0]} is given, and {options.space} varies it: leave one of them out.")
     seconds = None if options.budget is None else seconds_of(options.budget)
+    from nlp_rnn.display.sweep import as_page
     from nlp_rnn.sweeper import Plan, sweep
 
     out = Path(options.out or f"runs/sweep-{options.recipe}")
     plan = Plan(task, options.settings, space, options.recipe, out, options.storage, options.name, options.pruner)
-    found = sweep(plan, options.trials, seconds, lambda sofar: _write(sofar, plan, program(task, "train")))
-    _write(found, plan, program(task, "train"))
+    found = sweep(
+        plan, options.trials, seconds, lambda sofar: _write(plan, _files(sofar, plan, program(task, "train")))
+    )
+    _write(plan, {**_files(found, plan, program(task, "train")), "sweep.html": as_page(found)})
     _show(found, plan, options.json)
     return 0
 
 
-def _write(found: Sweep, plan: Plan, train: str) -> None:
-    """sweep.json, sweep.html, and, where a trial is finished, best.yaml."""
-    from nlp_rnn.display.sweep import as_page
+def _files(found: Sweep, plan: Plan, train: str) -> dict[str, str]:
+    """sweep.json and, where a trial is finished, best.yaml."""
+    files = {"sweep.json": json.dumps(asdict(found), ensure_ascii=False, indent=1)}
+    return {**files, "best.yaml": _best(found, plan, train)} if found.ranked() else files
+
+
+def _write(plan: Plan, files: dict[str, str]) -> None:
     from nlp_rnn.paths import replacing
 
-    files = {
-        "sweep.json": json.dumps(asdict(found), ensure_ascii=False, indent=1),
-        "sweep.html": as_page(found),
-    }
-    if found.ranked():
-        files["best.yaml"] = _best(found, plan, train)
     for name, text in files.items():
         with replacing(plan.out / name) as place:
             place.write_text(text, encoding="utf-8")

@@ -42,9 +42,6 @@ def run(task: str, arguments: list[str]) -> int:
     about = f"Trains a model for the task {task}."
     options = with_settings(TrainOptions, settings, arguments, program(task, "train"), about)
     moved = _moved_data(options, settings) if options.resume else None
-    given = {argument.partition("=")[0] for argument in arguments}
-    if given & {"--train.epochs", "--train.passes"} and "--train.steps" not in given:
-        options = replace(options, settings=override(options.settings, {"train": {"steps": 0}}))
     from nlp_rnn.training.devices import is_chief
 
     try:
@@ -74,9 +71,14 @@ def settings_before(task: str, arguments: list[str]) -> tuple[list[str], Any]:
 
 
 def with_settings(kind: type, settings: Any, arguments: list[str], prog: str, description: str) -> Any:
-    """Parses the options of a verb, which get all settings as `settings`."""
+    """Parses the options of a verb, which get all settings as `settings`; where epochs or passes are given, the steps
+    of a recipe do not count."""
     section = ("settings", Annotated[type(settings), tyro.conf.arg(name="")], field(default=settings))
-    return parse(make_dataclass("Options", [section], bases=(kind,), frozen=True), arguments, prog, description)
+    options: Any = parse(make_dataclass("Options", [section], bases=(kind,), frozen=True), arguments, prog, description)
+    given = {argument.partition("=")[0] for argument in arguments}
+    if given & {"--train.epochs", "--train.passes"} and "--train.steps" not in given:
+        return replace(options, settings=override(options.settings, {"train": {"steps": 0}}))
+    return options
 
 
 def _moved_data(options: Any, defaults: Any) -> dict[str, Any]:

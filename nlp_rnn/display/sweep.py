@@ -42,9 +42,11 @@ def plot_trials(sweep: Sweep) -> Figure:
     axes = figure.subplots()
     for state, color in (("finished", "#2b6ca3"), ("pruned", "#bbb")):
         some = [trial for trial in sweep.trials if trial.state == state and trial.value is not None]
-        axes.plot([t.number for t in some], [t.value for t in some], "o", color=color, markersize=4, label=state)
+        axes.plot(
+            [t.number for t in some], np.array([t.value for t in some]), "o", color=color, markersize=4, label=state
+        )
     finished = [trial for trial in sweep.trials if trial.state == "finished" and trial.value is not None]
-    best = (np.minimum if sweep.lower_is_better else np.maximum).accumulate([t.value for t in finished])
+    best = (np.minimum if sweep.lower_is_better else np.maximum).accumulate(np.array([t.value for t in finished]))
     axes.step([t.number for t in finished], best, where="post", color="#c55", label="best so far")
     axes.set_xlabel("trial")
     axes.set_ylabel(f"validation {sweep.metric}")
@@ -65,7 +67,7 @@ def plot_settings(sweep: Sweep) -> Figure:
         values = [trial.settings[name] for trial in some]
         numeric = all(map(is_number, values))
         shown = values if numeric else [str(value) for value in values]
-        axes.plot(shown, [trial.value for trial in some], "o", color="#2b6ca3", markersize=4, alpha=0.7)
+        axes.plot(shown, np.array([trial.value for trial in some]), "o", color="#2b6ca3", markersize=4, alpha=0.7)
         if numeric and min(values) > 0 and max(values) > 30 * min(values):
             axes.set_xscale("log")
         axes.set_xlabel(name)

@@ -13,6 +13,9 @@ from nlp_rnn import processes
 from nlp_rnn.config.space import Between, Choice, read_space
 from nlp_rnn.config.values import read_yaml
 from nlp_rnn.errors import InputError
+from nlp_rnn.metrics.trials import conclusions
+from nlp_rnn.registry import get_task
+from nlp_rnn.sweeper import _found, suggested
 from nlp_rnn.trainer import settings_for
 
 optuna = pytest.importorskip("optuna", reason="it needs the extra `sweep`")
@@ -37,7 +40,7 @@ class Trainings:
         self.learned, self.resumed, self.epochs, self.before = [], [], [], lambda epoch: None
 
     def __call__(self, command, log, goes_on, every):
-        options = dict(zip(command[4::2], command[5::2], strict=False))
+        options = dict(zip(command[5::2], command[6::2], strict=True))
         folder = Path(options.get("--out") or options["--resume"])
         self.resumed.append("--resume" in options)
         settings = read_yaml(options.get("--config") or folder / "config.yaml")
@@ -70,19 +73,18 @@ def trainings(monkeypatch):
 
 
 def test_it_finds_good_settings_and_writes_them_for_train(corpus, trainings, command):
-    code, out, log = command(*corpus, "--trials", 25, "--json", "--stack.cell", "gru")
+    code, out, log = command(*corpus, "--trials", 16, "--json", "--stack.cell", "gru")
     assert code == 0, log
     found = json.loads(out)
-    assert len(found["trials"]) == 25
+    assert len(found["trials"]) == 16
     assert all(units % 8 == 0 and 8 <= units <= 64 for _, units in trainings.learned)
     assert all(1e-4 <= rate <= 1 for rate, _ in trainings.learned)
     finished = [trial for trial in found["trials"] if trial["state"] == "finished"]
     pruned = [trial for trial in found["trials"] if trial["state"] == "pruned"]
     best = max(finished, key=lambda trial: trial["value"])
-    assert best["value"] > 0.95
+    assert best["value"] > 0.9
     assert pruned, "the median rule ends trainings that look bad"
     assert all(trial["epochs"] < EPOCHS for trial in pruned)
-    assert max(found["importance"], key=found["importance"].get) == "train.learning_rate"
     settings = settings_for("sentiment", "starter", "out/best.yaml")
     assert settings.train.learning_rate == best["settings"]["train.learning_rate"]
     assert settings.stack.units == best["settings"]["stack.units"]
@@ -96,21 +98,35 @@ def test_it_finds_good_settings_and_writes_them_for_train(corpus, trainings, com
 
     # As many are there already; more are asked for, and the study goes on.
     before = len(trainings.epochs)
-    code, out, log = command(*corpus, "--trials", 25, "--stack.cell", "gru")
+    code, out, log = command(*corpus, "--trials", 16, "--stack.cell", "gru")
     assert (code, len(trainings.epochs)) == (0, before), log
     assert out.splitlines()[1].split()[0] == str(best["number"])
     assert "flatters" in out
-    assert command(*corpus, "--trials", 27, "--stack.cell", "gru")[0] == 0
+    assert command(*corpus, "--trials", 18, "--stack.cell", "gru")[0] == 0
     assert len(trainings.epochs) == before + 2
 
     # A study of something else does not go into the same folder.
-    code, _, log = command(*corpus, "--trials", 25, "--stack.cell", "lstm")
+    code, _, log = command(*corpus, "--trials", 16, "--stack.cell", "lstm")
     assert code == 2
     assert "was begun with other settings: give another --out" in log
     Path("corpus.csv").write_text(Path("corpus.csv").read_text().replace(",good", ",fair"))
-    code, _, log = command(*corpus, "--trials", 25, "--stack.cell", "gru")
+    code, _, log = command(*corpus, "--trials", 16, "--stack.cell", "gru")
     assert code == 2
     assert "was begun with other data" in log
+
+
+def test_what_decides_and_what_lies_at_the_edge_is_said():
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(0))
+    for _ in range(40):
+        trial = study.ask()
+        values = suggested(trial, {"units": Between(1, 100), "rate": Between(1e-4, 1e-1, log=True)})
+        study.tell(trial, values["units"] + 0.1 * trial.number % 2)
+    found = _found(get_task("sentiment"), study)
+    assert len(found.ranked()) == 40
+    assert found.importance["units"] > 0.8
+    said = " ".join(conclusions(found))
+    assert "40 trials: 40 finished." in said
+    assert "at the end of the range of units:" in said
 
 
 def test_what_is_interrupted_goes_on_where_it_was(corpus, trainings, command):
@@ -120,7 +136,7 @@ def test_what_is_interrupted_goes_on_where_it_was(corpus, trainings, command):
 
     trainings.before = interrupt
     code, _, log = command(*corpus, "--trials", 3)
-    assert code == 130
+    assert code == 130, log
     assert "trial 1 is saved" in log
     trainings.before = lambda epoch: None
     code, out, log = command(*corpus, "--trials", 3, "--json")
