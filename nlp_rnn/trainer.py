@@ -68,6 +68,10 @@ def train(
 
         sections["data"] = data_settings(sections["data"])
     settings = override(settings_for(task, recipe, config), at_own_pace(sections))
+    if settings.train.init_from:
+        from nlp_rnn.transfer import refuse_decided
+
+        refuse_decided(settings, dotted(sections))
     return train_with(task, settings, out, recipe)
 
 
@@ -120,6 +124,21 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> An
     return settings
 
 
+def dotted(sections: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted names of settings in sections.
+
+    Example:
+
+    >>> list(dotted({"train": {"epochs": 3, "seed": 1}, "lookback": 5}))
+    ['train.epochs', 'train.seed', 'lookback']
+    """
+    for name, value in sections.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
 def at_own_pace(sections: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that override a recipe's: where they say how many epochs or passes, its steps do not count."""
     train = sections.get("train")
@@ -130,8 +149,12 @@ def at_own_pace(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool) -> AnyRun:
     """The whole of training: data, assets, batches, model, fit, measure, report."""
+    from nlp_rnn.transfer import begun, take_weights, with_its_assets
+
     started = time.perf_counter()
     config = with_absolute_paths(config)
+    begins = bool(config.train.init_from) and not resuming
+    config = begun(config) if begins else config
     # Mistakes in names are seen before TensorFlow is imported, where it may be imported by then.
     splits = None if _decides_how_tensorflow_starts(config) else read_splits(task, config)
     config, strategy = prepare_machine(config)
@@ -148,10 +171,12 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
     with own_folder(out, resuming) as out, _sole_owner(out):
         checkpoints.sweep(out)
         keras.utils.set_random_seed(config.train.seed)
-        assets = load_assets(out) if resuming else task.assets(config, splits["train"])
+        assets = load_assets(out) if resuming else with_its_assets(config, task.assets(config, splits["train"]))
         config, batches = batches_for(task, config, assets, splits)
         with strategy.scope() if strategy else nullcontext():
             model = built(task, config, assets)
+        if begins:
+            console.print(take_weights(config, model))
         run = Run(task, config, assets, model, out)
         if not resuming:
             run.save_settings(out)
@@ -187,7 +212,10 @@ def _measured(run: AnyRun, splits: Mapping[str, Records]) -> dict[str, Metrics]:
 
 
 # Settings that name files or folders.
-_PATHS = ("data.train", "data.validation", "data.test", "embedding.vectors", "tokenizer.vocabulary")
+_PATHS = (
+    *("data.train", "data.validation", "data.test"),
+    *("embedding.vectors", "tokenizer.vocabulary", "train.init_from"),
+)
 
 
 def with_absolute_paths(config: Any) -> Any:
@@ -302,7 +330,7 @@ def _describe(model: Any, batches: EpochSource, strategy: Any) -> None:
 _CHANGEABLE = (
     *("train.epochs", "train.patience", "train.checkpoint_seconds", "train.devices", "train.jit"),
     *("data.train", "data.validation", "data.test", "data.format"),
-    *("embedding.vectors", "tokenizer.vocabulary"),
+    *("embedding.vectors", "tokenizer.vocabulary", "train.init_from"),
 )
 
 

@@ -64,7 +64,8 @@ def settings_before(task: str, arguments: list[str]) -> tuple[list[str], Any]:
     `--recipe` and `--config`."""
     from nlp_rnn import trainer
 
-    arguments = rename(arguments, {"--data": "--data.train"})
+    begins = dict.fromkeys(("--init-from", "--init_from"), "--train.init_from")
+    arguments = rename(arguments, {"--data": "--data.train", **begins})
     names = peek(arguments, recipe="starter", config=None, out=None, resume=None)
     settings = trainer.settings_for(task, names["recipe"] or "starter", names["config"])
     return rename_settings(arguments, former_names(settings)), settings
@@ -77,7 +78,12 @@ def with_settings(kind: type, settings: Any, arguments: list[str], prog: str, de
     options: Any = parse(make_dataclass("Options", [section], bases=(kind,), frozen=True), arguments, prog, description)
     given = {argument.partition("=")[0] for argument in arguments}
     if given & {"--train.epochs", "--train.passes"} and "--train.steps" not in given:
-        return replace(options, settings=override(options.settings, {"train": {"steps": 0}}))
+        options = replace(options, settings=override(options.settings, {"train": {"steps": 0}}))
+    if options.settings.train.init_from:
+        from nlp_rnn.transfer import begun, refuse_decided
+
+        refuse_decided(options.settings, (name.removeprefix("--").replace("-", "_") for name in given))
+        options = replace(options, settings=begun(options.settings))
     return options
 
 

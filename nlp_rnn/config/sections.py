@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from nlp_rnn.config.values import Count, Fraction, Natural, NotNegative, Positive, Size
+from nlp_rnn.config.values import Count, Fraction, Natural, NotNegative, Positive, Range, Size
 from nlp_rnn.machine import fastest_precision
 
 
@@ -52,7 +52,8 @@ class TokenizerConfig:
     size: Count = 8000
     """Vocabulary size, special tokens included (ignored by "byte")."""
     vocabulary: str = ""
-    """A file of vocabulary words, one per line, used instead of the training words (needs kind word)."""
+    """A file of vocabulary words, one per line, used instead of the training words (needs kind word); or a run whose
+    tokenizer is taken as it is."""
     split_digits: tyro.conf.FlagConversionOff[bool] = False
     """At most one digit per subword, so that numbers are read and written digit by digit."""
     min_count: Natural = 1
@@ -177,6 +178,14 @@ class TrainConfig:
     """Fraction of the target probability spread over all classes."""
     class_weights: Literal["none", "balanced"] = "none"
     """Weight records so that all classes count equally."""
+    init_from: str = ""
+    """A run to begin with, of any task: its vocabulary, embedding and layers, and of the same task all that fits."""
+    layer_decay: Annotated[float, Range(0, 1, above=True)] = 1.0
+    """With `init_from`: what part of the learning rate of one layer the layer below it gets (Howard and Ruder 2018:
+    0.38). New layers have the whole rate."""
+    unfreeze: Fraction = 0.0
+    """With `init_from`: part of all steps in which its layers begin to learn one after the other, the highest first and
+    the embedding last (gradual unfreezing)."""
     patience: Natural = 3
     """Stop after this many epochs without a better validation result; 0 never stops."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"

@@ -31,6 +31,8 @@ def train_tokenizer(config: TokenizerConfig, texts: Iterable[str], extra: Iterab
         InputError: the given vocabulary cannot be read, or is not of words.
     """
     normalizer = Normalizer(config.normalization, config.lowercase)
+    if (taken := tokenizer_of_run(config.vocabulary)) is not None:
+        return taken
     if config.vocabulary:
         if config.kind != "word":
             raise InputError(f'--tokenizer.vocabulary is a list of words; the kind is "{config.kind}", not "word".')
@@ -43,6 +45,12 @@ def train_tokenizer(config: TokenizerConfig, texts: Iterable[str], extra: Iterab
     if config.kind == "character":
         return CharacterTokenizer.train(texts, config.size, normalizer, config.min_count)
     return ByteTokenizer(normalizer)
+
+
+def tokenizer_of_run(path: str) -> Tokenizer | None:
+    """The tokenizer of a run, if the path is one that has a tokenizer."""
+    folder = Path(path, "assets", "tokenizer")
+    return load_tokenizer(folder) if path and folder.is_dir() else None
 
 
 def _listed_words(path: Path) -> list[str]:

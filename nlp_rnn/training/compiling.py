@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
@@ -9,6 +10,33 @@ import keras
 from nlp_rnn.config.sections import TrainConfig
 from nlp_rnn.training.optimizers import SGD, AdamW, SharedAdamW, SharedSGD
 from nlp_rnn.training.schedules import WarmupSchedule
+
+_LAYER = re.compile(r"/stack/.*?_(\d+)(?:/|$)")
+
+
+def courses_of(model: keras.Model, train: TrainConfig, steps: int) -> dict[str, tuple[float, int]]:
+    """How the layers of a model that began with another run learn.
+
+    Args:
+        model: whose embedding and stack come from the run.
+        train: its `layer_decay` and `unfreeze`.
+        steps: of the whole training.
+
+    Returns:
+        By the path of a variable the factor of its learning rate, and the step from which on it learns.
+    """
+    if train.layer_decay == 1 and not train.unfreeze:
+        return {}
+    layers = {}
+    for variable in model.trainable_variables:
+        if "/embedding/" in variable.path:
+            layers[variable.path] = -1
+        elif found := _LAYER.search(variable.path):
+            layers[variable.path] = int(found[1])
+    highest = sorted(set(layers.values()), reverse=True)
+    depths = {path: highest.index(layer) + 1 for path, layer in layers.items()}
+    until = steps * train.unfreeze / max(len(highest), 1)
+    return {path: (train.layer_decay**depth, round(until * depth)) for path, depth in depths.items()}
 
 
 def compile_model(
@@ -43,6 +71,8 @@ def compile_model(
     else:
         sgd = SGD if alone else SharedSGD
         optimizer = sgd(rate, momentum=train.momentum, weight_decay=train.weight_decay or None, **options)
+    if train.init_from and steps_per_epoch:
+        optimizer.courses = courses_of(model, train, total)
     if train.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias"])
     jit = {"auto": "auto", "on": True, "off": False}[train.jit]

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 
-class _FewPasses:
+class _Courses:
+    """Variables of which some learn more slowly, or later.
+
+    `courses` has, by the path of a variable, the factor of its learning rate and the step from which on it learns.
+    """
+
+    courses: Mapping[str, tuple[float, int]] = MappingProxyType({})
+
+    def rate_of(self, variable: Any, learning_rate: Any) -> Any:
+        """The learning rate of one variable."""
+        if not self.courses:
+            return learning_rate
+        optimizer: Any = self
+        place = optimizer._trainable_variables[optimizer._get_variable_index(variable)].path
+        factor, begin = self.courses.get(place, (1.0, 0))
+        if begin:
+            factor = tf.where(optimizer.iterations.value >= begin, factor, 0.0)
+        return tf.cast(learning_rate, tf.float32) * factor
+
+
+class _FewPasses(_Courses):
     """For one device: what Keras computes operation by operation, each with a result as large as the variable.
 
     An update waits for its gradient, by when nobody holds the variable's value: else it would be copied.
@@ -25,7 +47,7 @@ class _FewPasses:
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         optimizer: Any = self
-        rate = tf.cast(learning_rate, variable.dtype)
+        rate = tf.cast(self.rate_of(variable, learning_rate), variable.dtype)
         if optimizer.weight_decay and optimizer._use_weight_decay(variable):
             with tf.control_dependencies([getattr(gradient, "values", gradient)]):
                 variable.assign_sub(variable * (rate * optimizer.weight_decay))
@@ -95,8 +117,11 @@ def _descend(variable: tf.Variable, rate: Any, gradient: Any) -> None:
     tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=rate, delta=gradient)
 
 
-class _ClipsTheSum:
+class _ClipsTheSum(_Courses):
     """Clips the sum of all devices' gradients: Keras clips each device's own, which are smaller."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        super().update_step(gradient, variable, self.rate_of(variable, learning_rate))  # type: ignore[misc]
 
     def _clip_gradients(self, gradients: list[Any]) -> list[Any]:
         return gradients

@@ -80,11 +80,13 @@ def assets(config: Config, records: Records) -> Assets:
     from nlp_rnn.data.words import sentences_of
     from nlp_rnn.text.lookup import CharacterTokenizer
     from nlp_rnn.text.normalization import Normalizer
+    from nlp_rnn.text.tokenizers import tokenizer_of_run
     from nlp_rnn.text.vectors import extra_words, vectors_for
 
     refuse_settings(config.train, "train", "named entity recognition", "class_weights", "label_smoothing")
-    refuse_settings(config.tokenizer, "tokenizer", "named entity recognition", "vocabulary")
-    settings = config.tokenizer
+    settings, taken = config.tokenizer, tokenizer_of_run(config.tokenizer.vocabulary)
+    if taken is None:
+        refuse_settings(settings, "tokenizer", "named entity recognition", "vocabulary")
     if settings.kind != "word":
         raise InputError(f"Named entities need --tokenizer.kind word (it is {settings.kind}).")
     entities = Counter((text[e["start"] : e["end"]], e["label"]) for text, e in _entities(records))
@@ -95,7 +97,7 @@ def assets(config: Config, records: Records) -> Assets:
     sentences = sentences_of(plain, records, config.data.max_tokens)
     words = [word.decode("utf-8") for word in sentences.words]
     extra = extra_words(config.embedding, settings)
-    tokenizer = plain.from_words(words, settings.size, settings.min_count, extra)
+    tokenizer = taken or plain.from_words(words, settings.size, settings.min_count, extra)
     named: dict[str, Asset] = {
         "tokenizer": tokenizer,
         "characters": CharacterTokenizer.train(words, 1000, Normalizer(settings.normalization)),

@@ -1,0 +1,141 @@
+"""What a run has learned, taken into a new one: `--init-from`.
+
+The vocabulary, the embedding and the layers of the stack come from the run, of whatever task it is; of a run of the
+same task also the head and what else fits. `train.layer_decay` and `train.unfreeze` say how they go on learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlp_rnn.assets import Assets
+from nlp_rnn.config.space import nested
+from nlp_rnn.config.values import override, settings_of
+from nlp_rnn.errors import InputError
+from nlp_rnn.saved import load_assets, model_in, read_settings
+
+_OF_ALL_TASKS = ("tokenizer", "embedding", "stack")
+_NEVER = ("data", "train", "search", "score", "augment")
+# How it learns, and where it began, rather than what it is.
+_FREE = ("dropout", "word_dropout", "weight_drop", "replace_rare", "vectors", "extra_words", "trainable", "vocabulary")
+
+
+def decided(config: Any) -> dict[str, Any]:
+    """The settings that the run `train.init_from` decides, by dotted name; none where there is no such run.
+
+    Raises:
+        InputError: it is no finished run.
+    """
+    source = config.train.init_from
+    if not source:
+        return {}
+    _, theirs = read_settings(Path(source))
+    if not (Path(source) / "model.keras").is_file():
+        raise InputError(f"{source} is not finished: there is no model to begin with.")
+    mine = {setting.dotted: setting for setting, _ in settings_of(config)}
+    found: dict[str, Any] = {}
+    for setting, value in settings_of(theirs):
+        section = setting.section.rstrip(".")
+        is_taken = section in _OF_ALL_TASKS or (isinstance(config, type(theirs)) and section not in _NEVER)
+        if is_taken and setting.dotted in mine and setting.name not in _FREE:
+            found[setting.dotted] = list(value) if isinstance(value, tuple) else value
+    if "tokenizer.vocabulary" in mine and (Path(source) / "assets" / "tokenizer").is_dir():
+        found["tokenizer.vocabulary"] = source
+    gone = {"embedding.vectors": "", "embedding.extra_words": 0}  # the run has them, if it began with any
+    return {**found, **{name: value for name, value in gone.items() if name in mine}}
+
+
+def refuse_decided(config: Any, given: Iterable[str]) -> None:
+    """What is given must not be what the run decides.
+
+    Args:
+        config: the settings.
+        given: dotted names.
+
+    Raises:
+        InputError: it is.
+    """
+    taken = decided(config)
+    for name in given:
+        if name in taken:
+            raise InputError(f"--{name} is as in {config.train.init_from}, which training begins with: leave it out.")
+
+
+def begun(config: Any) -> Any:
+    """The settings with those that the run decides."""
+    taken = decided(config)
+    return override(config, nested(taken)) if taken else config
+
+
+def with_its_assets(config: Any, assets: Assets) -> Assets:
+    """The other vocabularies of the run, such as that of characters, and its order of the labels where they are the
+    same."""
+    if not config.train.init_from:
+        return assets
+    theirs, taken = load_assets(Path(config.train.init_from)), {}
+    for name in set(theirs) & set(assets):
+        kind = assets[name].asset_kind
+        if kind == "tokenizer" and name != "tokenizer":  # which `tokenizer.vocabulary` takes
+            taken[name] = theirs[name]
+        if kind == "labels" and sorted(assets[name]) == sorted(theirs[name]):
+            taken[name] = theirs[name]
+    if "tokenizer" in assets and "tokenizer" in theirs and _words(assets.tokenizer) != _words(theirs.tokenizer):
+        raise InputError(
+            f"The vocabulary of {config.train.init_from} is not that of these data, and this task cannot take another: "
+            f"leave train.init_from out."
+        )
+    return Assets({**assets, **taken}, assets.notes, assets.initial)
+
+
+def _words(tokenizer: Any) -> Any:
+    return getattr(tokenizer, "vocabulary", getattr(tokenizer, "size", None))
+
+
+def take_weights(config: Any, model: Any) -> str:
+    """Assigns the weights of the run that have the same place and shape, of a layer all or none: → what was taken, in a
+    sentence.
+
+    Raises:
+        InputError: there are none.
+    """
+    source = Path(config.train.init_from)
+    task, _ = read_settings(source)
+    theirs = _by_place(model_in(source, task, load_assets(source)))
+    groups: dict[str, dict[str, Any]] = {}
+    for place, variable in _by_place(model).items():
+        groups.setdefault(_layer(place), {})[place] = variable
+    fits = {layer: all(_fits(theirs.get(place), one) for place, one in some.items()) for layer, some in groups.items()}
+    taken = {place: one for layer, some in groups.items() if fits[layer] for place, one in some.items()}
+    if not taken:
+        raise InputError(f"Nothing in {source} fits this model: it has no embedding and no layers of the same kind.")
+    for place, variable in taken.items():
+        variable.assign(theirs[place])
+    count = sum(int(np.prod(variable.shape)) for variable in taken.values())
+    names = {is_taken: ", ".join(layer for layer in groups if fits[layer] == is_taken) for is_taken in (True, False)}
+    said = f"{count:,} of {model.count_params():,} weights are those of {source}: {names[True]}"
+    return f"{said}; new: {names[False]}." if names[False] else f"{said}."
+
+
+def _fits(theirs: Any, mine: Any) -> bool:
+    return theirs is not None and tuple(theirs.shape) == tuple(mine.shape)
+
+
+def _by_place(model: Any) -> dict[str, Any]:
+    """Weights by where they are, whatever the model and the task, and whether it was built or loaded. An embedding of
+    words alone is that of words among other features."""
+    found = {}
+    for part in model.layers:
+        for variable in part.weights:
+            inner = f"/{variable.path}".rpartition(f"/{part.name}/")[2].removeprefix("/")
+            found[f"{part.name}/{inner}".replace("embedding/tokens/", "embedding/")] = variable
+    return {place: variable for place, variable in found.items() if "seed_generator" not in place}
+
+
+def _layer(place: str) -> str:
+    """What is taken together: a layer of a stack or a decoder, a table of an embedding, a head."""
+    part, _, inner = place.partition("/")
+    return place if part == "embedding" else f"{part}/{inner.split('/')[0]}" if part in ("stack", "decoder") else part
