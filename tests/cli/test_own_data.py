@@ -129,6 +129,7 @@ def test_the_length_of_pairs_is_found_out(tmp_path):
     assert said == "2.0% of the sources are cut to 250 tokens (--data.max_tokens)."
 
 
+@pytest.mark.slow  # a training of its own
 def test_a_model_that_says_the_same_of_everything_is_noticed(command, tmp_path):
     data = write_reviews(tmp_path / "data.csv", count=120)
     arguments = ("--data", data, "--out", tmp_path / "run", *TINY, "--train.epochs", 1, "--train.learning_rate", 1e-9)
@@ -174,6 +175,7 @@ def test_entities_that_no_text_has_seen_have_no_score():
     json.dumps(metrics)
 
 
+@pytest.mark.slow  # a training of its own
 def test_entities_of_little_confidence_are_left_out(command):
     run = SUBJECTS["ner"].run
     text = "Ada met Bob . In New York Bob slept"

@@ -39,6 +39,7 @@ def test_kept_columns_stay_beside_their_texts(predict, table):
     assert {row["label"] for row in rows} <= {"positive", "negative"}
 
 
+@pytest.mark.slow  # tables of every form
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_tables_are_read_as_they_were_written(predict, command, reviews, table, tmp_path, suffix):
     out = tmp_path / f"out{suffix}"

@@ -72,6 +72,7 @@ def test_a_long_session_is_read_in_windows_and_the_export_does_the_same(tmp_path
         assert float(served["mean_surprise"][row]) == pytest.approx(nats.mean(), rel=1e-4)
 
 
+@pytest.mark.slow  # a training of its own
 def test_lines_without_sessions_are_read_in_chunks(tmp_path, command):
     lines = [f"job {i} started\njob {i} took {i % 7}.5 s\njob {i} done" for i in range(200)]
     (tmp_path / "app.log").write_text("\n".join(lines) + "\n")

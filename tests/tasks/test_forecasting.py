@@ -151,6 +151,7 @@ def test_a_backtest_sets_the_run_beside_simple_methods(command, tmp_path):
     assert set(json.loads(out)) == {"windows", "metrics"}
 
 
+@pytest.mark.slow  # a training of each
 @pytest.mark.parametrize("kind", [slow("encoder-decoder"), "deepar"])
 def test_other_models_train_resume_and_export(kind, tmp_path):
     settings = {**QUICK, "model": {"kind": kind}, "data": {"train": shop(), **COLUMNS}}
@@ -234,6 +235,7 @@ def test_etth1(tmp_path):
     assert run.metrics["mae"] < 0.40
 
 
+@pytest.mark.slow  # a training of its own
 def test_a_run_needs_its_training_data_no_more(tmp_path, command):
     frame = pd.DataFrame({"ds": pd.date_range("2025-01-01", periods=200), "y": np.arange(200) % 7})
     frame.to_csv(tmp_path / "wave.csv", index=False)

@@ -62,6 +62,7 @@ def test_the_starters_recipe_reaches_what_it_says(tmp_path):
     assert_learned(nlp_rnn.train("ner", out=tmp_path / "run"), f1=0.78, unseen=0.55)
 
 
+@pytest.mark.slow  # trains on the starter
 def test_entities_stand_in_the_text_as_it_was_given(run):
     documents = run(TEXTS)
     for text, document in zip(TEXTS, documents, strict=True):
@@ -77,6 +78,7 @@ def test_entities_stand_in_the_text_as_it_was_given(run):
     assert documents[1].entities == documents[2].entities == documents[3].entities == []
 
 
+@pytest.mark.slow  # trains on the starter
 def test_sentences_of_a_document_are_read_like_sentences(run):
     first, second = "Mr. Ito flew to Oslo.", "Siemens opened a plant in Porto on 3 May."
     document = run(f"{first} {second}")
@@ -117,6 +119,7 @@ def test_ids_can_be_served_too(served):
     assert [label for _, _, label in spans] == [entity.label for entity in run(text).entities] == ["PER", "PER"]
 
 
+@pytest.mark.slow  # trains on the starter
 def test_entities_are_shown_in_place(run):
     document = run(TEXTS[0])
     assert document.entities

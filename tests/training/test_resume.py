@@ -110,6 +110,7 @@ def uninterrupted(tmp_path_factory, data) -> Path:
     return out
 
 
+@pytest.mark.slow  # processes that are killed; the task contract resumes within one
 def test_killed_in_the_middle_of_an_epoch(ended, uninterrupted, killed, capfd):
     assert ended[1] == -signal.SIGKILL
     with pytest.raises(InputError, match="not finished: continue it"):
