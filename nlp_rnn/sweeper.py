@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nlp_rnn.config.space import Between, Choice, Space, nested
-from nlp_rnn.config.values import check_ranges, override, to_dict
+from nlp_rnn.config.values import check_ranges, override, settings_of
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError, Interrupted
 from nlp_rnn.metrics.trials import Sweep, Trial
 from nlp_rnn.processes import TrainingFailed, train_apart
 from nlp_rnn.registry import get_task
-from nlp_rnn.trainer import at_own_pace, read_splits, with_absolute_paths
+from nlp_rnn.trainer import PATHS, at_own_pace, read_splits, with_absolute_paths
 
 if TYPE_CHECKING:
     import optuna
@@ -152,12 +152,10 @@ def _check_same(study: optuna.Study, plan: Plan, data: Mapping[str, str]) -> Non
     Raises:
         InputError: they are others.
     """
-    settings = to_dict(plan.settings)
-    settings["data"] = {k: v for k, v in settings["data"].items() if k not in ("train", "validation", "test")}
-    settings["embedding"] = {k: v for k, v in settings.get("embedding", {}).items() if k != "vectors"}
     asked = {
         "task": plan.task,
-        "settings": settings,  # files may be elsewhere on another machine
+        # Files may be elsewhere on another machine.
+        "settings": {s.dotted: value for s, value in settings_of(plan.settings) if s.dotted not in PATHS},
         "space": {name: [type(one).__name__, *vars(one).values()] for name, one in plan.space.items()},
         "data": dict(data),
     }

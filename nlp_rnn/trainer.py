@@ -212,7 +212,7 @@ def _measured(run: AnyRun, splits: Mapping[str, Records]) -> dict[str, Metrics]:
 
 
 # Settings that name files or folders.
-_PATHS = (
+PATHS = (
     *("data.train", "data.validation", "data.test"),
     *("embedding.vectors", "tokenizer.vocabulary", "train.init_from"),
 )
@@ -221,7 +221,7 @@ _PATHS = (
 def with_absolute_paths(config: Any) -> Any:
     """Files by absolute paths, so that a run can be resumed from another folder."""
     for setting, value in list(settings_of(config)):
-        if setting.dotted in _PATHS:
+        if setting.dotted in PATHS:
             places = [_absolute(place) for place in (value if isinstance(value, tuple) else (value,))]
             section = {setting.name: places if isinstance(value, tuple) else places[0]}
             config = override(config, {setting.section.rstrip("."): section})

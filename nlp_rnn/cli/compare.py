@@ -56,6 +56,8 @@ def run(task: str, arguments: list[str]) -> int:
     about = f"Compares recurrent cells in the task {task}."
     options = with_settings(CompareOptions, settings, arguments, program(task, "compare"), about)
     check_ranges(options)
+    if options.settings.train.init_from:
+        raise InputError("compare trains all models from scratch, with equally many weights: leave --init-from out.")
     models, seconds = models_of(options.models), seconds_of(options.budget)
     out = Path(options.out or f"runs/compare-{options.recipe}")
     return _compared(task, options, models, seconds, out)

@@ -63,21 +63,30 @@ def run(task: str, arguments: list[str]) -> int:
             "  train.learning_rate: {low: 0.0003, high: 0.01, log: true}\n  stack.units: [32, 64, 128]"
         )
     space = read_space(options.space, options.settings)
-    given = {argument.partition("=")[0].removeprefix("--") for argument in arguments}
+    given = {argument.partition("=")[0].removeprefix("--").replace("-", "_") for argument in arguments}
     if fixed := sorted(given & set(space)):
         raise InputError(f"--{fixed[0]} is given, and {options.space} varies it: leave one of them out.")
+    from nlp_rnn.transfer import refuse_decided
+
+    refuse_decided(options.settings, space)
     seconds = None if options.budget is None else seconds_of(options.budget)
-    from nlp_rnn.display.sweep import as_page
-    from nlp_rnn.sweeper import Plan, sweep
+    from nlp_rnn.sweeper import Plan
 
     out = Path(options.out or f"runs/sweep-{options.recipe}")
     plan = Plan(task, options.settings, space, options.recipe, out, options.storage, options.name, options.pruner)
-    found = sweep(
-        plan, options.trials, seconds, lambda sofar: _write(plan, _files(sofar, plan, program(task, "train")))
-    )
-    _write(plan, {**_files(found, plan, program(task, "train")), "sweep.html": as_page(found)})
+    found = _swept(plan, options.trials, seconds, program(task, "train"))
     _show(found, plan, options.json)
     return 0
+
+
+def _swept(plan: Plan, trials: int, seconds: float | None, train: str) -> Sweep:
+    """Sweeps; what is found stands in files after each trial."""
+    from nlp_rnn.display.sweep import as_page
+    from nlp_rnn.sweeper import sweep
+
+    found = sweep(plan, trials, seconds, lambda sofar: _write(plan, _files(sofar, plan, train)))
+    _write(plan, {**_files(found, plan, train), "sweep.html": as_page(found)})
+    return found
 
 
 def _files(found: Sweep, plan: Plan, train: str) -> dict[str, str]:
