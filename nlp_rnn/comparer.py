@@ -245,8 +245,9 @@ def _measured(task: AnyTask, plans: Sequence[Plan], seconds: float, seeds: int, 
     train = task.read(first.config, "train")
     assert train is not None
     best = found.ranked()[0].name
-    remarks = task.remarks(runs[best][0].metrics)
-    return replace(found, baselines=dict(task.baselines(first.config, train, records)), remarks=remarks)
+    metrics = runs[best][0].evaluate(records)
+    simple = {**metrics.get(f"{metric.name} of", {}), **task.baselines(first.config, train, records)}
+    return replace(found, baselines=simple, remarks=task.remarks(metrics))
 
 
 def _measured_records(task: AnyTask, config: Any) -> tuple[str, Records]:

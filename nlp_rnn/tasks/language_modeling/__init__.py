@@ -2,6 +2,7 @@
 
 from nlp_rnn.tasks.base import Answers, Metric, NoOptions, Task
 from nlp_rnn.tasks.inputs import TextInput
+from nlp_rnn.tasks.language_modeling.baselines import baselines
 from nlp_rnn.tasks.language_modeling.commands import COMMANDS, SYNONYMS
 from nlp_rnn.tasks.language_modeling.data import RESOURCES, assets, batches, read
 from nlp_rnn.tasks.language_modeling.explaining import explain
@@ -34,4 +35,5 @@ TASK: Task[Config, Score, NoOptions] = Task(
     answers=Answers("score", from_row),
     commands=COMMANDS,
     synonyms=SYNONYMS,
+    baselines=baselines,
 )

@@ -2,6 +2,7 @@
 
 from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import TextInput
+from nlp_rnn.tasks.ner.baselines import baselines
 from nlp_rnn.tasks.ner.commands import COMMANDS, explain
 from nlp_rnn.tasks.ner.data import RESOURCES, assets, batches, count, read
 from nlp_rnn.tasks.ner.model import build, fits, loss
@@ -36,4 +37,5 @@ TASK: Task[Config, Document, EntityOptions] = Task(
     signatures=signatures,
     commands=COMMANDS,
     answers=Answers("spans", from_row, takes_options=True),
+    baselines=baselines,
 )

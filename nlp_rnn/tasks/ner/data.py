@@ -45,7 +45,7 @@ def _in_whole_words(config: Config, records: Records, split: str) -> Records:
     import_tensorflow()  # which keeps it quiet
     from nlp_rnn.data.words import in_whole_words
 
-    plain = _splits_like(config)
+    plain = splits_like(config)
     records, extended, lost = in_whole_words(plain, records, config.data.max_tokens)
     total = sum(len(entities or []) for (entities,) in records.columns("entities"))
     if split == "train" and extended + lost > max(total / 10, 3):
@@ -61,7 +61,7 @@ def _in_whole_words(config: Config, records: Records, split: str) -> Records:
     return records.noting(*(f"{what}: {count:,}" for what, count in counts.items() if count))
 
 
-def _splits_like(config: Config) -> WordTokenizer:
+def splits_like(config: Config) -> WordTokenizer:
     """A tokenizer without words that splits texts as the configuration says."""
     from nlp_rnn.text.lookup import WordTokenizer
     from nlp_rnn.text.normalization import Normalizer
@@ -93,7 +93,7 @@ def assets(config: Config, records: Records) -> Assets:
     labels = sorted({label for _, label in entities})
     if not labels:
         raise InputError("The training data contain no entities: is --data.tags or --data.entities right?")
-    plain = _splits_like(config)
+    plain = splits_like(config)
     sentences = sentences_of(plain, records, config.data.max_tokens)
     words = [word.decode("utf-8") for word in sentences.words]
     extra = extra_words(config.embedding, settings)
