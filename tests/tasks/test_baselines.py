@@ -69,7 +69,11 @@ def test_a_task_has_its_simple_model(task, name, bound):
 def test_on_real_data_they_are_as_good_as_is_known():
     folder = Path(os.environ["NLP_RNN_DATA"])
     task = get_task("ner")
-    data = {"train": [str(folder / "conll2003/eng.train.gz")], "validation": [str(folder / "conll2003/eng.testa.gz")]}
+    data = {
+        "train": [str(folder / "conll2003/eng.train.gz")],
+        "validation": [str(folder / "conll2003/eng.testa.gz")],
+        "format": "conll",
+    }
     config = override(task.Config(), {"data": data, "tokenizer": {"lowercase": False}})
     f1 = task.baselines(config, task.read(config, "train"), task.read(config, "validation"))
     assert 0.83 < f1["averaged perceptron"] < 0.93

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def baselines(config: Config, train: Records, test: Records) -> dict[str, float]:
     """The accuracy of the commonest label, and, where scikit-learn is installed, of naive Bayes features under a linear
-    classifier (NB-SVM, Wang and Manning 2012, "Baselines and Bigrams"), here logistic regression over words and pairs of
-    words, one class against the rest.
+    classifier (NB-SVM, Wang and Manning 2012, "Baselines and Bigrams"), here logistic regression over words and pairs
+    of words, one class against the rest.
 
     Args:
         config: of the task; its normalisation is not used.
