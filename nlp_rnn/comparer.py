@@ -24,7 +24,7 @@ from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.metrics.comparison import Candidate, Comparison
 from nlp_rnn.paths import replacing
-from nlp_rnn.processes import train_apart
+from nlp_rnn.processes import refuse_standard_input, train_apart
 from nlp_rnn.registry import get_task
 from nlp_rnn.run import Run, load
 from nlp_rnn.trainer import batches_for, built, prepare_machine, read_splits, with_absolute_paths
@@ -79,6 +79,7 @@ def compare(
     """
     found = get_task(task)
     check_ranges(settings)
+    refuse_standard_input(settings, "compare")
     settings = override(with_absolute_paths(settings), {"train": {"patience": 0, "steps": 0, "passes": 1}})
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder with --out.")

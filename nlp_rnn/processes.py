@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from nlp_rnn.errors import InputError, Interrupted
 from nlp_rnn.paths import replacing
 
 _INTERRUPTED = 130
+_PR_SET_PDEATHSIG = 1
 
 
 class TrainingFailed(InputError):
@@ -58,7 +61,8 @@ def train_apart(
     if ended:
         return False
     if code == _INTERRUPTED:
-        raise Interrupted(f"Interrupted; {folder.name} is saved. The same command goes on.")
+        said = f"; {folder.name} is saved" if (folder / "config.yaml").exists() else ""
+        raise Interrupted(f"Interrupted{said}. The same command goes on.")
     raise TrainingFailed(f"Training {folder.name} failed: {_last_words(log, code)} ({log} says more.)")
 
 
@@ -75,7 +79,13 @@ def _command(task: str, settings: Any, recipe: str, folder: Path) -> list[str]:
 def _run(command: list[str], log: Path, goes_on: Callable[[], bool] | None, every: float) -> tuple[int, bool]:
     """Runs a command: → its exit code, and whether `goes_on` ended it. Ctrl-C waits until it has saved what it has."""
     with open(log, "a", encoding="utf-8") as written:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=written, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=written,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=_end_with(os.getpid()),
+        )
         try:
             while goes_on is not None:
                 try:
@@ -91,6 +101,30 @@ def _run(command: list[str], log: Path, goes_on: Callable[[], bool] | None, ever
             if isinstance(error, KeyboardInterrupt):
                 return _INTERRUPTED, False
             raise
+
+
+def _end_with(parent: int) -> Callable[[], None] | None:
+    """What a child does first, so that it gets SIGINT, and saves what it has, when its parent is gone; on Linux."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+
+    def ask() -> None:
+        library.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+        if os.getppid() != parent:  # it was gone before
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return ask
+
+
+def refuse_standard_input(settings: Any, verb: str) -> None:
+    """Data that several processes read must be files.
+
+    Raises:
+        InputError: they are standard input.
+    """
+    if any("-" in getattr(settings.data, split) for split in ("train", "validation", "test")):
+        raise InputError(f"{verb} reads the data anew for each training: give a file instead of standard input.")
 
 
 def _last_words(log: Path, code: int) -> str:

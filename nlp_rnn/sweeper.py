@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from nlp_rnn.config.space import Between, Choice, Space, nested
 from nlp_rnn.config.values import check_ranges, override, settings_of
 from nlp_rnn.display.console import console
-from nlp_rnn.errors import InputError, Interrupted
+from nlp_rnn.errors import InputError
 from nlp_rnn.metrics.trials import Sweep, Trial
-from nlp_rnn.processes import TrainingFailed, train_apart
+from nlp_rnn.processes import TrainingFailed, refuse_standard_input, train_apart
 from nlp_rnn.registry import get_task
 from nlp_rnn.trainer import PATHS, at_own_pace, read_splits, with_absolute_paths
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Pruner = Literal["median", "hyperband", "none"]
 _HEARD, _SILENT = 30.0, 600.0  # seconds from sign of life to sign of life, and after which a trial counts as lost
+_OPENINGS = 4
 _FAILURES = 3  # at the beginning, after which nothing is tried any more
 _FOR_IMPORTANCE = 10  # finished trials
 
@@ -82,6 +83,7 @@ def sweep(
     """
     task, began = get_task(plan.task), time.monotonic()
     check_ranges(plan.settings)
+    refuse_standard_input(plan.settings, "sweep")
     plan = replace(plan, settings=with_absolute_paths(plan.settings))
     study = _study(task, plan)
     while seconds is None or time.monotonic() - began < seconds:
@@ -108,6 +110,8 @@ def _study(task: AnyTask, plan: Plan) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if plan.out.exists() and not plan.out.is_dir():
         raise InputError(f"{plan.out} is a file: give a folder with --out.")
+    if (plan.out / "config.yaml").exists():
+        raise InputError(f"{plan.out} holds a run: choose another --out.")
     data = {name: records.fingerprint() for name, records in read_splits(task, plan.settings).items()}
     plan.out.mkdir(parents=True, exist_ok=True)
     pruners: dict[Pruner, Any] = {
@@ -116,21 +120,32 @@ def _study(task: AnyTask, plan: Plan) -> optuna.Study:
         "none": optuna.pruners.NopPruner(),
     }
     url = plan.storage or f"sqlite:///{plan.out.resolve() / 'study.db'}"
-    try:
-        study = optuna.create_study(
-            storage=optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": _patience(url)}),
-            study_name=plan.name,
-            direction="minimize" if task.metric.lower_is_better else "maximize",
-            pruner=pruners[plan.pruner],
-            load_if_exists=True,
-        )
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise InputError(f"The study in {_without_password(url)} cannot be opened: {reason}") from None
+    for left in reversed(range(_OPENINGS)):
+        try:
+            study = optuna.create_study(
+                storage=optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": _patience(url)}),
+                study_name=plan.name,
+                direction="minimize" if task.metric.lower_is_better else "maximize",
+                pruner=pruners[plan.pruner],
+                load_if_exists=True,
+            )
+            break
+        except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
+            # Another process may be making the same tables.
+            if left and isinstance(error, (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.OperationalError)):
+                time.sleep(1)
+                continue
+            raise InputError(_why_closed(url, error)) from None
     _check_same(study, plan, data)
     # Several workers that began alike would try the same.
     study.sampler = optuna.samplers.TPESampler(seed=plan.settings.train.seed + len(study.trials))
     return study
+
+
+def _why_closed(url: str, error: Exception) -> str:
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    remedy = " Install the driver of the database, such as psycopg2-binary." if isinstance(error, ImportError) else ""
+    return f"The study in {_without_password(url)} cannot be opened: {reason}.{remedy}".replace("..", ".")
 
 
 def _patience(url: str) -> dict[str, Any]:
@@ -165,7 +180,11 @@ def _check_same(study: optuna.Study, plan: Plan, data: Mapping[str, str]) -> Non
         return
     if differ := [key for key in asked if kept.get(key) != asked[key]]:
         where = "give another --out" if plan.storage is None else "give another --name"
-        raise InputError(f"The study {plan.name} was begun with other {differ[0]}: {where}.")
+        now, then = asked["settings"], kept.get("settings", {})
+        names = ", ".join(name for name in now if then.get(name) != now[name]) if differ == ["settings"] else ""
+        raise InputError(
+            f"The study {plan.name} was begun with other {differ[0]}{f' ({names})' if names else ''}: {where}."
+        )
 
 
 # One trial.
@@ -211,7 +230,7 @@ def _folder(plan: Plan, number: int) -> Path:
 @contextmanager
 def _owner(plan: Plan, number: int) -> Iterator[bool]:
     """Whether no other process has this trial; it is ours meanwhile."""
-    with open(plan.out / f"trial-{number}.lock", "a") as lock:
+    with open(plan.out / f".trial-{number}.lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -243,13 +262,15 @@ def _try(task: AnyTask, study: optuna.Study, plan: Plan, trial: optuna.Trial) ->
 
     folder, values = _folder(plan, trial.number), suggested(trial, plan.space)
     what = " ".join(f"{name.split('.')[-1]}={_short(value)}" for name, value in values.items())
+    if (same := _same_as(study, trial)) is not None:
+        study.tell(trial, same.value, state=same.state)
+        console.print(f"Trial {trial.number}: {what}, as trial {same.number}: it is not trained again.")
+        return
     console.print(f"Trial {trial.number}: {what} …")
     measured = _Measured(trial, folder, f"val_{task.metric.name}", plan.pruner != "none")
     try:
         settings = settings_of_trial(plan, values)
         finished = train_apart(plan.task, settings, plan.recipe, folder, measured.goes_on)
-    except Interrupted:
-        raise Interrupted(f"Interrupted; trial {trial.number} is saved. The same command goes on with it.") from None
     except TrainingFailed as error:
         trial.set_user_attr("reason", str(error))
         study.tell(trial, state=TrialState.FAIL)
@@ -264,6 +285,16 @@ def _try(task: AnyTask, study: optuna.Study, plan: Plan, trial: optuna.Trial) ->
     value = json.loads((folder / "report.json").read_text(encoding="utf-8"))["metrics"]["validation"][task.metric.name]
     study.tell(trial, value)
     console.print(f"Trial {trial.number}: {task.metric.name} {value:.4g}; the best so far {study.best_value:.4g}.")
+
+
+def _same_as(study: optuna.Study, trial: optuna.Trial) -> optuna.trial.FrozenTrial | None:
+    """An earlier trial with the same settings, which would give the same."""
+    from optuna.trial import TrialState
+
+    for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        if other.params == trial.params and other.number != trial.number:
+            return other
+    return None
 
 
 def settings_of_trial(plan: Plan, values: Mapping[str, Any]) -> Any:

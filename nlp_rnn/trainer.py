@@ -69,9 +69,9 @@ def train(
         sections["data"] = data_settings(sections["data"])
     settings = override(settings_for(task, recipe, config), at_own_pace(sections))
     if settings.train.init_from:
-        from nlp_rnn.transfer import refuse_decided
+        from nlp_rnn.transfer import begun
 
-        refuse_decided(settings, dotted(sections))
+        settings = begun(settings, [*dotted(sections), *dotted(read_yaml(config) if config else {})])
     return train_with(task, settings, out, recipe)
 
 
@@ -149,12 +149,11 @@ def at_own_pace(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool) -> AnyRun:
     """The whole of training: data, assets, batches, model, fit, measure, report."""
-    from nlp_rnn.transfer import begun, take_weights, with_its_assets
+    from nlp_rnn.transfer import take_weights, with_its_assets
 
     started = time.perf_counter()
     config = with_absolute_paths(config)
     begins = bool(config.train.init_from) and not resuming
-    config = begun(config) if begins else config
     # Mistakes in names are seen before TensorFlow is imported, where it may be imported by then.
     splits = None if _decides_how_tensorflow_starts(config) else read_splits(task, config)
     config, strategy = prepare_machine(config)

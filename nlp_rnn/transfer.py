@@ -28,46 +28,55 @@ def decided(config: Any) -> dict[str, Any]:
     """The settings that the run `train.init_from` decides, by dotted name; none where there is no such run.
 
     Raises:
-        InputError: it is no finished run.
+        InputError: it is no finished run, or is of a task that reads something else.
     """
     source = config.train.init_from
     if not source:
         return {}
-    _, theirs = read_settings(Path(source))
+    task, theirs = read_settings(Path(source))
     if not (Path(source) / "model.keras").is_file():
-        raise InputError(f"{source} is not finished: there is no model to begin with.")
+        raise InputError(
+            f"{source} is not finished, so there is no model to begin with: finish it with train --resume {source}."
+        )
     mine = {setting.dotted: setting for setting, _ in settings_of(config)}
+    reads_words = "tokenizer.vocabulary" in mine and (Path(source) / "assets" / "tokenizer").is_dir()
+    if not reads_words and not isinstance(config, type(theirs)):
+        raise InputError(f"{source} is a run of the task {task.name}, which reads something else: leave it out.")
     found: dict[str, Any] = {}
     for setting, value in settings_of(theirs):
         section = setting.section.rstrip(".")
         is_taken = section in _OF_ALL_TASKS or (isinstance(config, type(theirs)) and section not in _NEVER)
         if is_taken and setting.dotted in mine and setting.name not in _FREE:
             found[setting.dotted] = list(value) if isinstance(value, tuple) else value
-    if "tokenizer.vocabulary" in mine and (Path(source) / "assets" / "tokenizer").is_dir():
+    if reads_words:
         found["tokenizer.vocabulary"] = source
     gone = {"embedding.vectors": "", "embedding.extra_words": 0}  # the run has them, if it began with any
     return {**found, **{name: value for name, value in gone.items() if name in mine}}
 
 
-def refuse_decided(config: Any, given: Iterable[str]) -> None:
-    """What is given must not be what the run decides.
+def begun(config: Any, given: Iterable[str]) -> Any:
+    """The settings with those that the run decides.
 
     Args:
         config: the settings.
-        given: dotted names.
+        given: dotted names of those that the user gave. The head may be another one, which then is new; what makes the
+            vocabulary, the embedding and the stack may not.
+
+    Returns:
+        The settings.
 
     Raises:
-        InputError: it is.
+        InputError: the user gave something else than the run has.
     """
     taken = decided(config)
-    for name in given:
-        if name in taken:
-            raise InputError(f"--{name} is as in {config.train.init_from}, which training begins with: leave it out.")
-
-
-def begun(config: Any) -> Any:
-    """The settings with those that the run decides."""
-    taken = decided(config)
+    values = {setting.dotted: value for setting, value in settings_of(config)}
+    for name in set(given) & set(taken):
+        now = list(values[name]) if isinstance(values[name], tuple) else values[name]
+        if now != taken[name] and name.partition(".")[0] in (*_OF_ALL_TASKS, "decoder", "model"):
+            raise InputError(
+                f"{name} is {taken[name]} in {config.train.init_from}, which training begins with: leave --{name} out."
+            )
+        del taken[name]
     return override(config, nested(taken)) if taken else config
 
 

@@ -133,12 +133,15 @@ def test_lower_layers_learn_more_slowly_and_later(reviews):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--stack.units", 9), "--stack.units is as in {run}, which training begins with: leave it out"),
-        (("--tokenizer.kind", "word"), "--tokenizer.kind is as in {run}"),
+        (("--stack.units", 9), "stack.units is 6 in {run}, which training begins with: leave --stack.units out"),
+        (("--tokenizer.kind", "byte"), "tokenizer.kind is word in {run}"),
+        (("--config", "units.yaml"), "stack.units is 6 in {run}"),
         (("--train.init_from", "nowhere"), "nowhere does not exist"),
     ],
 )
-def test_what_the_run_decides_and_what_is_no_run_is_refused(reviews, command, tmp_path, arguments, message):
+def test_what_the_run_decides_and_no_run_is_refused(reviews, command, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "units.yaml").write_text("stack: {units: 64}\n")
     data = ("--data", SUBJECTS["sentiment"].data["train"][0], "--out", tmp_path / "run")
     code, _, log = command("train", "sentiment", *data, "--init-from", reviews.path, *arguments)
     assert code == 2
@@ -148,8 +151,23 @@ def test_what_the_run_decides_and_what_is_no_run_is_refused(reviews, command, tm
 
 def test_what_fits_nowhere_and_what_python_gives_twice_is_refused(reviews, tmp_path):
     begin = {"init_from": str(SUBJECTS["forecasting"].path)}
-    with pytest.raises(InputError, match=r"Nothing in .* fits this model"):
+    with pytest.raises(InputError, match="is a run of the task forecasting, which reads something else"):
         nlp_rnn.train("sentiment", data=SUBJECTS["sentiment"].data, train=begin, out=tmp_path / "run")
     begin = {"init_from": str(reviews.path)}
-    with pytest.raises(InputError, match=r"--stack\.units is as in"):
+    with pytest.raises(InputError, match=r"leave --stack\.units out"):
         nlp_rnn.train("sentiment", data=SUBJECTS["sentiment"].data, train=begin, stack={"units": 4})
+
+
+def test_another_head_is_new_and_the_rest_goes_on(reviews, command, tmp_path):
+    data = ("--data", SUBJECTS["sentiment"].data["train"][0], "--train.epochs", 1, "--out", tmp_path / "run")
+    same = ("--stack.units", reviews.config.stack.units)
+    code, _, log = command(
+        "train", "sentiment", *data, *same, "--init-from", reviews.path, "--head.pooling", "mean+max"
+    )
+    log = " ".join(log.split())
+    assert code == 0, log
+    assert "stack/backward_0; new: head." in log
+    assert nlp_rnn.load(tmp_path / "run").config.head.pooling == "mean+max"
+    code, _, log = command("train", "sentiment", "--resume", tmp_path / "run", "--init-from", reviews.path)
+    assert code == 2
+    assert "--resume takes no --train.init_from" in log

@@ -155,7 +155,7 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
 
 def program(task: str | None, verb: str) -> str:
     """How the user calls a verb, for messages."""
-    if task is not None and sys.argv[0].endswith(".py"):
+    if task is not None and sys.argv[0].endswith(".py") and not sys.argv[0].endswith("__main__.py"):
         return f"python {sys.argv[0]} {verb}"
     return f"nlp-rnn {verb} {task}" if task and verb in _OF_TASKS else f"nlp-rnn {verb}"
 

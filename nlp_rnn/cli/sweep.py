@@ -24,7 +24,7 @@ class SweepOptions:
     """A YAML file that says what is varied: names of settings, each with a list of values, or with a range such as
     {low: 0.0001, high: 0.01, log: true}."""
     trials: Count = 20
-    """Trainings in all, those of other processes and machines among them."""
+    """Trainings in all, those of other processes and machines among them; failed ones do not count."""
     budget: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
     """No further training begins after this time, such as 30m or 8h."""
     pruner: Literal["median", "hyperband", "none"] = "median"
@@ -66,14 +66,19 @@ def run(task: str, arguments: list[str]) -> int:
     given = {argument.partition("=")[0].removeprefix("--").replace("-", "_") for argument in arguments}
     if fixed := sorted(given & set(space)):
         raise InputError(f"--{fixed[0]} is given, and {options.space} varies it: leave one of them out.")
-    from nlp_rnn.transfer import refuse_decided
+    from nlp_rnn.trainer import PATHS, with_absolute_paths
+    from nlp_rnn.transfer import decided
 
-    refuse_decided(options.settings, space)
+    if several := [name for name in space if name in PATHS]:
+        raise InputError(f"{options.space}: {several[0]} names files, and cannot be varied.")
+    if fixed := [name for name in space if name in decided(options.settings)]:
+        raise InputError(f"{fixed[0]} is as in {options.settings.train.init_from}: leave it out of {options.space}.")
     seconds = None if options.budget is None else seconds_of(options.budget)
     from nlp_rnn.sweeper import Plan
 
     out = Path(options.out or f"runs/sweep-{options.recipe}")
-    plan = Plan(task, options.settings, space, options.recipe, out, options.storage, options.name, options.pruner)
+    settings = with_absolute_paths(options.settings)
+    plan = Plan(task, settings, space, options.recipe, out, options.storage, options.name, options.pruner)
     found = _swept(plan, options.trials, seconds, program(task, "train"))
     _show(found, plan, options.json)
     return 0

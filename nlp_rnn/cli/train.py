@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from nlp_rnn.config.options import parse, peek, rename, rename_settings
-from nlp_rnn.config.values import former_names, override, settings_of
+from nlp_rnn.config.values import former_names, override, read_yaml, settings_of
 from nlp_rnn.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -79,11 +79,13 @@ def with_settings(kind: type, settings: Any, arguments: list[str], prog: str, de
     given = {argument.partition("=")[0] for argument in arguments}
     if given & {"--train.epochs", "--train.passes"} and "--train.steps" not in given:
         options = replace(options, settings=override(options.settings, {"train": {"steps": 0}}))
-    if options.settings.train.init_from:
-        from nlp_rnn.transfer import begun, refuse_decided
+    if options.settings.train.init_from and not getattr(options, "resume", None):
+        from nlp_rnn.trainer import dotted
+        from nlp_rnn.transfer import begun
 
-        refuse_decided(options.settings, (name.removeprefix("--").replace("-", "_") for name in given))
-        options = replace(options, settings=begun(options.settings))
+        names = [name.removeprefix("--").replace("-", "_") for name in given]
+        in_file = dotted(read_yaml(options.config)) if options.config else ()
+        options = replace(options, settings=begun(options.settings, [*names, *in_file]))
     return options
 
 

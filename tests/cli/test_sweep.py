@@ -89,6 +89,7 @@ def test_it_finds_good_settings_and_writes_them_for_train(corpus, trainings, com
     assert settings.train.learning_rate == best["settings"]["train.learning_rate"]
     assert settings.stack.units == best["settings"]["stack.units"]
     assert settings.stack.cell == "gru", "what is not varied is as the command says"
+    assert settings.data.train == (str(Path("corpus.csv").absolute()),), "it works from any folder"
     assert "nlp-rnn train sentiment --config out/best.yaml" in Path("out/best.yaml").read_text()
     page = Path("out/sweep.html").read_text()
     assert page.count("data:image/png;base64") == 2
@@ -108,7 +109,7 @@ def test_it_finds_good_settings_and_writes_them_for_train(corpus, trainings, com
     # A study of something else does not go into the same folder.
     code, _, log = command(*corpus, "--trials", 16, "--stack.cell", "lstm")
     assert code == 2
-    assert "was begun with other settings: give another --out" in log
+    assert "was begun with other settings (stack.cell): give another --out" in " ".join(log.split())
     Path("corpus.csv").write_text(Path("corpus.csv").read_text().replace(",good", ",fair"))
     code, _, log = command(*corpus, "--trials", 16, "--stack.cell", "gru")
     assert code == 2
@@ -137,7 +138,7 @@ def test_what_is_interrupted_goes_on_where_it_was(corpus, trainings, command):
     trainings.before = interrupt
     code, _, log = command(*corpus, "--trials", 3)
     assert code == 130, log
-    assert "trial 1 is saved" in log
+    assert "trial-1 is saved" in log
     trainings.before = lambda epoch: None
     code, out, log = command(*corpus, "--trials", 3, "--json")
     assert code == 0, log
@@ -163,7 +164,32 @@ def test_workers_share_a_study_and_what_a_lost_one_had_is_not_waited_for(corpus,
     states = [trial["state"] for trial in json.loads(out)["trials"]]
     assert states == ["finished", "finished", "failed", "running", *states[4:]]
     assert len(states) == 6, "a failed trial does not count, one of another worker does"
-    assert {path.name for path in Path("b").glob("trial-*.lock")} == {"trial-4.lock", "trial-5.lock"}
+    assert {path.name for path in Path("b").glob("trial-?.yaml")} == {"trial-4.yaml", "trial-5.yaml"}
+
+
+def test_settings_that_were_tried_are_not_tried_again(corpus, trainings, command):
+    Path("space.yaml").write_text("stack.units: [8, 16]\n")
+    code, out, log = command(*corpus, "--trials", 6, "--json")
+    assert code == 0, log
+    assert len(trainings.epochs) == 2
+    assert "as trial 0: it is not trained again" in " ".join(log.split())
+    assert len(json.loads(out)["trials"]) == 6
+
+
+def test_a_run_no_file_and_what_a_run_decides_are_refused(corpus, reviews, command):
+    code, _, log = command(*corpus[:-1], reviews.path)
+    assert code == 2
+    assert f"{reviews.path} holds a run: choose another --out" in " ".join(log.split())
+    code, _, log = command("sweep", "sentiment", "--data", "-", *corpus[4:])
+    assert code == 2
+    assert "give a file instead of standard input" in log
+    code, _, log = command(*corpus, "--init-from", reviews.path)
+    assert code == 2
+    assert "stack.units is as in" in log
+    Path("space.yaml").write_text("train.init_from: [a, b]\n")
+    code, _, log = command(*corpus)
+    assert code == 2
+    assert "train.init_from names files, and cannot be varied" in log
 
 
 def test_where_the_first_trainings_all_fail_it_ends(corpus, monkeypatch, command):
