@@ -69,6 +69,7 @@ def train(
         sections["data"] = data_settings(sections["data"])
     settings = override(settings_for(task, recipe, config), at_own_pace(sections))
     if settings.train.init_from:
+        from nlp_rnn.config.space import dotted
         from nlp_rnn.transfer import begun
 
         settings = begun(settings, [*dotted(sections), *dotted(read_yaml(config) if config else {})])
@@ -122,21 +123,6 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> An
             raise InputError(f'{config} contains settings of another task than "{task}".')
         settings = override(settings, values if layer == "recipe" else at_own_pace(values))
     return settings
-
-
-def dotted(sections: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The dotted names of settings in sections.
-
-    Example:
-
-    >>> list(dotted({"train": {"epochs": 3, "seed": 1}, "lookback": 5}))
-    ['train.epochs', 'train.seed', 'lookback']
-    """
-    for name, value in sections.items():
-        if isinstance(value, Mapping):
-            yield from dotted(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
 
 
 def at_own_pace(sections: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def with_settings(kind: type, settings: Any, arguments: list[str], prog: str, de
     if given & {"--train.epochs", "--train.passes"} and "--train.steps" not in given:
         options = replace(options, settings=override(options.settings, {"train": {"steps": 0}}))
     if options.settings.train.init_from and not getattr(options, "resume", None):
-        from nlp_rnn.trainer import dotted
+        from nlp_rnn.config.space import dotted
         from nlp_rnn.transfer import begun
 
         names = [name.removeprefix("--").replace("-", "_") for name in given]

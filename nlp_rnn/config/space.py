@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,21 @@ def nested(values: Mapping[str, Value]) -> dict[str, Any]:
             place = place.setdefault(section, {})
         place[last] = value
     return found
+
+
+def dotted(sections: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted names of settings in sections.
+
+    Example:
+
+    >>> list(dotted({"train": {"epochs": 3, "seed": 1}, "lookback": 5}))
+    ['train.epochs', 'train.seed', 'lookback']
+    """
+    for name, value in sections.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def _flat(values: Mapping[Any, Any], known: Mapping[str, Setting], section: str = "") -> list[tuple[str, Any]]:
