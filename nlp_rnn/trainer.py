@@ -161,7 +161,7 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
         with strategy.scope() if strategy else nullcontext():
             model = built(task, config, assets)
         if begins:
-            console.print(take_weights(config, model))
+            console.print(take_weights(config, model, assets))
         run = Run(task, config, assets, model, out)
         if not resuming:
             run.save_settings(out)

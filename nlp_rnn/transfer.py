@@ -104,16 +104,18 @@ def _words(tokenizer: Any) -> Any:
     return getattr(tokenizer, "vocabulary", getattr(tokenizer, "size", None))
 
 
-def take_weights(config: Any, model: Any) -> str:
-    """Assigns the weights of the run that have the same place and shape, of a layer all or none: → what was taken, in a
-    sentence.
+def take_weights(config: Any, model: Any, assets: Assets) -> str:
+    """Assigns the weights of the run that have the same place and shape, of a layer all or none, and the head where the
+    labels are the same: → what was taken, in a sentence.
 
     Raises:
         InputError: there are none.
     """
     source = Path(config.train.init_from)
-    task, _ = read_settings(source)
-    theirs = _by_place(model_in(source, task, load_assets(source)))
+    (task, _), their_assets = read_settings(source), load_assets(source)
+    theirs = _by_place(model_in(source, task, their_assets))
+    if assets.get("labels") != their_assets.get("labels"):
+        theirs = {place: variable for place, variable in theirs.items() if _layer(place) != "head"}
     groups: dict[str, dict[str, Any]] = {}
     for place, variable in _by_place(model).items():
         groups.setdefault(_layer(place), {})[place] = variable

@@ -73,6 +73,15 @@ def test_a_run_of_the_same_task_goes_on_with_other_data(reviews, tmp_path):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_other_labels_get_a_new_head(reviews, tmp_path, capsys):
+    data = [{"text": f"a {('joyless', 'fine')[i % 2]} film", "label": ("bad", "good")[i % 2]} for i in range(60)]
+    train = {**STILL, "init_from": str(reviews.path)}
+    run = nlp_rnn.train("sentiment", data=data, train=train, out=tmp_path / "run")
+    assert "stack/backward_0; new: head." in " ".join(capsys.readouterr().err.split())
+    assert run.assets.labels == ("bad", "good")
+    assert not np.allclose(weights_of(run)["head/output/kernel"], weights_of(reviews)["head/output/kernel"], atol=1e-3)
+
+
 def test_words_of_a_tagger_are_those_of_a_classifier(reviews, tmp_path):
     begin = {"init_from": str(reviews.path)}
     data = SUBJECTS["ner"].data
