@@ -31,7 +31,13 @@ def read_settings(path: Path, task: str | None = None) -> tuple[AnyTask, Any]:
     if not (path / "config.yaml").is_file():
         reason = "holds no run (it has no config.yaml)" if path.is_dir() else "does not exist"
         reason = "is a file" if path.is_file() else reason
-        raise InputError(f"{path} {reason}; give the directory that training wrote.")
+        inside = sorted(child.parent.name for child in path.glob("*/config.yaml")) if path.is_dir() else []
+        remedy = (
+            f"give one of the runs in it, such as {path / inside[0]}"
+            if inside
+            else "give the directory that training wrote"
+        )
+        raise InputError(f"{path} {reason}; {remedy}.")
     values = read_yaml(path / "config.yaml")
     name, form = values.pop("task", None), values.pop("format", FORMAT)
     values.pop("assets", None)

@@ -368,6 +368,9 @@ def test_places_that_are_taken_are_refused(reviews, command, tmp_path):
     assert (code, "is a file; choose another folder with --out" in error) == (2, True)
     code, _, error = command("predict", tmp_path / "file.txt", "x")
     assert (code, "file.txt is a file; give the directory that training wrote" in error) == (2, True)
+    code, _, error = command("predict", reviews.path.parent, "x")
+    assert code == 2
+    assert f"give one of the runs in it, such as {reviews.path.parent}" in " ".join(error.split())
 
 
 def test_nothing_on_standard_input_is_no_input(reviews, command, monkeypatch):
