@@ -40,13 +40,15 @@ def decided(config: Any) -> dict[str, Any]:
         )
     mine = {setting.dotted: setting for setting, _ in settings_of(config)}
     reads_words = "tokenizer.vocabulary" in mine and (Path(source) / "assets" / "tokenizer").is_dir()
-    if not reads_words and not isinstance(config, type(theirs)):
+    is_same = isinstance(config, type(theirs))
+    if not reads_words and not is_same:
         raise InputError(f"{source} is a run of the task {task.name}, which reads something else: leave it out.")
     found: dict[str, Any] = {}
+    free = _FREE if is_same else (*_FREE, "bidirectional")  # what reads backwards is then new
     for setting, value in settings_of(theirs):
         section = setting.section.rstrip(".")
-        is_taken = section in _OF_ALL_TASKS or (isinstance(config, type(theirs)) and section not in _NEVER)
-        if is_taken and setting.dotted in mine and setting.name not in _FREE:
+        is_taken = section in _OF_ALL_TASKS or (is_same and section not in _NEVER)
+        if is_taken and setting.dotted in mine and setting.name not in free:
             found[setting.dotted] = list(value) if isinstance(value, tuple) else value
     if reads_words:
         found["tokenizer.vocabulary"] = source
