@@ -246,7 +246,7 @@ def _measured(task: AnyTask, plans: Sequence[Plan], seconds: float, seeds: int, 
     train = task.read(first.config, "train")
     assert train is not None
     best = found.ranked()[0].name
-    metrics = runs[best][0].evaluate(records)
+    metrics = runs[best][0].metrics
     simple = {**metrics.get(f"{metric.name} of", {}), **task.baselines(first.config, train, records)}
     return replace(found, baselines=simple, remarks=task.remarks(metrics))
 

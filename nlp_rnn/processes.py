@@ -84,6 +84,7 @@ def _run(command: list[str], log: Path, goes_on: Callable[[], bool] | None, ever
             stdout=subprocess.DEVNULL,
             stderr=written,
             stdin=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C reaches this process alone, which passes it on: a second one ends without saving
             preexec_fn=_end_with(os.getpid()),
         )
         try:
