@@ -27,6 +27,7 @@ from nlp_rnn.config.values import check_ranges, override, to_dict
 from nlp_rnn.data.batching import EpochSource
 from nlp_rnn.data.memory import data_settings, is_table
 from nlp_rnn.data.records import Records
+from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.paths import replacing
 from nlp_rnn.registry import get_task
@@ -188,13 +189,15 @@ class Run(Generic[C, P, O]):
             is_first = np.random.default_rng(0).permutation(len(records)) < len(records) // 2
             honest = np.array(outputs["logits"])
             for fitted in (is_first, ~is_first):
-                self.model.calibrate(outputs["logits"][fitted], targets[fitted])
+                some = {name: value[fitted] for name, value in outputs.items() if isinstance(value, np.ndarray)}
+                self.model.calibrate(some, targets[fitted])
                 outputs = self.infer(records)
                 honest[~fitted] = outputs["logits"][~fitted]
             outputs_of_halves = {**outputs, "logits": honest}
             predictions = self.task.decode(outputs_of_halves, records, self.assets, self.options())
             metrics = self.task.evaluate(records, predictions, outputs_of_halves, self.assets)
-        self.model.calibrate(outputs["logits"], targets)
+        if note := self.model.calibrate(outputs, targets):
+            console.print(note)
         return metrics
 
     def infer(self, records: Records, options: O | None = None) -> Outputs:

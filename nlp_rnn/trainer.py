@@ -135,11 +135,10 @@ def at_own_pace(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool) -> AnyRun:
     """The whole of training: data, assets, batches, model, fit, measure, report."""
-    from nlp_rnn.transfer import take_weights, with_its_assets
+    from nlp_rnn.transfer import with_its_assets
 
     started = time.perf_counter()
     config = with_absolute_paths(config)
-    begins = bool(config.train.init_from) and not resuming
     # Mistakes in names are seen before TensorFlow is imported, where it may be imported by then.
     splits = None if _decides_how_tensorflow_starts(config) else read_splits(task, config)
     config, strategy = prepare_machine(config)
@@ -155,13 +154,14 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
 
     with own_folder(out, resuming) as out, _sole_owner(out):
         checkpoints.sweep(out)
+        begins = not any((out / "checkpoints").glob("step-*"))
         keras.utils.set_random_seed(config.train.seed)
         assets = load_assets(out) if resuming else with_its_assets(config, task.assets(config, splits["train"]))
         config, batches = batches_for(task, config, assets, splits)
         with strategy.scope() if strategy else nullcontext():
             model = built(task, config, assets)
         if begins:
-            console.print(take_weights(config, model, assets))
+            _begin(task, config, model, assets, batches["train"])
         run = Run(task, config, assets, model, out)
         if not resuming:
             run.save_settings(out)
@@ -175,6 +175,16 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
         seconds = time.perf_counter() - started
         write_report(run, splits, batches["train"], fitted, results, plan.fingerprints, recipe, seconds)
     return run
+
+
+def _begin(task: AnyTask, config: Any, model: Any, assets: Assets, batches: EpochSource) -> None:
+    """What a model is given before it is trained."""
+    from nlp_rnn.transfer import take_weights
+
+    if config.train.init_from:
+        console.print(take_weights(config, model, assets))
+    if task.prepare and (note := task.prepare(config, model, getattr(batches, "source", batches))):
+        console.print(note)
 
 
 def _measured(run: AnyRun, splits: Mapping[str, Records]) -> dict[str, Metrics]:

@@ -8,6 +8,7 @@ from nlp_rnn.layers.decoder import AttentionDecoder, Bridge, TransformerDecoder
 from nlp_rnn.layers.embedding import CharacterEmbedding, FrameProjection, TokenEmbedding
 from nlp_rnn.layers.feedforward import FeedForward
 from nlp_rnn.layers.kernels import kernel_of
+from nlp_rnn.layers.ngrams import NgramLogits
 from nlp_rnn.layers.parallel import QRNN, RGLRU, SRU, MinGRU, MinLSTM
 from nlp_rnn.layers.pooling import SequencePooling
 from nlp_rnn.layers.quantiles import OrderedQuantiles, pinball
@@ -42,6 +43,7 @@ __all__ = [
     "LogMel",
     "MinGRU",
     "MinLSTM",
+    "NgramLogits",
     "OrderedQuantiles",
     "RecurrentStack",
     "SelfAttention",

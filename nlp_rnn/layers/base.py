@@ -36,6 +36,7 @@ class Configured:
         parts = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
             for name in cls.PARTS
+            if name in config
         }
         return cls(**{**config, **parts})
 

@@ -58,6 +58,43 @@ def cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
     return abs(float(np.log(np.maximum(chosen, 1e-300)).mean()))  # not -0.0
 
 
+def fit_mixture(parts: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """The weights, each from 0 to 20, by which logits of several models are added for the least cross-entropy.
+
+    Targets are smoothed as in `fit_temperature`. The loss is convex; L-BFGS finds its minimum.
+
+    Args:
+        parts: logits `[models, records, classes]`.
+        targets: classes `[records]`.
+
+    Example:
+
+    >>> right, random = np.eye(2)[[0, 1] * 50] * 4, np.random.default_rng(0).normal(size=(100, 2))
+    >>> first, second = fit_mixture(np.stack([right, random]), np.array([0, 1] * 50))
+    >>> first > 1 and second < 0.1
+    True
+    """
+    from scipy.optimize import minimize
+
+    parts, smooth = parts.astype(np.float64), _smoothed(targets, parts.shape[2])
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        chosen = softmax(np.tensordot(weights, parts, 1))
+        value = -(smooth * np.log(np.maximum(chosen, 1e-300))).sum(-1).mean()
+        return float(value), np.einsum("mnc,nc->m", parts, chosen - smooth) / len(targets)
+
+    start = np.full(len(parts), 1 / len(parts))
+    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0)] * len(parts)).x
+
+
+def _smoothed(targets: np.ndarray, classes: int) -> np.ndarray:
+    """One-hot targets as Platt (1999) smooths them."""
+    count = len(targets)
+    smooth = np.full((count, classes), 1 / (count + 2) / max(classes - 1, 1))
+    smooth[np.arange(count), targets] = (count + 1) / (count + 2)
+    return smooth
+
+
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     """The temperature in [0.05, 20] that minimises the cross-entropy of `logits / temperature`.
 
@@ -65,10 +102,7 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     records without a mistake would otherwise make the model sure of everything. The loss has one minimum in the inverse
     temperature; it is found by golden-section search.
     """
-    count, classes = logits.shape
-    rest = 1 / (count + 2) / max(classes - 1, 1)
-    smooth = np.full(logits.shape, rest)
-    smooth[np.arange(count), targets] = (count + 1) / (count + 2)
+    smooth = _smoothed(targets, logits.shape[1])
 
     def loss(log_temperature: float) -> float:
         chosen = np.maximum(softmax(logits / np.exp(log_temperature)), 1e-300)

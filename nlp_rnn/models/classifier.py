@@ -10,7 +10,7 @@ from keras import ops
 
 from nlp_rnn.layers.base import SequenceLayer, Shape, Tensor
 from nlp_rnn.layers.pooling import SequencePooling
-from nlp_rnn.metrics.classification import fit_temperature
+from nlp_rnn.metrics.classification import fit_mixture, fit_temperature
 from nlp_rnn.models.parts import PartsModel
 
 
@@ -84,6 +84,9 @@ class SequenceClassifier(PartsModel):
         embedding: ids `[batch, time]`, or frames `[batch, time, channels]`, → vectors `[batch, time, features]`.
         stack: `(vectors, mask, initial_state)` → (sequence, final state), such as `RecurrentStack`.
         head: such as `ClassifierHead`.
+        reads: name of the feature that the embedding takes.
+        ngrams: such as `NgramLogits`: ids → logits that are added, but for training, with a weight that `calibrate`
+            fits.
 
     Call arguments:
         features: `{"tokens": int32 [batch, time]}`, right-padded with 0; or what `reads` names, with "lengths", int32
@@ -101,20 +104,67 @@ class SequenceClassifier(PartsModel):
     TensorShape([2, 3])
     """
 
+    PARTS = (*PartsModel.PARTS, "ngrams")
+
+    def __init__(
+        self,
+        embedding: keras.layers.Layer,
+        stack: keras.layers.Layer,
+        head: keras.layers.Layer,
+        reads: str = "tokens",
+        ngrams: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(embedding, stack, head, reads, **kwargs)
+        self.ngrams = ngrams
+
+    def build(self, features_shape: Shape | None = None) -> None:
+        super().build(features_shape)
+        if self.ngrams is not None and not self.ngrams.built:
+            self.ngrams.build((None, None))
+
     def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
         sequence, mask, state = self.encode(features, training)
         last = self.stack.last_output(state, sequence, mask)
-        return self.head(sequence, mask=mask, last=last, training=training)
+        logits = self.head(sequence, mask=mask, last=last, training=training)
+        if self.ngrams is None or training:
+            return logits
+        return logits + self.ngrams.weight * self._said_by_ngrams(features)
+
+    def _said_by_ngrams(self, features: dict[str, Tensor]) -> Tensor:
+        """Their logits; the feature "shares" takes the place of what each id adds."""
+        if "shares" not in features:
+            return self.ngrams(features[self.reads])
+        return ops.sum(features["shares"], 1) + self.ngrams(ops.zeros_like(features[self.reads]))
 
     def infer(self, features: dict[str, Tensor]) -> dict[str, Any]:
         """What a prediction is made from: "logits" `[batch, classes]` and the "weights" of the tokens
-        `[batch, time]` in the pooling."""
+        `[batch, time]` in the pooling; with n-grams also the logits of the "network" and of the "ngrams" alone."""
         sequence, mask, state = self.encode(features, False)
         last = self.stack.last_output(state, sequence, mask)
         vector, weights = self.head.pooling(sequence, mask=mask, last=last)
-        return {"logits": self.head.classify(vector), "weights": weights}
+        logits = self.head.classify(vector)
+        if self.ngrams is None:
+            return {"logits": logits, "weights": weights}
+        others = self._said_by_ngrams(features)
+        return {
+            "logits": logits + self.ngrams.weight * others,
+            "weights": weights,
+            "network": logits,
+            "ngrams": others,
+        }
 
-    def calibrate(self, logits: np.ndarray, targets: np.ndarray) -> None:
-        """Fits the head's temperature to logits `[records, classes]` of this model and one-hot targets."""
-        uncalibrated = logits * float(self.head.temperature.numpy())
-        self.head.temperature.assign(fit_temperature(uncalibrated, targets.argmax(-1)))
+    def calibrate(self, outputs: dict[str, np.ndarray], targets: np.ndarray) -> str:
+        """Fits the head's temperature, and the weight of the n-grams, to what `infer` made of records, and one-hot
+        targets: → what is worth saying."""
+        classes, temperature = targets.argmax(-1), float(self.head.temperature.numpy())
+        if self.ngrams is None:
+            self.head.temperature.assign(fit_temperature(outputs["logits"] * temperature, classes))
+            return ""
+        network, others = outputs["network"] * temperature, outputs["ngrams"]
+        own, theirs = fit_mixture(np.stack([network, others]), classes)
+        self.head.temperature.assign(1 / max(own, 0.05))
+        self.ngrams.weight.assign(theirs)
+        joined = own * network + theirs * others
+        right = [f"{(part.argmax(-1) == classes).mean():.1%}" for part in (network, others, joined)]
+        return "Accuracy of the network {}, of n-grams {}, of both {}, whose weights these records gave.".format(*right)

@@ -63,7 +63,7 @@ class PartsModel(Configured, keras.Model):
     """
 
     OPTIONS: ClassVar[tuple[str, ...]] = ("reads",)
-    PARTS = ("embedding", "stack", "head")
+    PARTS: ClassVar[tuple[str, ...]] = ("embedding", "stack", "head")
 
     def __init__(
         self,

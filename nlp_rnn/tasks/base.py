@@ -182,6 +182,8 @@ class Task(Generic[C, P, O]):
         example: assets → an input that fits a run with these; by default that of `input`.
         calibrate: (run, validation records) → metrics or None, where something must be learned after training, other
             than what the model's own `calibrate` learns.
+        prepare: (config, model, training batches) → what is worth saying, where the model learns something of the
+            training data before the training itself.
         also: another task that is meant on the command line where its settings, one of its recipes or one of its runs
             are named.
         baselines: (config, training records, test records) → the metric of simple methods, by name, for comparisons.
@@ -221,6 +223,7 @@ class Task(Generic[C, P, O]):
     goes_on: bool = False
     example: Callable[[Assets], Any] | None = None
     calibrate: Callable[[Run[C, P, O], Records], Metrics | None] | None = None
+    prepare: Callable[[C, Any, EpochSource], str] | None = None
     also: str = ""
     baselines: Callable[[C, Records, Records], Mapping[str, float]] = lambda config, train, test: {}
     remarks: Callable[[Metrics], list[str]] = lambda metrics: []

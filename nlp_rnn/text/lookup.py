@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.text.normalization import REPLACEMENT, Normalizer, code_points_at
-from nlp_rnn.text.ragged import keep, position_in_row, row_ids
+from nlp_rnn.text.ragged import keep, never_empty, position_in_row, row_ids
 from nlp_rnn.text.tokenizer import (
     CHARACTERS,
     SPECIAL,
     UNKNOWN,
+    Texts,
     Tokenizer,
     as_tensor,
     in_chunks,
@@ -118,7 +120,8 @@ class WordTokenizer(Tokenizer):
     ) -> WordTokenizer:
         """Takes the most frequent words of the texts, then the `extra` words beyond them (not counted in `size`)."""
         tokenizer = cls([], normalizer, split)
-        counted = _most_common(texts, tokenizer._split_traced(), size - SPECIAL, min_count)
+        words = _splitter(tokenizer.normalizer, split)
+        counted = _most_common(texts, lambda batch: words(batch)[0], size - SPECIAL, min_count)
         return tokenizer._with(counted, extra)
 
     def from_words(
@@ -163,11 +166,9 @@ class WordTokenizer(Tokenizer):
     def _folded(self, words: tf.Tensor) -> tf.Tensor:
         return tf.strings.lower(words, encoding="utf-8") if self.normalizer.lowercase else words
 
-    def _split_traced(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        def split(texts: tf.Tensor) -> tf.Tensor:
-            return self._split(self.normalizer(texts))[0].values
-
-        return tf.function(split, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def encode(self, texts: Texts) -> tf.RaggedTensor:
+        words, splits = _splitter(self.normalizer, self.split)(as_tensor(texts))
+        return never_empty(self._lookup(_rows(words, splits)), UNKNOWN)
 
     def _split(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         words, starts, ends = self._split_with_gaps(texts)
@@ -234,9 +235,10 @@ class CharacterTokenizer(Tokenizer):
         """Takes the most frequent characters of the texts."""
         normalizer = normalizer or Normalizer()
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+        points = _points_of(normalizer)
+
         def split(strings: tf.Tensor) -> tf.Tensor:
-            return tf.strings.unicode_split(normalizer(strings), "UTF-8").values
+            return tf.strings.unicode_encode(points(strings)[0][:, None], "UTF-8")
 
         counted = _most_common(texts, split, size - SPECIAL, min_count)
         return cls([character for character, _ in counted], normalizer)
@@ -245,16 +247,24 @@ class CharacterTokenizer(Tokenizer):
     def size(self) -> int:
         return SPECIAL + len(self.vocabulary)
 
+    def encode(self, texts: Texts) -> tf.RaggedTensor:
+        points, splits = _points_of(self.normalizer)(as_tensor(texts))
+        return never_empty(self._lookup(_rows(points, splits)), UNKNOWN)
+
+    def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        return self._lookup(tf.strings.unicode_decode(texts, "UTF-8"))
+
     def _encode_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        points = tf.strings.unicode_decode(texts, "UTF-8")
-        first = points.with_values(position_in_row(points))
-        last = first.with_values(first.values + 1)
+        ids = self._encode(texts)
+        first = ids.with_values(position_in_row(ids))
+        return ids, first, first.with_values(first.values + 1)
+
+    def _lookup(self, points: tf.RaggedTensor) -> tf.RaggedTensor:
         if not self.vocabulary:
-            return points.with_values(tf.fill(tf.shape(points.values), UNKNOWN)), first, last
+            return points.with_values(tf.fill(tf.shape(points.values), UNKNOWN))
         place = tf.minimum(tf.searchsorted(self._points, points.values), len(self._points) - 1)
         known = tf.gather(self._points, place) == points.values
-        ids = points.with_values(tf.where(known, tf.gather(self._ids, place), UNKNOWN))
-        return ids, first, last
+        return points.with_values(tf.where(known, tf.gather(self._ids, place), UNKNOWN))
 
     def pieces(self) -> list[bytes]:
         return [b"", _UNKNOWN, b"", b"", *(character.encode() for character in self.vocabulary)]
@@ -297,6 +307,35 @@ class ByteTokenizer(Tokenizer):
     def _decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
         joined = tf.strings.reduce_join(tf.gather(tf.constant(self.pieces()), ids), axis=1)
         return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace")
+
+
+Split: TypeAlias = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+@functools.cache
+def _splitter(normalizer: Normalizer, split: str) -> Split:
+    """Strings `[batch]` → flat words and row splits, traced once for all vocabularies."""
+    tokenizer = WordTokenizer([], normalizer, split)
+    return _traced(lambda texts: tokenizer._split(normalizer(texts))[0])
+
+
+@functools.cache
+def _points_of(normalizer: Normalizer) -> Split:
+    """Strings `[batch]` → flat code points and row splits, traced once for all vocabularies."""
+    return _traced(lambda texts: tf.strings.unicode_decode(normalizer(texts), "UTF-8"))
+
+
+def _traced(function: Callable[[tf.Tensor], tf.RaggedTensor]) -> Split:
+    def call(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = function(texts)
+        return rows.values, rows.row_splits
+
+    with tf.init_scope():
+        return tf.function(call, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+
+
+def _rows(values: tf.Tensor, splits: tf.Tensor) -> tf.RaggedTensor:
+    return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
 
 
 def _all_but_last(rows: tf.RaggedTensor) -> tf.RaggedTensor:

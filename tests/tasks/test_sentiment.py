@@ -53,6 +53,48 @@ def test_fine_tuning_the_keras_way(reviews, tmp_path):
             np.testing.assert_array_equal(variable.numpy(), value)
 
 
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory):
+    """A network that learns nothing, joined with n-grams; the labels are those of pairs of words."""
+    folder = tmp_path_factory.mktemp("joined")
+    verdicts = {"not good": "bad", "so good": "good", "not bad": "good", "so bad": "bad"}
+    rows = [f"{text} {filler},{label}" for filler in "abcdefghijklmnopqrst" for text, label in verdicts.items()]
+    (folder / "pairs.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    return nlp_rnn.train(
+        "sentiment",
+        out=folder / "run",
+        data={"train": str(folder / "pairs.csv")},
+        tokenizer={"kind": "word"},
+        embedding={"size": 4},
+        stack={"units": 4},
+        head={"ngrams": 2, "ngram_buckets": 4096},
+        train={"epochs": 1, "learning_rate": 1e-5},
+    )
+
+
+def test_ngrams_join_the_network(joined):
+    assert joined.metrics["accuracy"] > 0.9 > joined.history[0]["val_accuracy"]
+    loaded = nlp_rnn.load(joined.path)
+    assert [loaded(text).label for text in ("so good", "not good", "so bad", "not bad")] == [
+        "good",
+        "bad",
+        "bad",
+        "good",
+    ]
+    assert loaded("not good a") == joined("not good a")
+    for found in explain(loaded, ["not good a", "so bad b c"]):
+        said = found.contributions
+        assert sum(value for *_, value in said.tokens) == pytest.approx(said.score - said.base, rel=0.02)
+        probability = found.prediction.probability
+        assert said.score == pytest.approx(np.log(probability / (1 - probability)), abs=1e-3)
+
+
+@pytest.mark.slow  # three conversions
+@pytest.mark.parametrize(("form", "weights"), [("savedmodel", "float32"), ("onnx", "float32"), ("litert", "int8")])
+def test_ngrams_are_exported(joined, form, weights, tmp_path):
+    assert joined.export(tmp_path / "model", form, weights).exists()  # which compares it with the run
+
+
 def test_explain_weighs_every_token_and_points_into_the_text(reviews, command):
     text = "A joyless film — but the café was fine."
     code, out, _ = command("explain", reviews.path, text, "--json", task="sentiment")

@@ -1,8 +1,9 @@
 """Language modelling: what comes next."""
 
-from nlp_rnn.tasks.base import Answers, Metric, NoOptions, Task
+from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.language_modeling.baselines import baselines
+from nlp_rnn.tasks.language_modeling.cache import calibrate, infer, options
 from nlp_rnn.tasks.language_modeling.commands import COMMANDS, SYNONYMS
 from nlp_rnn.tasks.language_modeling.data import RESOURCES, assets, batches, read
 from nlp_rnn.tasks.language_modeling.explaining import explain
@@ -10,12 +11,23 @@ from nlp_rnn.tasks.language_modeling.generating import complete, generate
 from nlp_rnn.tasks.language_modeling.model import build, fits, loss
 from nlp_rnn.tasks.language_modeling.predictions import Score, decode, evaluate, from_row, show
 from nlp_rnn.tasks.language_modeling.serving import signatures
-from nlp_rnn.tasks.language_modeling.settings import Config
+from nlp_rnn.tasks.language_modeling.settings import CacheConfig, Config
 from nlp_rnn.tasks.language_modeling.surprises import Surprise, surprise, windows
 
-__all__ = ["TASK", "Config", "Score", "Surprise", "complete", "explain", "generate", "surprise", "windows"]
+__all__ = [
+    "TASK",
+    "CacheConfig",
+    "Config",
+    "Score",
+    "Surprise",
+    "complete",
+    "explain",
+    "generate",
+    "surprise",
+    "windows",
+]
 
-TASK: Task[Config, Score, NoOptions] = Task(
+TASK: Task[Config, Score, CacheConfig] = Task(
     name="language-modeling",
     Config=Config,
     Prediction=Score,
@@ -28,6 +40,10 @@ TASK: Task[Config, Score, NoOptions] = Task(
     build=build,
     loss=loss,
     fits=fits,
+    infer=infer,
+    Options=CacheConfig,
+    options=options,
+    calibrate=calibrate,
     decode=decode,
     evaluate=evaluate,
     show=show,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.tasks.base import Metrics, NoOptions, Outputs
+from nlp_rnn.tasks.base import Metrics, Outputs
+from nlp_rnn.tasks.language_modeling.cache import nats_of
+from nlp_rnn.tasks.language_modeling.settings import CacheConfig
 
 if TYPE_CHECKING:
     from nlp_rnn.data.records import Records
@@ -30,28 +32,35 @@ class Score:
     units: int
 
 
-def from_row(row: dict[str, Any], options: NoOptions) -> Score:
+def from_row(row: dict[str, Any], options: CacheConfig) -> Score:
     """A row of the signature `score`."""
     return Score(row["text"], row["log_probability"], row["perplexity"], row["units"])
 
 
-def decode(outputs: Outputs, records: Records, assets: Assets, options: NoOptions) -> list[Score]:
-    """Nats → log-probability and perplexity of each text."""
+def decode(outputs: Outputs, records: Records, assets: Assets, options: CacheConfig) -> list[Score]:
+    """Nats, those with the cache where there is one, → log-probability and perplexity of each text."""
     from nlp_rnn.metrics.language import perplexity
 
     scores = []
-    for text, nats in zip(records.column("text"), outputs["nats"], strict=True):
+    for text, nats in zip(records.column("text"), nats_of(outputs), strict=True):
         total = float(nats.sum(dtype="float64"))
         scores.append(Score(text or "", -total, perplexity(total / max(len(nats), 1)), len(nats)))
     return scores
 
 
 def evaluate(records: Records, predictions: Sequence[Score], outputs: Outputs, assets: Assets) -> Metrics:
-    """Perplexity of the text read as one, per token and per word, and bits per character."""
+    """Perplexity of the text read as one, per token and per word, and bits per character; with a cache, what it makes
+    of them too."""
     from nlp_rnn.metrics.language import language_report
 
     line_ends = sum(not goes_on for (goes_on,) in records.columns("continues"))
-    return language_report(outputs["nats"], [score.text for score in predictions], line_ends)
+    texts = [score.text for score in predictions]
+    found = language_report(outputs["nats"], texts, line_ends)
+    if "cached" in outputs:
+        cached = language_report(outputs["cached"], texts, line_ends)
+        shown = ("perplexity", "bits_per_character", "perplexity_per_word")
+        found |= {f"{name}_with_cache": cached[name] for name in shown}
+    return found
 
 
 def show(prediction: Score, record: dict[str, Any] | None = None) -> str:

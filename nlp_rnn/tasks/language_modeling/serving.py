@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.tasks.base import Signatures
+from nlp_rnn.tasks.language_modeling.cache import infer, nats_of, options
 from nlp_rnn.tasks.language_modeling.data import begin_of
 from nlp_rnn.tasks.language_modeling.settings import Config
 
@@ -22,7 +23,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     state, `encode` and `decode` know its ids."""
     from nlp_rnn.export.signatures import Signature
 
-    score = Signature(_score(config.newline, model, assets), "Texts → their log-probability and perplexity.")
+    score = Signature(_score(config, model, assets), "Texts → their log-probability and perplexity.")
     generate = _generate(config.newline, model, assets)
     sampling = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 0, "length": 40}
     state = [[[0.0] * model.state_size] * model.state_parts]
@@ -85,13 +86,16 @@ def _decode(assets: Assets) -> tf.types.experimental.PolymorphicFunction:
     return decode
 
 
-def _score(newline: bool, model: keras.Model, assets: Assets) -> tf.types.experimental.PolymorphicFunction:
+def _score(config: Config, model: keras.Model, assets: Assets) -> tf.types.experimental.PolymorphicFunction:
     import tensorflow as tf
 
     from nlp_rnn.text.ragged import append, by_length, position_in_row
     from nlp_rnn.text.tokenizer import END
 
-    begin = begin_of(assets)
+    begin, newline = begin_of(assets), config.newline
+
+    def measure(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {"nats": nats_of(infer(model, features, options(config)))}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
     def score(text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -99,7 +103,7 @@ def _score(newline: bool, model: keras.Model, assets: Assets) -> tf.types.experi
         ids = ids if newline else append(ids, END)
         before = tf.concat([[begin], ids.values[:-1]], 0)
         flat = {"tokens": tf.where(position_in_row(ids) == 0, begin, before), "targets": ids.values}
-        found = by_length(ids.row_splits, flat, model.infer, {"nats": tf.TensorSpec([], tf.float32)}, of_steps=True)
+        found = by_length(ids.row_splits, flat, measure, {"nats": tf.TensorSpec([], tf.float32)}, of_steps=True)
         nats = ids.with_values(found["nats"])
         count, total = tf.cast(ids.row_lengths(), tf.float32), tf.reduce_sum(nats, 1)
         return {

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from nlp_rnn.config.sections import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
-from nlp_rnn.config.values import AtLeast, Count, Formerly, Fraction, NotNegative
+from nlp_rnn.config.values import AtLeast, Count, Formerly, Fraction, Natural, NotNegative
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,20 @@ class LanguageTrain(TrainConfig):
 
 
 @dataclass(frozen=True)
+class CacheConfig:
+    """What is remembered while texts are measured: a neural cache (Grave et al. 2017, arXiv:1612.04426), by which words
+    that were just read become likelier. All of it can be changed after training."""
+
+    cache: Natural = 0
+    """States that are remembered, with what followed them; 0 remembers none."""
+    cache_weight: Fraction = 0.0
+    """The cache's share of each probability; where this and the sharpness are 0, training fits both to the validation
+    data once it is done."""
+    cache_sharpness: NotNegative = 0.0
+    """How much more similar states count."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Settings of the language modelling task."""
 
@@ -63,6 +77,7 @@ class Config:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     stack: StackConfig = field(default_factory=lambda: StackConfig(bidirectional=False))
     head: LanguageHead = field(default_factory=LanguageHead)
+    search: CacheConfig = field(default_factory=CacheConfig)
     train: LanguageTrain = field(default_factory=LanguageTrain)
 
     @property

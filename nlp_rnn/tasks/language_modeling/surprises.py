@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.errors import InputError
+from nlp_rnn.tasks.language_modeling.cache import nats_of
 from nlp_rnn.tasks.language_modeling.data import encoded, refuse_others
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def surprise(run: AnyRun, text: str) -> Surprise:
 
     refuse_others(run, "surprise")
     lines, newline = text.split("\n"), run.config.newline
-    nats = run.infer(Records([{"text": line, "follows": True} for line in lines]))["nats"]
+    nats = nats_of(run.infer(Records([{"text": line, "follows": True} for line in lines])))
     _, starts, ends = run.assets.tokenizer.encode_with_offsets([line + "\n" for line in lines] if newline else lines)
     units, place = [], 0
     for line, begin, finish, losses in zip(lines, starts.to_list(), ends.to_list(), nats, strict=True):

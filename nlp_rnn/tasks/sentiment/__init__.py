@@ -5,7 +5,7 @@ from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.sentiment.baselines import baselines
 from nlp_rnn.tasks.sentiment.commands import COMMANDS, Explanation, explain
 from nlp_rnn.tasks.sentiment.data import RESOURCES, assets, batches, read, settle
-from nlp_rnn.tasks.sentiment.model import build, fits, loss
+from nlp_rnn.tasks.sentiment.model import build, fits, loss, prepare
 from nlp_rnn.tasks.sentiment.predictions import Sentiment, confidences, decode, errors, evaluate, from_row, show
 from nlp_rnn.tasks.sentiment.serving import signatures
 from nlp_rnn.tasks.sentiment.settings import Config
@@ -25,6 +25,7 @@ TASK: Task[Config, Sentiment, NoOptions] = Task(
     build=build,
     loss=loss,
     settle=settle,
+    prepare=prepare,
     outcome=lambda prediction: prediction.label,
     fits=fits,
     decode=decode,

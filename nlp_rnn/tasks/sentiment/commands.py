@@ -115,9 +115,22 @@ def _contributions(run: AnyRun, record: Any, label: int, spans: list[tuple[int, 
         others = tf.concat([logits[:, :label], logits[:, label + 1 :]], 1)
         return logits[:, label] - tf.reduce_logsumexp(others, 1)
 
-    function = score_of_vectors(run.model, features, log_odds)
     vectors = tf.cast(run.model.embed(features, training=False), tf.float32)[0]
-    return contributions(record[0]["text"], said, "log-odds", spans, integrated_gradients(function, vectors))
+    size = vectors.shape[-1]
+    read = (
+        vectors
+        if run.model.ngrams is None
+        else tf.concat([vectors, run.model.ngrams.shares(features["tokens"])[0]], -1)
+    )
+
+    def call(given: dict[str, Any]) -> Any:
+        """With what the n-grams of each token say behind its vector, where there are any."""
+        both = given.pop("vectors")
+        others = {} if run.model.ngrams is None else {"shares": both[..., size:]}
+        return run.model({**given, "vectors": both[..., :size], **others})
+
+    function = score_of_vectors(call, features, log_odds)
+    return contributions(record[0]["text"], said, "log-odds", spans, integrated_gradients(function, read))
 
 
 @dataclass(frozen=True)
