@@ -12,6 +12,7 @@ import pytest
 
 from nlp_rnn.errors import InputError
 from nlp_rnn.testing import Subject, TaskContract, assert_close
+from tests.conftest import slow
 from tests.subjects import SUBJECTS
 
 WAVES = [
@@ -27,9 +28,21 @@ WAVEFORMS = Subject(
 )
 
 
+# What is exported and resumed by default; the others are with `-m slow`. Words, pairs, text that goes on, numbers.
+BY_DEFAULT = ("sentiment", "translation", "language-modeling", "forecasting")
+HEAVY = ("test_a_run_that_was_cut_off_resumes_bit_for_bit", "test_the_verbs_of_all_tasks")
+
+
 @pytest.mark.usefixtures("waveforms")
 class TestTasks(TaskContract):
     subjects: ClassVar = [*SUBJECTS.values(), WAVEFORMS]
+
+    def pytest_generate_tests(self, metafunc):
+        if "subject" in metafunc.fixturenames:
+            is_heavy = "elsewhere" in metafunc.fixturenames or metafunc.function.__name__ in HEAVY
+            slow_ones = [one for one in self.subjects if is_heavy and one.task not in BY_DEFAULT]
+            values = [slow(one) if one in slow_ones else one for one in self.subjects]
+            metafunc.parametrize("subject", values, ids=[str(one) for one in self.subjects])
 
 
 class InParallel(Subject):

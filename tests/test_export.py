@@ -83,6 +83,7 @@ def test_ids_of_a_language_model_are_known_to_its_export():
     assert text == complete(prompt=tf.constant(["the cat"]), length=tf.constant(12))["text"].numpy()[0]
 
 
+@pytest.mark.slow  # an export of its own; test_formats has one that differs too
 def test_an_export_that_differs_is_not_written(reviews, tmp_path, monkeypatch):
     folder = tmp_path / "export"
     reviews.export(folder)

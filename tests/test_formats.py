@@ -108,6 +108,7 @@ def test_weights_of_8_bits_are_smaller_and_nearly_as_good(tmp_path):
     assert np.abs(found[0] - found[1]).max() < 0.05
 
 
+@pytest.mark.slow  # a conversion
 @pytest.mark.parametrize(
     ("task", "weights"),
     [

@@ -31,6 +31,7 @@ def no_warnings():
         yield
 
 
+@pytest.mark.slow  # a training and two evaluations
 def test_notebook_block(tmp_path, monkeypatch):
     monkeypatch.setenv("NLP_RNN_QUICK", "1")
     monkeypatch.chdir(tmp_path)

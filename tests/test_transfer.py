@@ -85,6 +85,7 @@ def test_other_labels_get_a_new_head(reviews, tmp_path, capsys):
     assert not np.allclose(weights_of(run)["head/output/kernel"], weights_of(reviews)["head/output/kernel"], atol=1e-3)
 
 
+@pytest.mark.slow  # two trainings more
 def test_words_of_a_tagger_are_those_of_a_classifier(reviews, tmp_path):
     begin = {"init_from": str(reviews.path)}
     data = SUBJECTS["ner"].data
@@ -93,6 +94,7 @@ def test_words_of_a_tagger_are_those_of_a_classifier(reviews, tmp_path):
     np.testing.assert_allclose(words, weights_of(reviews)["embedding/embeddings"], atol=1e-6)
 
 
+@pytest.mark.slow  # two trainings more
 def test_what_is_cut_off_resumes_without_the_run_that_it_began_with(reviews, tmp_path):
     source = shutil.copytree(reviews.path, tmp_path / "source")
     data = SUBJECTS["sentiment"].sections["data"]
@@ -170,6 +172,7 @@ def test_what_fits_nowhere_and_what_python_gives_twice_is_refused(reviews, tmp_p
         nlp_rnn.train("sentiment", data=SUBJECTS["sentiment"].data, train=begin, stack={"units": 4})
 
 
+@pytest.mark.slow  # a training more
 def test_another_head_is_new_and_the_rest_goes_on(reviews, command, tmp_path):
     data = ("--data", SUBJECTS["sentiment"].data["train"][0], "--train.epochs", 1, "--out", tmp_path / "run")
     same = ("--stack.units", reviews.config.stack.units)

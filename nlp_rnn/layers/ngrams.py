@@ -118,6 +118,7 @@ class NgramLogits(SequenceLayer):
         return self._of_classes(total[:, : tf.shape(ids)[1]])
 
     def assign(self, table: Any, bias: Any) -> None:
-        """Sets what was fitted: `[buckets, columns]` and `[columns]`."""
+        """Sets what was fitted, `[buckets, columns]` and `[columns]`, whose weight is then to be fitted."""
         self.table.assign(table)
         self.bias.assign(bias)
+        self.weight.assign(0.0)

@@ -37,9 +37,11 @@ class TaskContract:
             metafunc.parametrize("subject", self.subjects, ids=str)
 
     @pytest.fixture(scope="class")
-    def elsewhere(self) -> dict[str, Any]:
-        """What a fresh process says of all subjects."""
-        return in_a_fresh_process(self.subjects)
+    def elsewhere(self, request: pytest.FixtureRequest) -> dict[str, Any]:
+        """What a fresh process says of the subjects that tests ask it about."""
+        mine = [item for item in request.session.items if getattr(item, "cls", None) is request.cls]
+        asked = {item.callspec.params["subject"] for item in mine if "elsewhere" in item.fixturenames}  # type: ignore[attr-defined]
+        return in_a_fresh_process([subject for subject in self.subjects if subject in asked])
 
     # Training ---------------------------------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ class Subject:
         with self._alone():
             if (path / "report.json").is_file():
                 return load(path)
-            with _copied(self.folder / "cut-off", self.settings["train"]["epochs"] - 2, batch=2):
+            with copied_at(self.folder / "cut-off", self.settings["train"]["epochs"] - 2, batch=2):
                 return train(self.task, out=path, **sections)
 
     def _alone(self) -> AbstractContextManager[Any]:
@@ -116,7 +116,7 @@ class Subject:
 
 
 @contextmanager
-def _copied(to: Path, epoch: int, batch: int) -> Iterator[None]:
+def copied_at(to: Path, epoch: int, batch: int) -> Iterator[None]:
     """Has a checkpoint written at a position, and then copies the run directory."""
     from nlp_rnn.training.callbacks import Checkpointer
 

@@ -148,6 +148,7 @@ def test_what_is_interrupted_goes_on_where_it_was(corpus, trainings, command):
     assert [trial["epochs"] for trial in trials] == trainings.epochs
 
 
+@pytest.mark.slow  # several trainings
 def test_workers_share_a_study_and_what_a_lost_one_had_is_not_waited_for(corpus, trainings, command, tmp_path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     one, other = (("--storage", url, "--name", "mine", "--out", out) for out in ("a", "b"))

@@ -136,6 +136,7 @@ def test_padding_does_not_count():
     assert float(made.evaluate({"tokens": TARGETS}, padded, verbose=0)) == pytest.approx(alone, rel=1e-5)
 
 
+@pytest.mark.slow  # a training
 def test_an_adaptive_model_fits_saves_and_loads(tmp_path):
     made = language_model(AdaptiveSoftmaxHead(20, 6, cutoffs=(5, 12)))
     made.compile(keras.optimizers.Adam(0.05))

@@ -107,6 +107,7 @@ def test_pieces_of_a_stream_give_what_the_whole_gives():
     np.testing.assert_allclose(tf.concat(found, 1), whole[:, :32], atol=1e-4)
 
 
+@pytest.mark.slow  # trains and exports
 @pytest.mark.parametrize("filters", [slow(0), 4])
 def test_it_is_saved_and_loaded_and_fits(filters, tmp_path):
     model = recognizer(filters)

@@ -51,6 +51,7 @@ def model_with_metrics():
     return model, keras.Model(tokens, CRFDecoder()(scores, mask=mask))
 
 
+@pytest.mark.slow  # an export and a fresh trace of everything
 def test_a_model_with_them_is_compiled_fitted_saved_and_exported(tmp_path):
     model, decoding = model_with_metrics()
     generator = np.random.default_rng(0)

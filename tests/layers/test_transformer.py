@@ -137,6 +137,7 @@ def test_mixed_precision_is_close_to_float32(dtype):
     assert np.abs(tf.cast(found, "float32") - expected).max() < 0.1
 
 
+@pytest.mark.slow  # XLA compiles for seconds
 def test_xla_and_graphs_of_any_length_give_the_same():
     layers, x = stack(), random(2, 17, 4).astype("float32")
     expected, _ = layers(x)

@@ -15,6 +15,7 @@ from nlp_rnn.serving.models import Model, Place
 from tests.subjects import SUBJECTS
 
 
+@pytest.mark.slow  # exports and threads
 def test_the_newest_version_is_served_and_exchanged_without_losing_a_request(tmp_path):
     exported, folder = SUBJECTS["sentiment"].exported, tmp_path / "reviews"
     shutil.copytree(exported, folder / "2")

@@ -187,6 +187,7 @@ def test_the_export_scores_as_the_run_does(run):
         assert not found["scores"][place, length:].numpy().any()
 
 
+@pytest.mark.slow  # an export and a process
 def test_the_script_beside_an_onnx_export_scores_as_the_run_does(run, tmp_path):
     pytest.importorskip("onnxruntime", reason="it needs the extra `onnx`")
     folder, given = run.export(tmp_path / "onnx", "onnx"), wave(120, 90)
@@ -265,6 +266,7 @@ def test_lines_that_are_no_steps_are_left_out_and_never_guessed(run, capsys):
         Watcher(run).push(["time,heat", "1,2"])
 
 
+@pytest.mark.slow  # a training
 def test_one_value_needs_no_header(tmp_path, capsys):
     run = nlp_rnn.train("anomaly-values", data=table(tmp_path / "a.csv"), out=tmp_path / "run", **SMALL)
     values = 5 + 3 * np.sin(np.arange(300) / 4)
@@ -314,6 +316,7 @@ def test_one_script_serves_events_and_values(command, tmp_path):
     assert command("evaluate", SUBJECTS["anomaly"].path, task="anomaly")[0] == 0
 
 
+@pytest.mark.slow  # a training
 def test_a_folder_of_signals_with_windows(tmp_path, command):
     (tmp_path / "in" / "web").mkdir(parents=True)
     for name in ("a", "web/b"):

@@ -87,6 +87,7 @@ def test_what_is_known_of_the_future_is_used(with_promotions, tmp_path):
         run({"values": [1.0] * 50, "times": [str(day.date()) for day in pd.date_range("2025-01-01", periods=50)]})
 
 
+@pytest.mark.slow  # its run is trained for long
 def test_unseen_categories_and_series_are_counted(with_promotions):
     frame = shop(days=157, stores=("new",)).assign(kind="huge")
     frame.loc[frame.index[-7:], "units"] = np.nan

@@ -94,6 +94,7 @@ def served():
     return tf.saved_model.load(str(SUBJECTS["ner"].exported)).signatures
 
 
+@pytest.mark.slow  # an export; the contract compares one with its run
 def test_an_export_finds_the_entities_that_the_run_finds(served):
     texts = [*SUBJECTS["ner"].inputs, *(text for text in TEXTS if "\x00" not in text)]
     out = {name: value.numpy() for name, value in served["serving_default"](text=tf.constant(texts)).items()}

@@ -92,6 +92,7 @@ def test_a_given_translation_is_scored(run, command, at_hand, files):
     assert [json.loads(line)["target"] for line in out.splitlines()] == GERMAN * 20
 
 
+@pytest.mark.slow  # an export with a search of its own
 def test_the_second_signature_is_what_candidates_finds(run):
     served = tf.saved_model.load(str(SUBJECTS["translation"].exported)).signatures["n_best"]
     out = {name: value.numpy() for name, value in served(source=tf.constant(ENGLISH)).items()}

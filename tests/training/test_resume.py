@@ -24,6 +24,7 @@ import nlp_rnn
 from nlp_rnn.cli import run_command
 from nlp_rnn.errors import InputError
 from nlp_rnn.testing import assert_same_run
+from nlp_rnn.testing.subjects import copied_at
 from nlp_rnn.trainer import _new_folder, _sole_owner, resume
 from nlp_rnn.training import checkpoints
 from nlp_rnn.training.callbacks import Checkpointer
@@ -46,17 +47,6 @@ SETTINGS = {
     "--train.batch_size": 8,
     "--train.checkpoint_seconds": 0,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def graphs_as_in_a_child():
-    """Rewritten graphs round otherwise: what is compared with a real process must be rewritten as there."""
-    import tensorflow as tf
-
-    before = tf.config.optimizer.get_experimental_options()
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
-    yield
-    tf.config.optimizer.set_experimental_options(before)
 
 
 @pytest.fixture(scope="module")
@@ -97,22 +87,30 @@ def ended(tmp_path_factory, data) -> tuple[Path, int]:
     return folder, process.returncode
 
 
-@pytest.fixture
-def killed(ended, tmp_path) -> Path:
-    """A copy of the killed run's directory."""
-    return shutil.copytree(ended[0], tmp_path / "killed")
-
-
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, data) -> Path:
-    out = tmp_path_factory.mktemp("resume") / "whole"
-    assert run_command(None, begin(out, data)[3:]) == 0
-    return out
+def whole_and_cut_off(tmp_path_factory, data) -> tuple[Path, Path]:
+    """A finished run, and its directory as a power cut in the middle of an epoch would have left it."""
+    folder = tmp_path_factory.mktemp("resume")
+    with copied_at(folder / "cut-off", 1, 5):
+        assert run_command(None, begin(folder / "whole", data)[3:]) == 0
+    return folder / "whole", folder / "cut-off"
+
+
+@pytest.fixture
+def uninterrupted(whole_and_cut_off) -> Path:
+    return whole_and_cut_off[0]
+
+
+@pytest.fixture
+def killed(whole_and_cut_off, tmp_path) -> Path:
+    """A copy of what was cut off."""
+    return shutil.copytree(whole_and_cut_off[1], tmp_path / "killed")
 
 
 @pytest.mark.slow  # processes that are killed; the task contract resumes within one
-def test_killed_in_the_middle_of_an_epoch(ended, uninterrupted, killed, capfd):
-    assert ended[1] == -signal.SIGKILL
+def test_killed_in_the_middle_of_an_epoch(ended, uninterrupted, capfd):
+    killed, code = ended
+    assert code == -signal.SIGKILL
     with pytest.raises(InputError, match="not finished: continue it"):
         nlp_rnn.load(killed)
     resume(killed)

@@ -77,6 +77,7 @@ def test_training_stops_when_patience_runs_out_and_the_best_epoch_is_kept(tmp_pa
     assert run.report["metrics"]["validation"]["accuracy"] == pytest.approx(accuracies[best])
 
 
+@pytest.mark.slow  # a training
 def test_the_weights_of_the_best_epochs_are_averaged(tmp_path):
     run = train(tmp_path / "run", train={"epochs": 5, "patience": 0, "learning_rate": 0.003, "average_epochs": 3})
     results = [(-row["val_accuracy"], row["val_cross_entropy"]) for row in run.history]
