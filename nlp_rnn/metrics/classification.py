@@ -71,7 +71,7 @@ def fit_mixture(parts: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     >>> right, random = np.eye(2)[[0, 1] * 50] * 4, np.random.default_rng(0).normal(size=(100, 2))
     >>> first, second = fit_mixture(np.stack([right, random]), np.array([0, 1] * 50))
-    >>> first > 1 and second < 0.1
+    >>> bool(first > 1 and second < 0.1)
     True
     """
     from scipy.optimize import minimize

@@ -163,7 +163,7 @@ def test_temperature_changes_confidence_and_not_the_class():
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 5, (200, 3))
     noisy = np.where(generator.random(200) < 0.4, generator.integers(0, 3, 200), logits.argmax(-1))
-    model.calibrate(logits, np.eye(3)[noisy])
+    model.calibrate({"logits": logits}, np.eye(3)[noisy])
     assert model.head.temperature.numpy() > 1.5
     after = model({"tokens": IDS}).numpy()
     np.testing.assert_array_equal(after.argmax(-1), before.argmax(-1))

@@ -115,6 +115,7 @@ def test_training_fits_it_and_the_results_say_what_it_gains(remembering):
     assert run(line).perplexity == pytest.approx(run([line, "w7"])[0].perplexity, rel=1e-5)
 
 
+@pytest.mark.slow  # an export
 def test_it_serves(remembering, tmp_path):
     texts = ["w1 w2 w1 w2 w1 w2", "w7", " ".join(["w3 w9"] * 30)]
     remembering.export(tmp_path / "model")

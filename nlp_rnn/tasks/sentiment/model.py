@@ -42,7 +42,7 @@ def prepare(config: Config, model: SequenceClassifier, batches: Any) -> str:
 
     from nlp_rnn.training.ngrams import fit_ngrams
 
-    ngrams = model.ngrams
+    ngrams = getattr(model, "ngrams", None)  # a model of your own has none
     if ngrams is None:
         return ""
     table, bias = fit_ngrams(batches.features["tokens"], batches.targets, ngrams.order, ngrams.buckets)
