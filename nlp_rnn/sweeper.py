@@ -162,7 +162,7 @@ def _without_password(url: str) -> str:
 
 
 def _check_same(study: optuna.Study, plan: Plan, data: Mapping[str, str]) -> None:
-    """A study goes on with the task, the settings, the space and the data that it began with.
+    """A study goes on with the task, the settings, the space, the data and the pruner that it began with.
 
     Raises:
         InputError: they are others.
@@ -173,12 +173,13 @@ def _check_same(study: optuna.Study, plan: Plan, data: Mapping[str, str]) -> Non
         "settings": {s.dotted: value for s, value in settings_of(plan.settings) if s.dotted not in PATHS},
         "space": {name: [type(one).__name__, *vars(one).values()] for name, one in plan.space.items()},
         "data": dict(data),
+        "pruner": plan.pruner,
     }
     kept, asked = study.user_attrs.get("asked"), json.loads(json.dumps(asked))
     if kept is None:
         study.set_user_attr("asked", asked)
         return
-    if differ := [key for key in asked if kept.get(key) != asked[key]]:
+    if differ := [key for key in asked if kept.get(key, asked[key]) != asked[key]]:
         where = "give another --out" if plan.storage is None else "give another --name"
         now, then = asked["settings"], kept.get("settings", {})
         names = ", ".join(name for name in now if then.get(name) != now[name]) if differ == ["settings"] else ""

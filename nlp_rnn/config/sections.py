@@ -136,10 +136,10 @@ class HeadConfig:
     """Size of the hidden layer of attention pooling."""
     dropout: Fraction = 0.0
     """Dropout before the output layer."""
-    ngrams: Natural = 0
+    ngrams: Annotated[int, Range(0, 8)] = 0
     """Joins the network with a linear model of which n-grams of up to so many tokens occur, by a weight fitted to the
     validation data: what long texts gain from most; 0 joins none."""
-    ngram_buckets: Count = 2**21
+    ngram_buckets: Annotated[int, Range(2, 2**27)] = 2**21
     """Values that the linear model has for each class; n-grams in the same bucket share one."""
 
 

@@ -110,6 +110,9 @@ def test_it_finds_good_settings_and_writes_them_for_train(corpus, trainings, com
     code, _, log = command(*corpus, "--trials", 16, "--stack.cell", "lstm")
     assert code == 2
     assert "was begun with other settings (stack.cell): give another --out" in " ".join(log.split())
+    code, _, log = command(*corpus, "--trials", 16, "--stack.cell", "gru", "--pruner", "none")
+    assert code == 2
+    assert "was begun with other pruner" in " ".join(log.split())
     Path("corpus.csv").write_text(Path("corpus.csv").read_text().replace(",good", ",fair"))
     code, _, log = command(*corpus, "--trials", 16, "--stack.cell", "gru")
     assert code == 2

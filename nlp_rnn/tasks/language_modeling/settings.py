@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from nlp_rnn.config.sections import DataConfig, EmbeddingConfig, StackConfig, TokenizerConfig, TrainConfig
-from nlp_rnn.config.values import AtLeast, Count, Formerly, Fraction, Natural, NotNegative
+from nlp_rnn.config.values import AtLeast, Count, Formerly, Fraction, NotNegative, Range
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class CacheConfig:
     """What is remembered while texts are measured: a neural cache (Grave et al. 2017, arXiv:1612.04426), by which words
     that were just read become likelier. All of it can be changed after training."""
 
-    cache: Natural = 0
+    cache: Annotated[int, Range(0, 100_000)] = 0
     """States that are remembered, with what followed them; 0 remembers none."""
     cache_weight: Fraction = 0.0
     """The cache's share of each probability; where this and the sharpness are 0, training fits both to the validation
