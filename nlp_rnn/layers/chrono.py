@@ -44,7 +44,7 @@ class Chrono(keras.initializers.Initializer):
         if cell not in _SIGNS:
             raise ValueError(f'cell is "{cell}"; Chrono knows {", ".join(_SIGNS)}.')
         if longest < 3:
-            raise ValueError(f"longest must be at least 3 steps; it is {longest}.")
+            raise ValueError(f"Chrono needs a longest distance of at least 3 steps; it is {longest}.")
         self.longest, self.cell, self.seed = longest, cell, seed
 
     def __call__(self, shape: Shape, dtype: Any = None) -> Tensor:

@@ -109,16 +109,32 @@ def linear_scan(
     Returns:
         h, `[batch, time, units]`.
 
+    Raises:
+        ValueError: the shapes do not fit each other.
+
     Example:
 
     >>> linear_scan(tf.fill([1, 4, 1], 0.5), tf.ones([1, 4, 1]))[0, :, 0].numpy()
     array([1.   , 1.5  , 1.75 , 1.875], dtype=float32)
     """
     factors, sums = tf.convert_to_tensor(factors), tf.convert_to_tensor(sums)
+    _check_fit(sums, factors=factors, initial_state=initial_state, mask=mask)
     if initial_state is None:
         initial_state = tf.zeros([tf.shape(sums)[0], sums.shape[2]], sums.dtype)
     both = tf.concat([factors, tf.cast(sums, factors.dtype)], -1)
     return scan("linear", both, initial_state, None, mask, backwards=backwards, use_native=use_native).output
+
+
+def _check_fit(sums: Tensor, **others: Tensor | None) -> None:
+    if sums.shape.rank != 3:
+        raise ValueError(f"sums must be [batch, time, units]; they are {list(sums.shape)}.")
+    batch, time, units = sums.shape
+    shapes = {"factors": (batch, time, units), "initial_state": (batch, units), "mask": (batch, time)}
+    for name, value in others.items():
+        if value is not None and not tf.TensorShape(value.shape).is_compatible_with(shapes[name]):
+            raise ValueError(
+                f"{name} must be {list(shapes[name])} where sums are {list(sums.shape)}; its shape is {list(value.shape)}."
+            )
 
 
 # The compiled operation.

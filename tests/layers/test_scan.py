@@ -195,3 +195,18 @@ def test_xla_gives_the_same():
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(tf.errors.InvalidArgumentError, match="do not fit"):
         scan("mingru", tf.zeros([1, 2, 7]), tf.zeros([1, 3]), tf.zeros([6]))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "wrong"),
+    [
+        (((2, 5, 3), (2, 5, 4), None, None), "factors must be"),
+        (((2, 5, 4), (2, 5, 4), (2, 3), None), "initial_state must be"),
+        (((2, 5, 4), (2, 5, 4), (2, 4), (2, 4)), "mask must be"),
+        (((5, 4), (5, 4), None, None), r"sums must be .* are \[5, 4\]"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(shapes, wrong):
+    factors, sums, state, mask = (None if shape is None else np.ones(shape, "float32") for shape in shapes)
+    with pytest.raises(ValueError, match=wrong):
+        linear_scan(factors, sums, state, None if mask is None else mask > 0)
