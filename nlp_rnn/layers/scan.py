@@ -133,7 +133,7 @@ def _check_fit(sums: Tensor, **others: Tensor | None) -> None:
     for name, value in others.items():
         if value is not None and not tf.TensorShape(value.shape).is_compatible_with(shapes[name]):
             raise ValueError(
-                f"{name} must be {list(shapes[name])} where sums are {list(sums.shape)}; its shape is {list(value.shape)}."
+                f"{name} must be {list(shapes[name])} where sums are {list(sums.shape)}; it is {list(value.shape)}."
             )
 
 
