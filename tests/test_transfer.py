@@ -117,6 +117,20 @@ def test_what_is_cut_off_resumes_without_the_run_that_it_began_with(reviews, tmp
     assert_same_run(whole.path, tmp_path / "cut")
 
 
+@pytest.mark.slow  # two trainings
+def test_what_is_cut_off_before_its_first_checkpoint_begins_with_the_run_again(reviews, tmp_path):
+    data = SUBJECTS["sentiment"].sections["data"]
+    train = {"init_from": str(reviews.path), "epochs": 1, "batch_size": 8}
+    whole = nlp_rnn.train("sentiment", data=data, train=train, out=tmp_path / "whole")
+    cut = shutil.copytree(whole.path, tmp_path / "cut")
+    for name in ("checkpoints", "logs"):
+        shutil.rmtree(cut / name)
+    for name in ("report.json", "card.md", "model.keras", "metrics.jsonl"):
+        (cut / name).unlink()
+    resume(cut)
+    assert_same_run(whole.path, cut)
+
+
 def test_lower_layers_learn_more_slowly_and_later(reviews):
     sizes = {"stack": {"layers": 2, "units": 6}, "embedding": {"size": 8}}
     config = override(settings_for("sentiment", "starter"), sizes)
