@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from nlp_rnn.layers.base import Nest, Tensor
-from nlp_rnn.models.neural_cache import Memory, forgotten, mixed, recall
+from nlp_rnn.models.neural_cache import forgotten, mixed, recall
 from nlp_rnn.models.parts import PartsModel, TokenLoss
 
 
@@ -55,7 +55,7 @@ class LanguageModel(TokenLoss, PartsModel):
         super().__init__(*parts, **kwargs)
         self.activation_penalty, self.change_penalty = activation_penalty, change_penalty
         self._carried: dict[str, list[tf.Variable]] = {}
-        self._remembered: list[tf.Variable] = []
+        self._remembered: dict[tuple[int, int], list[tf.Variable]] = {}
 
     @property
     def carried(self) -> list[tf.Variable]:
@@ -79,24 +79,24 @@ class LanguageModel(TokenLoss, PartsModel):
         where it is empty, and the nats of both together, "cached": see `nlp_rnn.models.neural_cache`."""
         states, targets = self._continue(features, "measuring", False), features["targets"]
         nats = self.head.nats(states, targets, self.table)
-        recalled, after = recall(states, targets, self._memory(features, states, size), sharpness)
-        if "reset" in features:
-            for variable, value in zip(self._remembered, after, strict=True):
-                variable.assign(value)
+        carried = self._memory_of(targets.shape[0] or 1, size, states.shape[-1]) if "reset" in features else None
+        if carried is None:
+            before = forgotten(tf.shape(targets)[0], tf.minimum(size, tf.shape(targets)[1]), states.shape[-1])
+        else:
+            before = carried[0].value(), carried[1] * (1 - features["reset"])
+        recalled, after = recall(states, targets, before, sharpness)
+        for variable, value in zip(carried or (), after, strict=False):
+            variable.assign(value)
         return {"nats": nats, "recalled": recalled, "cached": mixed(nats, recalled, weight)}
 
-    def _memory(self, features: dict[str, Tensor], states: Tensor, size: int) -> Memory:
-        """What the cache holds before a batch."""
-        targets = features["targets"]
-        if "reset" not in features:
-            return forgotten(tf.shape(targets)[0], tf.minimum(size, tf.shape(targets)[1]), states.shape[-1])
-        shape = (targets.shape[0] or 1, size)
-        if not self._remembered or self._remembered[1].shape != shape:
+    def _memory_of(self, lanes: int, size: int, features: int) -> list[tf.Variable]:
+        """What a cache of a size holds between windows; traced graphs go on with theirs, so none is dropped."""
+        if (lanes, size) not in self._remembered:
             with tf.init_scope():
-                nothing = forgotten(*shape, states.shape[-1])
-                self._remembered = [tf.Variable(value, trainable=False) for value in nothing]
-        known, followed = self._remembered
-        return known.value(), followed * (1 - features["reset"])
+                nothing = forgotten(lanes, size, features)
+                found = [tf.Variable(value, trainable=False) for value in nothing]
+            self._remembered = {**self._remembered, (lanes, size): found}
+        return self._remembered[lanes, size]
 
     def advance(
         self, tokens: Tensor, state: Nest = None, training: bool = False, mask: Tensor | None = None

@@ -33,9 +33,13 @@ def fit_ngrams(
         The table `[buckets, columns]` and the bias `[columns]`, as `NgramLogits.assign` takes them.
     """
     present = _presence(rows, order, buckets)
-    columns = [1] if targets.shape[1] == 2 else range(targets.shape[1])
-    fitted = [_regression(present, targets[:, column] > 0, strength) for column in columns]
-    return np.stack([table for table, _ in fitted], 1), np.array([bias for _, bias in fitted], np.float32)
+    used = np.flatnonzero(np.asarray(present.sum(0)).ravel())
+    present = present[:, used]
+    columns = [1] if targets.shape[1] == 2 else list(range(targets.shape[1]))
+    table, bias = np.zeros((buckets, len(columns)), np.float32), np.zeros(len(columns), np.float32)
+    for place, column in enumerate(columns):
+        table[used, place], bias[place] = _regression(present, targets[:, column] > 0, strength)
+    return table, bias
 
 
 def _presence(rows: Rows, order: int, buckets: int) -> Any:
@@ -66,8 +70,6 @@ def _regression(present: Any, is_it: np.ndarray, strength: float) -> tuple[np.nd
     """One class against the rest: what each n-gram adds to the log-odds, and the bias."""
     from scipy.optimize import minimize
 
-    buckets, used = present.shape[1], np.flatnonzero(np.asarray(present.sum(0)).ravel())
-    present = present[:, used]
     inside, outside = (1 + np.asarray(present[rows].sum(0)).ravel() for rows in (is_it, ~is_it))
     ratios = np.log(inside / inside.sum()) - np.log(outside / outside.sum())
     sign = np.where(is_it, 1.0, -1.0)
@@ -80,7 +82,5 @@ def _regression(present: Any, is_it: np.ndarray, strength: float) -> tuple[np.nd
         value = strength * np.logaddexp(0, -margins).sum() + weights @ weights / 2
         return float(value), np.append(gradient, slopes.sum())
 
-    found = minimize(loss, np.zeros(len(used) + 1), jac=True, method="L-BFGS-B", options={"maxiter": _MOST_STEPS}).x
-    table = np.zeros(buckets, np.float32)
-    table[used] = ratios * found[:-1]
-    return table, float(found[-1])
+    found = minimize(loss, np.zeros(len(ratios) + 1), jac=True, method="L-BFGS-B", options={"maxiter": _MOST_STEPS}).x
+    return ratios * found[:-1], float(found[-1])

@@ -133,6 +133,16 @@ def test_it_can_be_given_afterwards(remembering, command):
     assert found[0]["perplexity"] == found[1]["perplexity"] == found[2]["perplexity"]
     assert "perplexity_with_cache" not in found[0]
     assert found[1]["perplexity_with_cache"] < found[2]["perplexity_with_cache"] < found[0]["perplexity"]
+    sizes = [remembering.evaluate(data, remembering.options(cache=size)) for size in (12, 3, 12)]
+    assert sizes[0] == sizes[2] == found[1]
+    assert sizes[1] == found[2]
     code, _, err = command("evaluate", remembering.path, "--data", data, "--cache", 9, "--cache_weight", 0)
     assert code == 2
     assert "--cache_sharpness" in err
+
+
+def test_one_of_two_settings_alone_is_refused(tmp_path, command):
+    options = ("--search.cache", 9, "--search.cache_weight", 0.2)
+    code, _, err = command("train", *options, "--out", tmp_path / "run", task="language-modeling")
+    assert code == 2
+    assert "--search.cache_sharpness, or neither" in " ".join(err.split())

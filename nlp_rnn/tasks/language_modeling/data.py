@@ -58,6 +58,11 @@ def assets(config: Config, records: Records) -> Assets:
     refuse_settings(config.train, "train", "language modelling", "class_weights", "label_smoothing")
     if config.stack.bidirectional:
         raise InputError("A language model reads in one direction: give --stack.bidirectional False.")
+    search = config.search
+    if search.cache and bool(search.cache_weight) != bool(search.cache_sharpness):
+        raise InputError(
+            "Give both --search.cache_weight and --search.cache_sharpness, or neither, to have them fitted."
+        )
     if "," in config.train.devices:
         raise InputError("A language model carries its state on one device: give --train.devices one number, or none.")
     ending = "\n" if config.newline else ""
