@@ -138,11 +138,12 @@ def test_padding_does_not_count():
 
 @pytest.mark.slow  # a training
 def test_an_adaptive_model_fits_saves_and_loads(tmp_path):
+    keras.utils.set_random_seed(0)
     made = language_model(AdaptiveSoftmaxHead(20, 6, cutoffs=(5, 12)))
     made.compile(keras.optimizers.Adam(0.05))
     tokens = np.tile(np.arange(1, 20, dtype=np.int32), (80, 1))
     features = {"tokens": tokens[:, :-1]}
-    history = made.fit(features, tokens[:, 1:], epochs=3, batch_size=2, verbose=0)
+    history = made.fit(features, tokens[:, 1:], epochs=6, batch_size=2, verbose=0)
     assert history.history["loss"][-1] < 0.5 < history.history["loss"][0]
     assert made({"tokens": tokens[:1, :-1]}).numpy().argmax(-1)[0].tolist() == tokens[0, 1:].tolist()
     made.save(tmp_path / "model.keras")
