@@ -11,6 +11,9 @@ import tensorflow as tf
 import nlp_rnn
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.sentiment import explain
+from nlp_rnn.testing import assert_same_run
+from nlp_rnn.testing.subjects import copied_at
+from nlp_rnn.trainer import resume
 from tests.subjects import SUBJECTS
 
 
@@ -53,6 +56,14 @@ def test_fine_tuning_the_keras_way(reviews, tmp_path):
             np.testing.assert_array_equal(variable.numpy(), value)
 
 
+JOINED = {
+    "tokenizer": {"kind": "word"},
+    "embedding": {"size": 4},
+    "stack": {"units": 4},
+    "head": {"ngrams": 2, "ngram_buckets": 4096},
+}
+
+
 @pytest.fixture(scope="module")
 def joined(tmp_path_factory):
     """A network that learns nothing, joined with n-grams; the labels are those of pairs of words."""
@@ -64,11 +75,8 @@ def joined(tmp_path_factory):
         "sentiment",
         out=folder / "run",
         data={"train": str(folder / "pairs.csv")},
-        tokenizer={"kind": "word"},
-        embedding={"size": 4},
-        stack={"units": 4},
-        head={"ngrams": 2, "ngram_buckets": 4096},
         train={"epochs": 1, "learning_rate": 1e-5},
+        **JOINED,
     )
 
 
@@ -87,6 +95,18 @@ def test_ngrams_join_the_network(joined):
         assert sum(value for *_, value in said.tokens) == pytest.approx(said.score - said.base, rel=0.02)
         probability = found.prediction.probability
         assert said.score == pytest.approx(np.log(probability / (1 - probability)), abs=1e-3)
+
+
+@pytest.mark.slow  # two trainings
+def test_what_is_joined_resumes_bit_for_bit(joined, tmp_path):
+    settings = {**JOINED, "data": {"train": joined.config.data.train[0]}, "train": {"epochs": 3, "batch_size": 8}}
+    with copied_at(tmp_path / "cut-off", 1, 2):
+        whole = nlp_rnn.train("sentiment", out=tmp_path / "whole", **settings)
+    resume(tmp_path / "cut-off")
+    assert_same_run(whole.path, tmp_path / "cut-off")
+    again = {**settings, "train": {**settings["train"], "init_from": str(whole.path)}}
+    begun = nlp_rnn.train("sentiment", out=tmp_path / "begun", **again)
+    assert begun.metrics["accuracy"] > 0.9
 
 
 @pytest.mark.slow  # three conversions
