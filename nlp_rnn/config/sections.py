@@ -137,8 +137,8 @@ class HeadConfig:
     dropout: Fraction = 0.0
     """Dropout before the output layer."""
     ngrams: Annotated[int, Range(0, 8)] = 0
-    """Joins the network with a linear model of which n-grams of up to so many tokens occur, by a weight fitted to the
-    validation data: what long texts gain from most; 0 joins none."""
+    """Longest n-grams, in tokens, of a linear model that is added to the network, with a weight that is fitted to the
+    validation data; it helps with long texts. 0 adds none."""
     ngram_buckets: Annotated[int, Range(2, 2**27)] = 2**21
     """Values that the linear model has for each class; n-grams in the same bucket share one."""
 

@@ -106,16 +106,8 @@ class SequenceClassifier(PartsModel):
 
     PARTS = (*PartsModel.PARTS, "ngrams")
 
-    def __init__(
-        self,
-        embedding: keras.layers.Layer,
-        stack: keras.layers.Layer,
-        head: keras.layers.Layer,
-        reads: str = "tokens",
-        ngrams: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(embedding, stack, head, reads, **kwargs)
+    def __init__(self, *parts: Any, ngrams: Any = None, **kwargs: Any) -> None:
+        super().__init__(*parts, **kwargs)
         self.ngrams = ngrams
 
     def build(self, features_shape: Shape | None = None) -> None:

@@ -168,7 +168,7 @@ class WordTokenizer(Tokenizer):
 
     def encode(self, texts: Texts) -> tf.RaggedTensor:
         words, splits = _splitter(self.normalizer, self.split)(as_tensor(texts))
-        return never_empty(self._lookup(_rows(words, splits)), UNKNOWN)
+        return self._lookup(_rows(words, splits))
 
     def _split(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         words, starts, ends = self._split_with_gaps(texts)
@@ -227,6 +227,8 @@ class CharacterTokenizer(Tokenizer):
         points = np.array([ord(character) for character in self.vocabulary], np.int32)
         order = np.argsort(points)
         self._points, self._ids = points[order], (order + SPECIAL).astype(np.int32)
+        flat = [tf.TensorSpec([None], tf.int32)]
+        self._ids_traced = tf.function(self._ids_of, input_signature=flat, autograph=False)
 
     @classmethod
     def train(
@@ -238,7 +240,8 @@ class CharacterTokenizer(Tokenizer):
         points = _points_of(normalizer)
 
         def split(strings: tf.Tensor) -> tf.Tensor:
-            return tf.strings.unicode_encode(points(strings)[0][:, None], "UTF-8")
+            found = points(strings)[0]
+            return tf.strings.unicode_encode(found[found != _NONE][:, None], "UTF-8")
 
         counted = _most_common(texts, split, size - SPECIAL, min_count)
         return cls([character for character, _ in counted], normalizer)
@@ -249,22 +252,24 @@ class CharacterTokenizer(Tokenizer):
 
     def encode(self, texts: Texts) -> tf.RaggedTensor:
         points, splits = _points_of(self.normalizer)(as_tensor(texts))
-        return never_empty(self._lookup(_rows(points, splits)), UNKNOWN)
+        return _rows(self._ids_traced(points), splits)
 
     def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        return self._lookup(tf.strings.unicode_decode(texts, "UTF-8"))
+        points = tf.strings.unicode_decode(texts, "UTF-8")
+        return points.with_values(self._ids_of(points.values))
 
     def _encode_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         ids = self._encode(texts)
         first = ids.with_values(position_in_row(ids))
         return ids, first, first.with_values(first.values + 1)
 
-    def _lookup(self, points: tf.RaggedTensor) -> tf.RaggedTensor:
+    def _ids_of(self, points: tf.Tensor) -> tf.Tensor:
+        """Flat code points → ids."""
         if not self.vocabulary:
-            return points.with_values(tf.fill(tf.shape(points.values), UNKNOWN))
-        place = tf.minimum(tf.searchsorted(self._points, points.values), len(self._points) - 1)
-        known = tf.gather(self._points, place) == points.values
-        return points.with_values(tf.where(known, tf.gather(self._ids, place), UNKNOWN))
+            return tf.fill(tf.shape(points), UNKNOWN)
+        place = tf.minimum(tf.searchsorted(self._points, points), len(self._points) - 1)
+        known = tf.gather(self._points, place) == points
+        return tf.where(known, tf.gather(self._ids, place), UNKNOWN)
 
     def pieces(self) -> list[bytes]:
         return [b"", _UNKNOWN, b"", b"", *(character.encode() for character in self.vocabulary)]
@@ -314,15 +319,16 @@ Split: TypeAlias = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 @functools.cache
 def _splitter(normalizer: Normalizer, split: str) -> Split:
-    """Strings `[batch]` → flat words and row splits, traced once for all vocabularies."""
+    """Strings `[batch]` → flat words and row splits, traced once for all vocabularies; a text without words has "",
+    which is unknown to all."""
     tokenizer = WordTokenizer([], normalizer, split)
-    return _traced(lambda texts: tokenizer._split(normalizer(texts))[0])
+    return _traced(lambda texts: never_empty(tokenizer._split(normalizer(texts))[0], ""))
 
 
 @functools.cache
 def _points_of(normalizer: Normalizer) -> Split:
-    """Strings `[batch]` → flat code points and row splits, traced once for all vocabularies."""
-    return _traced(lambda texts: tf.strings.unicode_decode(normalizer(texts), "UTF-8"))
+    """Strings `[batch]` → flat code points and row splits, traced once for all; an empty text is `_NONE`."""
+    return _traced(lambda texts: never_empty(tf.strings.unicode_decode(normalizer(texts), "UTF-8"), _NONE))
 
 
 def _traced(function: Callable[[tf.Tensor], tf.RaggedTensor]) -> Split:
@@ -344,6 +350,7 @@ def _all_but_last(rows: tf.RaggedTensor) -> tf.RaggedTensor:
 
 
 _UNKNOWN = REPLACEMENT.encode()
+_NONE = -1  # no code point
 
 
 def _most_common(

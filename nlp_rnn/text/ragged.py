@@ -31,7 +31,7 @@ def keep(rows: tf.RaggedTensor, wanted: tf.Tensor) -> tf.RaggedTensor:
     return tf.RaggedTensor.from_row_splits(tf.boolean_mask(rows.values, wanted), splits, validate=False)
 
 
-def never_empty(rows: tf.RaggedTensor, filler: int) -> tf.RaggedTensor:
+def never_empty(rows: tf.RaggedTensor, filler: int | str) -> tf.RaggedTensor:
     """Each row without values is given one, the filler."""
     lengths = tf.maximum(rows.row_lengths(), 1)
     splits = tf.concat([[0], tf.cumsum(lengths)], 0)

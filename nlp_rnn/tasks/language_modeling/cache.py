@@ -57,12 +57,14 @@ def calibrate(run: AnyRun, records: Records) -> Metrics | None:
     if not search.cache or is_fitted(search):
         return None
     found: dict[int, tuple[float, float]] = {}
+    plain = 0.0
 
     def at(power: int) -> float:
+        nonlocal plain
         if power not in found:
             outputs = run.infer(records, CacheConfig(search.cache, 0.1, 2.0**power))
             nats, recalled = (np.concatenate(outputs[name]).astype(float) for name in ("nats", "recalled"))
-            found[power] = best_weight(nats, recalled)
+            found[power], plain = best_weight(nats, recalled), float(nats.mean())
         return found[power][0]
 
     power = min((-4, -2, 0), key=at)
@@ -70,15 +72,14 @@ def calibrate(run: AnyRun, records: Records) -> Metrics | None:
         while _FIRST <= power + step <= _LAST and at(power + step) < at(power):
             power += step
     mean, weight = found[power]
-    plain = run.evaluate(records)["perplexity"]
     if not weight:
         console.warn(f"The cache of {search.cache:,} states makes the validation text no likelier; it is left out.")
         run.config = override(run.config, {"search": {"cache": 0}})
         return None
     run.config = override(run.config, {"search": {"cache_weight": weight, "cache_sharpness": 2.0**power}})
     console.print(
-        f"A cache of {search.cache:,} states: validation perplexity {plain:.1f} → {perplexity(mean):.1f}, fitted there "
-        f"(weight {weight:.2f}, sharpness {2.0**power:g})."
+        f"A cache of {search.cache:,} states: validation perplexity {perplexity(plain):.1f} → {perplexity(mean):.1f}, "
+        f"fitted there (weight {weight:.2f}, sharpness {2.0**power:g})."
     )
     return None
 

@@ -116,21 +116,16 @@ def _contributions(run: AnyRun, record: Any, label: int, spans: list[tuple[int, 
         return logits[:, label] - tf.reduce_logsumexp(others, 1)
 
     vectors = tf.cast(run.model.embed(features, training=False), tf.float32)[0]
-    size = vectors.shape[-1]
-    read = (
-        vectors
-        if run.model.ngrams is None
-        else tf.concat([vectors, run.model.ngrams.shares(features["tokens"])[0]], -1)
-    )
+    size, ngrams = vectors.shape[-1], run.model.ngrams
+    if ngrams is not None:  # what they say of each token stands behind its vector
+        vectors = tf.concat([vectors, ngrams.shares(features["tokens"])[0]], -1)
 
     def call(given: dict[str, Any]) -> Any:
-        """With what the n-grams of each token say behind its vector, where there are any."""
-        both = given.pop("vectors")
-        others = {} if run.model.ngrams is None else {"shares": both[..., size:]}
-        return run.model({**given, "vectors": both[..., :size], **others})
+        both = given["vectors"]
+        return run.model({**given, "vectors": both[..., :size], "shares": both[..., size:]})
 
     function = score_of_vectors(call, features, log_odds)
-    return contributions(record[0]["text"], said, "log-odds", spans, integrated_gradients(function, read))
+    return contributions(record[0]["text"], said, "log-odds", spans, integrated_gradients(function, vectors))
 
 
 @dataclass(frozen=True)

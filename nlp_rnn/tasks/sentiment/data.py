@@ -46,11 +46,10 @@ def assets(config: Config, records: Records) -> Assets:
     tokenizer = train_tokenizer(config.tokenizer, records.column("text"), extra)
     named: dict[str, Asset] = {"tokenizer": tokenizer, "labels": labels}
     notes = _notes_on(Counter(records.column("label")))
-    initial = {}
-    if config.embedding.vectors:
-        initial["vectors"], note = vectors_for(config.embedding, tokenizer, config.train.seed)
-        notes = [note, *notes]
-    return Assets(named, notes, initial)
+    if not config.embedding.vectors:
+        return Assets(named, notes)
+    vectors, note = vectors_for(config.embedding, tokenizer, config.train.seed)
+    return Assets(named, [note, *notes], {"vectors": vectors})
 
 
 def settle(config: Config, assets: Assets, records: Records) -> tuple[Config, str]:
