@@ -25,10 +25,7 @@ def model_card(run: AnyRun) -> str:
     lines = [
         f"# {run.task.name}: {_escaped(Path(run.path or '').name)}",
         "",
-        f"Trained by nlp-rnn {report['versions']['nlp-rnn']} with the recipe {_escaped(report['recipe'])} on "
-        f"{report['records']['train']:,} records (fingerprint `{report['fingerprint']}`) in "
-        f"{report['training_seconds'] / 60:.1f} minutes on {report['device']}; "
-        f"{report['parameters']:,} parameters, best epoch {report['best_epoch']} of {report['epochs']}.",
+        _origin(report),
         "",
     ]
     if before := report.get("metrics_before"):
@@ -45,6 +42,21 @@ def model_card(run: AnyRun) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _origin(report: Mapping[str, Any]) -> str:
+    """How the model came about, in a sentence."""
+    trained = (
+        f"rained by nlp-rnn {report['versions']['nlp-rnn']}",
+        f"on {report['records']['train']:,} records (fingerprint `{report['fingerprint']}`) in "
+        f"{report['training_seconds'] / 60:.1f} minutes on {report['device']}",
+    )
+    parameters = f"{report['parameters']:,} parameters"
+    if members := report.get("members"):
+        names = ", ".join(_escaped(Path(member["run"]).name) for member in members)
+        return f"The mean of {len(members)} models ({names}), t{' '.join(trained)} in all; {parameters}."
+    recipe, best = _escaped(report["recipe"]), f"best epoch {report['best_epoch']} of {report['epochs']}"
+    return f"T{trained[0]} with the recipe {recipe} {trained[1]}; {parameters}, {best}."
 
 
 def _table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:

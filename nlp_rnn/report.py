@@ -60,6 +60,7 @@ def write_report(
         "parameters": run.model.count_params(),
         "records": {name: len(records) for name, records in splits.items()},
         "fingerprint": fingerprints["training data"],
+        "assets": fingerprints["vocabulary"],
         "padding": round(batches.padding, 4),
         "training_seconds": round(fitted.seconds, 2),
         "seconds": round(seconds, 2),

@@ -6,11 +6,11 @@ A field's docstring is its help text on the command line; a number's range stand
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from nlp_rnn.config.values import Count, Fraction, Natural, NotNegative, Positive, Range, Size
+from nlp_rnn.config.values import AtLeast, Count, Fraction, Natural, NotNegative, Positive, Range, Size
 from nlp_rnn.machine import fastest_precision
 
 
@@ -32,6 +32,9 @@ class DataConfig:
     """Part of the training data held out for validation where there is no validation data."""
     test_fraction: Fraction = 0.0
     """Part of the training data held out for testing where there is no test data."""
+    seed: Annotated[int, AtLeast(-1)] = -1
+    """Seed of the parts that are held out at random; -1 takes `train.seed`. With one of its own, runs of several
+    `train.seed` hold out the same records, as members of an ensemble should."""
 
 
 @dataclass(frozen=True)
@@ -211,3 +214,8 @@ class TrainConfig:
     def dtype_policy(self) -> str:
         """`precision` as Keras knows it, on this machine."""
         return fastest_precision() if self.precision == "auto" else self.precision
+
+
+def split_seed(config: Any) -> int:
+    """The seed of the parts that are held out, of settings with the sections `data` and `train`."""
+    return int(config.train.seed if config.data.seed < 0 else config.data.seed)

@@ -148,6 +148,10 @@ class Attention(SequenceLayer):
             return keys
         return ops.concatenate([keys, ops.matmul(memory, ops.cast(self.value_kernel, memory.dtype))], axis=-1)
 
+    def key_size(self, features: int) -> int:
+        """Features of the keys of a built layer, where the memory has so many."""
+        return features if self.kind == "dot" else self.key_kernel.shape[-1] * (1 + (self.kind == "multi_head"))
+
     def call(
         self, query: Tensor, memory: Tensor, mask: Tensor | None = None, keys: Tensor | None = None
     ) -> tuple[Tensor, Nest]:

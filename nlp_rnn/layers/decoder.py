@@ -134,9 +134,18 @@ class AttentionDecoder(SequenceLayer):
         self.combine.build((None, None, seen))
         self.built = True
 
+    @property
+    def layers(self) -> int:
+        """Of the stack, which the state has."""
+        return self.stack.layers
+
     def keys(self, memory: Tensor) -> Nest:
         """What of the attention depends on the memory alone; None without attention."""
         return None if self.attention is None else self.attention.keys(memory)
+
+    def key_size(self, features: int) -> int:
+        """Features of the keys, where the memory has so many."""
+        return 0 if self.attention is None else self.attention.key_size(features)
 
     def first_state(self, layers: Any, grows: bool = False) -> dict[str, Any]:
         """The state before the first step, from that of the stack; recurrent states are no less than float32."""
@@ -247,9 +256,18 @@ class TransformerDecoder(SequenceLayer):
             norm.build(features)
         self.built = True
 
+    @property
+    def layers(self) -> int:
+        """Of the stack, which the state has."""
+        return self.stack.layers
+
     def keys(self, memory: Tensor) -> Nest:
         """What of the layers' attention depends on the memory alone, side by side."""
         return ops.concatenate([crossing.keys(memory) for crossing in self.crossings], axis=-1)
+
+    def key_size(self, features: int) -> int:
+        """Features of the keys, where the memory has so many."""
+        return sum(crossing.key_size(features) for crossing in self.crossings)
 
     def first_state(self, layers: Any, grows: bool = False) -> dict[str, Any]:
         """The state before the first step, of one size or one that grows with the steps; of what is given only the

@@ -3,6 +3,7 @@
 from nlp_rnn import layers
 from nlp_rnn.models.classifier import ClassifierHead, SequenceClassifier
 from nlp_rnn.models.deepar import DeepAR
+from nlp_rnn.models.ensemble import EnsembleForecaster, ensemble_of
 from nlp_rnn.models.event_model import EventModel
 from nlp_rnn.models.forecaster import EncoderDecoder, Forecaster, SegmentForecaster
 from nlp_rnn.models.language_model import LanguageModel
@@ -14,6 +15,7 @@ __all__ = [
     "ClassifierHead",
     "DeepAR",
     "EncoderDecoder",
+    "EnsembleForecaster",
     "EventModel",
     "Forecaster",
     "LanguageModel",
@@ -25,5 +27,6 @@ __all__ = [
     "TaggingHead",
     "Translator",
     "WordEmbedding",
+    "ensemble_of",
     "layers",
 ]

@@ -55,7 +55,7 @@ class ClassifierHead(SequenceLayer):
 
     def build(self, sequence_shape: Shape) -> None:
         self.pooling.build(sequence_shape)
-        self.output_layer.build((None, sequence_shape[-1] * len(self.pooling.parts)))
+        self.output_layer.build((None, self.pooled_size(sequence_shape[-1])))
         self.temperature = self.add_weight(
             name="temperature", shape=(), initializer="ones", trainable=False, dtype="float32", autocast=False
         )
@@ -66,6 +66,10 @@ class ClassifierHead(SequenceLayer):
     ) -> Tensor:
         vector, _ = self.pooling(sequence, mask=mask, last=last)
         return self.classify(vector, training=training)
+
+    def pooled_size(self, features: int) -> int:
+        """Features of a pooled vector, of a sequence with so many."""
+        return features * len(self.pooling.parts)
 
     def classify(self, vector: Tensor, training: bool = False) -> Tensor:
         """Pooled vectors → logits."""

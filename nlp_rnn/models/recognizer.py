@@ -94,6 +94,16 @@ class SoundEmbedding(SequenceLayer):
         count = tf.range(1, tf.shape(frames)[1] + 1)[None, :, None]
         return frames - tf.cumsum(real, 1) / (tf.cast(count, frames.dtype) + self.prior)
 
+    def steps_from(self, frames: Tensor) -> Tensor:
+        """The steps of a part of a recording.
+
+        Args:
+            frames: `[batch, factor · steps + 2 · context, mels]`, normalised, with the frames before and after them
+                that the steps look at.
+        """
+        stacking = self.stacking
+        return stacking.stacked(stacking.convolved(ops.cast(frames, stacking.compute_dtype)))
+
     def compute_output_spec(self, samples: Tensor, lengths: Tensor, training: bool = False) -> keras.KerasTensor:
         return keras.KerasTensor((samples.shape[0], None, self.output_dim), self.compute_dtype)
 
@@ -145,7 +155,5 @@ class SpeechRecognizer(PartsModel):
         Returns:
             Logits `[batch, steps, classes]`, and the state after the last step.
         """
-        stacking = self.embedding.stacking
-        steps = stacking.stacked(stacking.convolved(ops.cast(frames, stacking.compute_dtype)))
-        sequence, state = self.stack(steps, initial_state=state)
+        sequence, state = self.stack(self.embedding.steps_from(frames), initial_state=state)
         return ops.cast(self.head(sequence), "float32"), state

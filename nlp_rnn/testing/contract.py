@@ -175,6 +175,27 @@ class TaskContract:
         found = [dataclasses.asdict(prediction) for prediction in again(list(subject.inputs))]
         assert_close(found, subject.predictions)
 
+    @pytest.mark.slow  # further graphs
+    def test_an_ensemble_is_a_run(self, subject: Subject, tmp_path: Path) -> None:
+        import tensorflow as tf
+
+        import nlp_rnn
+
+        members = [subject.path, _changed_a_little(subject.path, tmp_path / "other")]
+        nlp_rnn.ensemble(members, tmp_path / "joined")
+        joined = nlp_rnn.load(tmp_path / "joined")
+        together = [dataclasses.asdict(prediction) for prediction in joined(list(subject.inputs))]
+        for value, found in zip(subject.inputs, together, strict=True):
+            assert_close(dataclasses.asdict(joined(value)), found)
+        served = tf.saved_model.load(str(joined.export(tmp_path / "export"))).signatures["serving_default"]
+        arguments = joined.task.input.serving_arguments(subject.inputs)
+        inputs = served.structured_input_signature[1]
+        outputs = served(**{name: tf.constant(arguments[name], spec.dtype) for name, spec in inputs.items()})
+        for name in set(outputs) & set(together[0]):
+            expected = [row[name] for row in together]
+            if isinstance(expected[0], (str, int, float)):
+                assert_close([_text(value) for value in outputs[name].numpy().tolist()], expected, name)
+
     # At the command line ----------------------------------------------------------------------------------------------
 
     def test_the_verbs_of_all_tasks(
@@ -273,6 +294,17 @@ class TaskContract:
         (broken / "model.keras").unlink()
         with pytest.raises(InputError, match="not finished: continue it"):
             nlp_rnn.load(broken)
+
+
+def _changed_a_little(path: Path, place: Path) -> Path:
+    """A run whose weights are a little other than those of another."""
+    import nlp_rnn
+
+    run, rng = nlp_rnn.load(path), np.random.default_rng(0)
+    for variable in run.model.trainable_variables:
+        variable.assign_add(0.05 * rng.standard_normal(variable.shape).astype(variable.dtype))
+    run.save(place)
+    return place
 
 
 def _text(value: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets, Facts
+from nlp_rnn.config.sections import split_seed
 from nlp_rnn.config.values import refuse_settings
 from nlp_rnn.data.records import LINE
 from nlp_rnn.errors import InputError
@@ -64,7 +65,7 @@ def _parts(config: Config) -> dict[str, Records]:
     if data.validation or _load(data, data.train, "validation") is not None:
         found, more = _given(data, data.validation or data.train, *(("train",) if data.validation else ("validation",)))
         validation = Records([row for row in found if not row["odd"]], notes=more)
-    order = np.random.default_rng(config.train.seed).permutation(len(normal))
+    order = np.random.default_rng(split_seed(config)).permutation(len(normal))
     sizes = {"test": round(len(normal) * data.test_fraction)}
     sizes["validation"] = 0 if validation is not None else max(round(len(normal) * data.validation_fraction), 1)
     sizes["validation"] *= data.validation_fraction > 0 or validation is not None

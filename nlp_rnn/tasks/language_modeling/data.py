@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nlp_rnn.assets import Assets, Facts
+from nlp_rnn.config.sections import split_seed
 from nlp_rnn.config.values import refuse_settings
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import refuse_other_models
@@ -33,7 +34,7 @@ def read(config: Config, split: str) -> Records | None:
         from nlp_rnn.tasks.language_modeling.starter import split_documents
 
         return Records([{"text": line, "follows": True} for line in split_documents(split)])
-    records = read_split(data, split, Fields({"text": data.text}, ("text",), running="text"), config.train.seed)
+    records = read_split(data, split, Fields({"text": data.text}, ("text",), running="text"), split_seed(config))
     if records is None or split == "predict":
         return records
     lines = records.columns("text", "continues")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Asset, Assets, Facts, Labels
 from nlp_rnn.config.recipes import starter_folder
+from nlp_rnn.config.sections import split_seed
 from nlp_rnn.config.values import refuse_settings
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.ner.settings import Config
@@ -29,7 +30,7 @@ def read(config: Config, split: str) -> Records | None:
     data, annotated = config.data, split != "predict"
     columns = {name: getattr(data, name) for name in ("text", "entities", "tokens", "tags")}
     fields = annotated_fields(columns, (data.token_column, data.tag_column))
-    records = read_split(data, split, fields, config.train.seed, starter_folder(RESOURCES))
+    records = read_split(data, split, fields, split_seed(config), starter_folder(RESOURCES))
     if records is None:
         return None
     if split == "train":

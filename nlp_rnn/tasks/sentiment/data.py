@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nlp_rnn.assets import Asset, Assets, Labels
 from nlp_rnn.config.recipes import starter_folder
+from nlp_rnn.config.sections import split_seed
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.sentiment.settings import Config
 
@@ -29,7 +30,7 @@ def read(config: Config, split: str) -> Records | None:
     columns = {"text": config.data.text, "label": config.data.label}
     adapt = partial(as_classified, columns=columns)
     fields = Fields(columns, names=config.data.labels, label="label", adapt=adapt)
-    records = read_split(config.data, split, fields, config.train.seed, starter_folder(RESOURCES))
+    records = read_split(config.data, split, fields, split_seed(config), starter_folder(RESOURCES))
     if records is None or split == "predict":
         return records
     empty = sum(1 for text in records.column("text") if not text.strip())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets, Facts
+from nlp_rnn.config.sections import split_seed
 from nlp_rnn.config.values import refuse_settings
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.speech.settings import Config, SpeechData
@@ -70,7 +71,7 @@ def _part(config: Config, split: str) -> tuple[list[Record], list[str]]:
         )
     if split == "test" and data.test_where:
         return test, [f"where {' and '.join(data.test_where)}"]
-    order, start = np.random.default_rng(config.train.seed).permutation(len(rest)), 0
+    order, start = np.random.default_rng(split_seed(config)).permutation(len(rest)), 0
     for name, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction)):
         has = getattr(data, name) or (name == "test" and data.test_where) or _load(data, data.train, name) is not None
         count = 0 if has else max(round(len(rest) * fraction), 1 if fraction and len(rest) > 2 else 0)

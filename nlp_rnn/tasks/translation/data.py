@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nlp_rnn.assets import Assets
+from nlp_rnn.config.sections import split_seed
 from nlp_rnn.config.values import refuse_settings
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.translation.settings import Config, TranslationData
@@ -32,7 +33,7 @@ def read(config: Config, split: str) -> Records | None:
     columns = {"source": data.source, "target": data.target}
     if data.swap:  # of two files the first is then the target's
         columns = {"target": data.source, "source": data.target}
-    records = read_split(data, split, Fields(columns, inputs=("source",), parallel=True), config.train.seed)
+    records = read_split(data, split, Fields(columns, inputs=("source",), parallel=True), split_seed(config))
     return _filtered(records, data) if records is not None and split == "train" else records
 
 

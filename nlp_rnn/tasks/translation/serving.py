@@ -75,7 +75,6 @@ def _step_by_step(model: keras.Model, sources: dict[str, tf.Tensor]) -> dict[str
     from nlp_rnn.text.tokenizer import BEGIN
 
     source = tf.TensorSpec([None, None], tf.int32, "source")
-    layers = model.decoder.stack
     has_fed = model.decoder.input_feeding
 
     def packed(state: Any) -> dict[str, tf.Tensor]:
@@ -98,7 +97,7 @@ def _step_by_step(model: keras.Model, sources: dict[str, tf.Tensor]) -> dict[str
         named = dict(zip(given, values, strict=True))
         memory = {"memory": named["memory"], "mask": source != 0, "keys": named.get("keys")}
         flat = tf.unstack(named["state"], axis=1)
-        size = len(flat) // layers.layers
+        size = len(flat) // model.decoder.layers
         state = {"layers": [flat[i : i + size] for i in range(0, len(flat), size)]}
         if has_fed:
             state["fed"] = named["fed"]

@@ -1,0 +1,138 @@
+"""Several runs as one: an ensemble is a run, with which everything can be done that can be done with a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlp_rnn.assets import Assets
+from nlp_rnn.display.console import console
+from nlp_rnn.errors import InputError
+from nlp_rnn.run import Run, load
+from nlp_rnn.saved import weights_digest
+
+if TYPE_CHECKING:
+    from nlp_rnn.data.records import Records
+    from nlp_rnn.run import AnyRun
+    from nlp_rnn.tasks.base import Metrics
+
+
+def ensemble(members: Sequence[str | Path], out: str | Path, task: str | None = None) -> AnyRun:
+    """Joins runs of one task to a run that says the mean of what they say, and measures it.
+
+    Classifiers, language models, translators and recognizers mean their probabilities at each step, taggers the scores
+    of their chains, forecasters their quantiles. What is calibrated on validation data is calibrated anew.
+
+    Args:
+        members: run directories. They must have the same vocabularies and labels, as runs that differ in
+            `train.seed` have, where `data.seed` is given.
+        out: where the run is written.
+        task: the task that they must be of, if that matters.
+
+    Returns:
+        The run. Its `report["members"]` has the metrics of each member.
+
+    Raises:
+        InputError: they do not fit together.
+
+    Example:
+
+        run = nlp_rnn.ensemble(["runs/a", "runs/b", "runs/c"], "runs/abc")
+        run.metrics["accuracy"], [member["metrics"] for member in run.report["members"]]
+    """
+    started = time.perf_counter()
+    runs = _fitting([load(path, task) for path in members])
+    first, out = runs[0], Path(out)
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise InputError(f"{out} exists; choose another --out.")
+    from nlp_rnn.models.ensemble import ensemble_of
+
+    try:
+        model = ensemble_of([run.model for run in runs])
+    except ValueError as error:
+        raise InputError(f"These runs cannot be joined: {error}.") from error
+    joined = Run(first.task, first.config, first.assets, model)
+    splits = _splits(runs)
+    honest = joined.calibrate(splits["validation"]) if "validation" in splits else None
+    results = {name: joined.evaluate(records) for name, records in splits.items()}
+    if honest is not None:
+        results["validation"] = honest
+    joined.report = _report(runs, joined, results, splits, time.perf_counter() - started)
+    joined.save(out)
+    return joined
+
+
+def _fitting(runs: Sequence[AnyRun]) -> Sequence[AnyRun]:
+    """Runs that can be joined.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if len(runs) < 2:
+        raise InputError("An ensemble needs two runs or more.")
+    first = runs[0]
+    for run in runs[1:]:
+        if run.task.name != first.task.name:
+            raise InputError(
+                f"{run.path} is of the task {run.task.name} and {first.path} of {first.task.name}: give runs of one "
+                f"task."
+            )
+        if _assets_of(run) != _assets_of(first):
+            raise InputError(
+                f"The vocabulary or the labels of {run.path} are not those of {first.path}: train the members on the "
+                f"same records, such as with --data.seed 0 beside other values of --train.seed."
+            )
+    seen: dict[str, Any] = {}
+    for run in runs:
+        digest = weights_digest(run.model)
+        if digest in seen:
+            raise InputError(f"{seen[digest]} and {run.path} have the same weights: leave one of them out.")
+        seen[digest] = run.path
+    return runs
+
+
+def _assets_of(run: AnyRun) -> str:
+    """A digest of what the run's vocabularies were before anything was calibrated."""
+    assert run.path is not None
+    return str(run.report.get("assets") or Assets.fingerprint(run.path / "assets"))
+
+
+def _splits(runs: Sequence[AnyRun]) -> dict[str, Records]:
+    """Records that no member was trained on."""
+    first = runs[0]
+    same = len({run.report.get("fingerprint") for run in runs}) == 1
+    found = {name: first.task.read(first.config, name) for name in ("validation", "test")}
+    if not same:
+        found = {name: found[name] for name in found if getattr(first.config.data, name)}
+        console.warn(
+            "The members were trained on different records, so that parts that one of them held out were seen by "
+            "others: only data that are given as --data.validation or --data.test are measured on."
+        )
+    return {name: records for name, records in found.items() if records is not None}
+
+
+def _report(
+    runs: Sequence[AnyRun],
+    joined: AnyRun,
+    results: Mapping[str, Metrics],
+    splits: Mapping[str, Records],
+    seconds: float,
+) -> dict[str, Any]:
+    """That of the first member, where it holds for all; the rest is the ensemble's."""
+    first = runs[0].report
+    members = [{"run": str(run.path), "metrics": run.report.get("metrics", {})} for run in runs]
+    kept = ("task", "fingerprint", "device", "versions", "assets", "padding")
+    records = {"train": first.get("records", {}).get("train", 0)}
+    return {
+        **{name: first[name] for name in kept if name in first},
+        "recipe": "ensemble",
+        "members": members,
+        "metrics": dict(results),
+        "parameters": joined.model.count_params(),
+        "records": {**records, **{name: len(some) for name, some in splits.items()}},
+        "training_seconds": round(sum(run.report.get("training_seconds", 0.0) for run in runs), 2),
+        "seconds": round(seconds, 2),
+        "weights": weights_digest(joined.model),
+    }
