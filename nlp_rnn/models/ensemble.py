@@ -11,15 +11,14 @@ import tensorflow as tf
 from nlp_rnn.layers.base import Tensor
 from nlp_rnn.layers.decoder import Bridge
 from nlp_rnn.layers.ensemble import (
-    EnsembleBridge,
     EnsembleClassifierHead,
-    EnsembleDecoder,
     EnsembleDense,
     EnsembleEmbedding,
     EnsembleSoftmaxHead,
     EnsembleStack,
     EnsembleTaggingHead,
 )
+from nlp_rnn.layers.ensemble_decoder import EnsembleBridge, EnsembleDecoder
 from nlp_rnn.layers.ngrams import NgramLogits
 from nlp_rnn.layers.softmax import SoftmaxHead
 from nlp_rnn.models.classifier import ClassifierHead
