@@ -68,7 +68,7 @@ def train(
 
         sections["data"] = data_settings(sections["data"])
     settings = override(settings_for(task, recipe, config), at_own_pace(sections))
-    if settings.train.init_from:
+    if settings.train.init_from or settings.train.teacher:
         from nlp_rnn.config.space import dotted
         from nlp_rnn.transfer import begun
 
@@ -209,7 +209,12 @@ def _measured(run: AnyRun, splits: Mapping[str, Records]) -> dict[str, Metrics]:
 # Settings that name files or folders.
 PATHS = (
     *("data.train", "data.validation", "data.test"),
-    *("embedding.vectors", "tokenizer.vocabulary", "train.init_from"),
+    *("embedding.vectors", "tokenizer.vocabulary", "train.init_from", "train.teacher"),
+)
+# What may be other when a run is resumed: how long it trains, and what depends on where it runs.
+_CHANGEABLE = (
+    *("train.epochs", "train.patience", "train.checkpoint_seconds", "train.devices", "train.jit"),
+    *(*PATHS, "data.format"),
 )
 
 
@@ -321,21 +326,15 @@ def _describe(model: Any, batches: EpochSource, strategy: Any) -> None:
     console.print(f"{model.count_params():,} parameters · padding {batches.padding:.1%} · kernel {kernels}")
 
 
-# What may be other when a run is resumed: how long it trains, and what depends on where it runs.
-_CHANGEABLE = (
-    *("train.epochs", "train.patience", "train.checkpoint_seconds", "train.devices", "train.jit"),
-    *("data.train", "data.validation", "data.test", "data.format"),
-    *("embedding.vectors", "tokenizer.vocabulary", "train.init_from"),
-)
-
-
 def _plan(run: AnyRun, splits: Mapping[str, Records], batches: EpochSource) -> Plan:
     from nlp_rnn.training.fit import Plan
+    from nlp_rnn.transfer import begin_lessons
 
     assert run.path is not None
     names = {"train": "training data", "validation": "validation data", "test": "test data"}
     fingerprints = {names[split]: records.fingerprint() for split, records in splits.items()}
     fingerprints["vocabulary"] = Assets.fingerprint(run.path / "assets")
+    fingerprints |= begin_lessons(run.config, run.model, run.path / "assets", batches)
     settings = {setting.dotted: value for setting, value in settings_of(run.config)}
     return Plan(
         run.task.loss(run.config),

@@ -6,9 +6,10 @@ same task also the head and what else fits. `train.layer_decay` and `train.unfre
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +17,10 @@ from nlp_rnn.assets import Assets
 from nlp_rnn.config.space import nested
 from nlp_rnn.config.values import override, settings_of
 from nlp_rnn.errors import InputError
-from nlp_rnn.saved import load_assets, model_in, read_settings
+from nlp_rnn.saved import load_assets, model_in, read_settings, weights_digest
+
+if TYPE_CHECKING:
+    from nlp_rnn.data.batching import EpochSource
 
 _OF_ALL_TASKS = ("tokenizer", "embedding", "stack")
 _NEVER = ("data", "train", "search", "score", "augment")
@@ -30,20 +34,16 @@ def decided(config: Any) -> dict[str, Any]:
     Raises:
         InputError: it is no finished run, or is of a task that reads something else.
     """
+    found = _by_teacher(config) if config.train.teacher else {}
     source = config.train.init_from
     if not source:
-        return {}
-    task, theirs = read_settings(Path(source))
-    if not (Path(source) / "model.keras").is_file():
-        raise InputError(
-            f"{source} is not finished, so there is no model to begin with: finish it with train --resume {source}."
-        )
+        return found
+    task, theirs = _finished(source, "model to begin with")
     mine = {setting.dotted: setting for setting, _ in settings_of(config)}
     reads_words = "tokenizer.vocabulary" in mine and (Path(source) / "assets" / "tokenizer").is_dir()
     is_same = isinstance(config, type(theirs))
     if not reads_words and not is_same:
         raise InputError(f"{source} is a run of the task {task.name}, which reads something else: leave it out.")
-    found: dict[str, Any] = {}
     free = _FREE if is_same else (*_FREE, "bidirectional")  # what reads backwards is then new
     for setting, value in settings_of(theirs):
         section = setting.section.rstrip(".")
@@ -54,6 +54,25 @@ def decided(config: Any) -> dict[str, Any]:
         found["tokenizer.vocabulary"] = source
     gone = {"embedding.vectors": "", "embedding.extra_words": 0}  # the run has them, if it began with any
     return {**found, **{name: value for name, value in gone.items() if name in mine}}
+
+
+def _by_teacher(config: Any) -> dict[str, Any]:
+    """The settings that the run `train.teacher` decides: how text becomes ids."""
+    source = config.train.teacher
+    task, theirs = _finished(source, "a teacher")
+    if not isinstance(config, type(theirs)):
+        raise InputError(f"{source} is a run of the task {task.name}: a teacher must be of the same task.")
+    found = {s.dotted: v for s, v in settings_of(theirs) if s.section == "tokenizer." and s.name not in _FREE}
+    has_one = (Path(source) / "assets" / "tokenizer").is_dir() and hasattr(config, "tokenizer")
+    return {**found, "tokenizer.vocabulary": source} if has_one else found
+
+
+def _finished(source: str, what: str) -> tuple[Any, Any]:
+    """The task and the settings of a run that has a model."""
+    found = read_settings(Path(source))
+    if not (Path(source) / "model.keras").is_file():
+        raise InputError(f"{source} is not finished, so there is no {what}: finish it with train --resume {source}.")
+    return found
 
 
 def begun(config: Any, given: Iterable[str]) -> Any:
@@ -75,9 +94,9 @@ def begun(config: Any, given: Iterable[str]) -> Any:
     for name in set(given) & set(taken):
         now = list(values[name]) if isinstance(values[name], tuple) else values[name]
         if now != taken[name] and name.partition(".")[0] in (*_OF_ALL_TASKS, "decoder", "model"):
-            raise InputError(
-                f"{name} is {taken[name]} in {config.train.init_from}, which training begins with: leave --{name} out."
-            )
+            begun_with = f"{config.train.init_from}, which training begins with"
+            source = begun_with if config.train.init_from else f"{config.train.teacher}, which is the teacher"
+            raise InputError(f"{name} is {taken[name]} in {source}: leave --{name} out.")
         del taken[name]
     return override(config, nested(taken)) if taken else config
 
@@ -85,9 +104,10 @@ def begun(config: Any, given: Iterable[str]) -> Any:
 def with_its_assets(config: Any, assets: Assets) -> Assets:
     """The other vocabularies of the run, such as that of characters, and its order of the labels where they are the
     same."""
-    if not config.train.init_from:
+    source = config.train.init_from or config.train.teacher
+    if not source:
         return assets
-    theirs, taken = load_assets(Path(config.train.init_from)), {}
+    theirs, taken = load_assets(Path(source)), {}
     for name in set(theirs) & set(assets):
         kind = assets[name].asset_kind
         if kind == "tokenizer" and name != "tokenizer":  # which `tokenizer.vocabulary` takes
@@ -96,8 +116,8 @@ def with_its_assets(config: Any, assets: Assets) -> Assets:
             taken[name] = theirs[name]
     if "tokenizer" in assets and "tokenizer" in theirs and _words(assets.tokenizer) != _words(theirs.tokenizer):
         raise InputError(
-            f"The vocabulary of {config.train.init_from} is not that of these data, and this task cannot take another: "
-            f"leave train.init_from out."
+            f"The vocabulary of {source} is not that of these data, and this task cannot take another: "
+            f"leave train.{'init_from' if config.train.init_from else 'teacher'} out."
         )
     return Assets({**assets, **taken}, assets.notes, assets.initial)
 
@@ -131,6 +151,40 @@ def take_weights(config: Any, model: Any, assets: Assets) -> str:
     names = {is_taken: ", ".join(layer for layer in groups if fits[layer] == is_taken) for is_taken in (True, False)}
     said = f"{count:,} of {model.count_params():,} weights are those of {source}: {names[True]}"
     return f"{said}; new: {names[False]}." if names[False] else f"{said}."
+
+
+def begin_lessons(config: Any, model: Any, assets: Path, batches: EpochSource) -> dict[str, str]:
+    """Lets a model learn from the run `train.teacher`, if there is one: → a digest of the "teacher".
+
+    Args:
+        config: the settings.
+        model: that is to be trained.
+        assets: the folder of its vocabularies.
+        batches: that it is trained on.
+
+    Raises:
+        InputError: the teacher reads or says something else.
+    """
+    from nlp_rnn.training.distillation import teach
+
+    train, source = config.train, Path(config.train.teacher)
+    if not train.teacher:
+        return {}
+    task, _ = read_settings(source)
+    with model.distribute_strategy.scope():
+        teacher = model_in(source, task, load_assets(source))
+    report = source / "report.json"
+    theirs = json.loads(report.read_text(encoding="utf-8")).get("assets") if report.is_file() else None
+    if theirs not in (None, Assets.fingerprint(assets)):
+        raise InputError(
+            f"{source} has other vocabularies, labels or scales than follow from these data: give the data and the "
+            f"settings that it was trained with."
+        )
+    try:
+        teach(model, teacher, next(batches.epoch(0))[0], train.teacher_weight, train.teacher_temperature)
+    except ValueError as error:
+        raise InputError(f"{source} cannot teach this model: {error}.") from error
+    return {"teacher": weights_digest(teacher)}
 
 
 def _fits(theirs: Any, mine: Any) -> bool:

@@ -79,7 +79,8 @@ def with_settings(kind: type, settings: Any, arguments: list[str], prog: str, de
     given = {argument.partition("=")[0] for argument in arguments}
     if given & {"--train.epochs", "--train.passes"} and "--train.steps" not in given:
         options = replace(options, settings=override(options.settings, {"train": {"steps": 0}}))
-    if options.settings.train.init_from and not getattr(options, "resume", None):
+    train = options.settings.train
+    if (train.init_from or train.teacher) and not getattr(options, "resume", None):
         from nlp_rnn.config.space import dotted
         from nlp_rnn.transfer import begun
 

@@ -194,6 +194,13 @@ class TrainConfig:
     unfreeze: Fraction = 0.0
     """With `init_from`: part of all steps in which its layers begin to learn one after the other, the highest first and
     the embedding last (gradual unfreezing)."""
+    teacher: str = ""
+    """A run of the same task, such as a large one or an ensemble, that the model learns to imitate beside what the data
+    say (distillation). Its vocabularies are taken."""
+    teacher_weight: Annotated[float, Range(0, 1)] = 0.5
+    """With `teacher`: how much what it says counts; what the data say has the rest."""
+    teacher_temperature: Positive = 1.0
+    """With `teacher`: what the scores of both are divided by, so that unlikely answers count more."""
     patience: Natural = 3
     """Stop after this many epochs without a better validation result; 0 never stops."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"

@@ -239,6 +239,33 @@ def marginals(scores: Tensor, use_native: bool = True) -> Tensor:
     return tf.transpose(_pairs(steps, *_forward_backward(steps)), (1, 0, 2, 3))
 
 
+def chain_divergence(found: Tensor, taught: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(q ‖ p) · T² `[batch]` of the distributions of sequences that chain scores stand for.
+
+        KL(q ‖ p) = Σ_t Σ_ij q(y_{t-1} = i, y_t = j) (s^q_tij - s^p_tij) + log Z_p - log Z_q
+
+    Args:
+        found: s^p, `[batch, time, tags, tags]`.
+        taught: s^q of a teacher, of the same shape; no gradient goes there.
+        temperature: T, that both are divided by.
+
+    Example:
+
+    >>> scores = CRF(3)(tf.random.stateless_normal((1, 4, 3), seed=(0, 1)))
+    >>> abs(round(float(chain_divergence(scores, scores)[0]), 4))
+    0.0
+    """
+    p, q = _precisely(found) / temperature, _precisely(taught) / temperature
+    if native_serves():
+        total, pairs = native.library().operations.nlp_rnn_chain(q)
+    else:
+        steps = tf.transpose(q, (1, 0, 2, 3))
+        alphas, betas, total = _forward_backward(steps)
+        pairs = tf.transpose(_pairs(steps, alphas, betas, total), (1, 0, 2, 3))
+    q, total, pairs = (tf.stop_gradient(part) for part in (q, total, pairs))
+    return temperature**2 * (tf.reduce_sum(pairs * (q - p), (1, 2, 3)) + log_partition(p) - total)
+
+
 def viterbi(scores: Tensor) -> Tensor:
     """The best path of a chain: int32 tags `[batch, time]` from chain scores `[batch, time, tags, tags]`.
 

@@ -183,6 +183,20 @@ class Forecaster(Configured, keras.Model):
         """The loss of each value, `[batch, horizon, channels]`, of what a call found."""
         return pinball((y - shift) / spread, found, self.levels)
 
+    def imitation(
+        self,
+        features: Mapping[str, Tensor],
+        found: Tensor,
+        taught: Tensor,
+        targets: Tensor,
+        sample_weight: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Half the mean distance of scaled quantiles from those of a teacher, which is of the size of the pinball loss.
+        The temperature has no meaning here."""
+        distance = tf.reduce_mean(tf.abs(found - taught), -1)
+        return 0.5 * mean_of_observed(distance, targets, sample_weight)
+
     def infer(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The "quantiles" of the values themselves, float32 `[batch, horizon, channels, levels]`."""
         if not self.built:

@@ -23,6 +23,18 @@ class TokenLoss:
     head: Any
     embedding: Any
 
+    def imitation(
+        self,
+        features: Nest,
+        found: Tensor,
+        taught: Tensor,
+        targets: Tensor,
+        sample_weight: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """The mean divergence of a teacher's words from the model's, where the targets are not 0."""
+        return mean_of_tokens(divergence(found, taught, temperature), targets, sample_weight)
+
     @property
     def table(self) -> Tensor:
         """The vectors that the head is tied to, if it is."""
@@ -50,6 +62,20 @@ def mean_of_tokens(values: Tensor, targets: Tensor, sample_weight: Tensor | None
         weights = tf.cast(sample_weight, tf.float32)
         counts *= weights if weights.shape.rank == 2 else weights[:, None]
     return tf.math.divide_no_nan(tf.reduce_sum(values * counts), tf.reduce_sum(counts))
+
+
+def divergence(found: Tensor, taught: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(q ‖ p) · T² of the distributions p that logits `[…, classes]` stand for, found by a model, from those q that a
+    teacher's do, both divided by the temperature T; the factor keeps gradients of one size."""
+    p, q = (tf.nn.log_softmax(tf.cast(logits, tf.float32) / temperature) for logits in (found, taught))
+    return temperature**2 * tf.reduce_sum(tf.exp(q) * (q - p), -1)
+
+
+def mean_of_rows(values: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+    """The mean of `[batch]`, each weighted, as Keras's losses have it."""
+    if sample_weight is not None:
+        values *= tf.reshape(tf.cast(sample_weight, tf.float32), [-1])
+    return tf.reduce_mean(values)
 
 
 class PartsModel(Configured, keras.Model):
@@ -106,6 +132,22 @@ class PartsModel(Configured, keras.Model):
         vectors = features["vectors"] if "vectors" in features else self.embed(features, training)
         sequence, final_state = self.stack(vectors, mask=mask, training=training)
         return sequence, mask, final_state
+
+    def imitation(
+        self,
+        features: dict[str, Tensor],
+        found: Tensor,
+        taught: Tensor,
+        targets: Tensor,
+        sample_weight: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """How far logits are from those of a teacher, for `nlp_rnn.training.distillation`: the divergence of the
+        classes; of steps with classes each, its sum over those that are not padding."""
+        rows = divergence(found, taught, temperature)
+        if len(rows.shape) == 2:
+            rows = tf.reduce_sum(tf.where(self.mask(features), rows, 0.0), 1)
+        return mean_of_rows(rows, sample_weight)
 
     @property
     def state_parts(self) -> int:

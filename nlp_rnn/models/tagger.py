@@ -10,9 +10,9 @@ import tensorflow as tf
 from keras import ops
 
 from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
-from nlp_rnn.layers.crf import CRF, marginals, viterbi
+from nlp_rnn.layers.crf import CRF, chain_divergence, marginals, viterbi
 from nlp_rnn.layers.embedding import unit_variance
-from nlp_rnn.models.parts import PartsModel
+from nlp_rnn.models.parts import PartsModel, mean_of_rows
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -174,6 +174,21 @@ class Tagger(PartsModel):
     def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
         sequence, mask, _ = self.encode(features, training)
         return self.head(sequence, mask=mask, training=training)
+
+    def imitation(
+        self,
+        features: dict[str, Tensor],
+        found: Tensor,
+        taught: Tensor,
+        targets: Tensor,
+        sample_weight: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """The divergence of whole sequences of tags, which for chains is exact (Wang et al. 2021, "Structural Knowledge
+        Distillation", arXiv:2010.05010)."""
+        if self.head.kind == "softmax":
+            return super().imitation(features, found, taught, targets, sample_weight, temperature)
+        return mean_of_rows(chain_divergence(found, taught, temperature), sample_weight)
 
     def infer(self, features: dict[str, Tensor]) -> dict[str, Any]:
         """The best "tags" `[batch, time]` and the "confidence" of each: at an entity the probability that it is one,

@@ -22,6 +22,7 @@ from nlp_rnn.config.sections import TrainConfig
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import Diverged, Interrupted
 from nlp_rnn.training import checkpoints
+from nlp_rnn.training.distillation import carried_by
 
 Logs: TypeAlias = dict[str, Any] | None
 """What Keras hands to callbacks: results by name."""
@@ -261,7 +262,7 @@ class Checkpointer(keras.callbacks.Callback):
         """Puts a checkpoint's state everywhere but into the metrics, which `fit` resets as it begins."""
         assign_arrays("model", self.model.variables, arrays)
         assign_arrays("optimizer", self.model.optimizer.variables, arrays)
-        assign_arrays("carried", getattr(self.model, "carried", []), arrays)
+        assign_arrays("carried", carried_by(self.model), arrays)
         self.position.epoch, self.position.batch = state["epoch"], state["batch"]
         self.metric_arrays = arrays
         self.validation.restore(state["validation"], state["epoch"])
@@ -316,7 +317,7 @@ class Checkpointer(keras.callbacks.Callback):
             **variable_arrays("model", self.model.variables),
             **variable_arrays("optimizer", self.model.optimizer.variables),
             **variable_arrays("metrics", self.model.metrics_variables),
-            **variable_arrays("carried", getattr(self.model, "carried", [])),
+            **variable_arrays("carried", carried_by(self.model)),
         }
         if not all(np.isfinite(a).all() for a in arrays.values() if a.dtype.kind == "f"):
             raise Diverged(

@@ -1,0 +1,55 @@
+"""Knowledge distillation: a model learns what another says beside what the data say."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import keras
+import tensorflow as tf
+
+_TEACHERS: WeakKeyDictionary[Any, keras.Model] = WeakKeyDictionary()
+
+
+def teach(model: Any, teacher: keras.Model, features: Any, weight: float = 0.5, temperature: float = 1.0) -> None:
+    """Adds to a model's loss how far what it says is from what a teacher says (Hinton et al. 2015, arXiv:1503.02531).
+
+        loss = (1 - weight) · loss of the data + weight · temperature² · KL(teacher ‖ model)
+
+    The model says what the divergence is of: `imitation(features, found, taught, targets, sample_weight, temperature)`.
+    What the teacher says is computed in each step without dropout; it is no part of the model, and does not learn.
+
+    Args:
+        model: that is to be trained; it may be compiled afterwards.
+        teacher: that gives outputs of the same shape.
+        features: of a batch, to see whether it does.
+        weight: of what the teacher says.
+        temperature: that the logits of both are divided by.
+
+    Raises:
+        ValueError: the model cannot imitate, or the shapes differ.
+    """
+    if not hasattr(model, "imitation"):
+        raise ValueError(f"a {type(model).__name__} does not say how to imitate another")
+    shapes = [tuple(one(features, training=False).shape) for one in (model, teacher)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"the model gives outputs of the shape {shapes[0]}, and its teacher {shapes[1]}")
+    of_data = model.compute_loss
+
+    def compute_loss(
+        x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        loss = of_data(x, y, y_pred, sample_weight, training)
+        if not training:
+            return loss
+        taught = tf.stop_gradient(teacher(x, training=False))
+        return (1 - weight) * loss + weight * model.imitation(x, y_pred, taught, y, sample_weight, temperature)
+
+    model.compute_loss = compute_loss
+    _TEACHERS[model] = teacher
+
+
+def carried_by(model: Any) -> list[tf.Variable]:
+    """The state that a model, and its teacher, carry from batch to batch."""
+    models = [model, _TEACHERS.get(model)]
+    return [variable for one in models for variable in getattr(one, "carried", [])]
