@@ -67,7 +67,6 @@ _FIRST = (
     "layers",
     "test_translation.py",
     "test_translator.py",
-    "test_server.py",
     "test_anomaly.py",
     "test_formats.py",
     "test_training.py",
@@ -180,3 +179,12 @@ ROOT = Path(__file__).parent.parent
 def slow(*values: object):
     """Values of a parameter with which a test runs under `-m slow` alone: others stand for them by default."""
     return pytest.param(*values, marks=pytest.mark.slow)
+
+
+EXPORTED = ("sentiment", "ner", "language-modeling")
+"""The tasks whose subjects are exported by default; each export takes many seconds."""
+
+
+def all_tasks(*names: str):
+    """All tasks as values of a parameter; those that are not named run under `-m slow` alone."""
+    return [name if name in names else slow(name) for name in SUBJECTS]

@@ -11,6 +11,7 @@ import tensorflow as tf
 from nlp_rnn.errors import ExportDiffers
 from nlp_rnn.export import savedmodel
 from nlp_rnn.export.signatures import Signature, as_signature
+from tests.conftest import EXPORTED, all_tasks
 from tests.subjects import SUBJECTS
 
 
@@ -19,7 +20,7 @@ def described(task):
     return folder, json.loads((folder / "assets.extra" / "signature.json").read_text())
 
 
-@pytest.mark.parametrize("task", SUBJECTS)
+@pytest.mark.parametrize("task", all_tasks(*EXPORTED))
 def test_every_signature_is_described_with_an_example_that_holds(task):
     folder, about = described(task)
     loaded = tf.saved_model.load(str(folder))
@@ -146,7 +147,7 @@ def test_the_command_says_that_an_export_differs(reviews, command, at_hand, monk
     assert "it was not written" in error
 
 
-@pytest.mark.parametrize("task", SUBJECTS)
+@pytest.mark.parametrize("task", all_tasks(*EXPORTED))
 def test_tensorflow_serving_warms_up_with_the_examples(task):
     logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2", reason="it knows the messages")
     folder, about = described(task)

@@ -13,17 +13,14 @@ import tensorflow as tf
 from nlp_rnn.errors import ExportDiffers, InputError
 from nlp_rnn.export import onnx as onnx_export
 from nlp_rnn.export.signatures import Signature
-from tests.conftest import slow
+from tests.conftest import all_tasks, slow
 from tests.subjects import SUBJECTS
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="it needs the extra `onnx`")
 onnx = pytest.importorskip("onnx")
 
 
-_BY_DEFAULT = ("sentiment", "language-modeling")
-
-
-@pytest.fixture(scope="module", params=[name if name in _BY_DEFAULT else slow(name) for name in SUBJECTS])
+@pytest.fixture(scope="module", params=all_tasks("sentiment", "language-modeling"))
 def exported(request, tmp_path_factory):
     """→ a subject, and its export to ONNX."""
     subject = SUBJECTS[request.param]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -56,9 +57,12 @@ def _table(found: AnyRun) -> Any:
     from nlp_rnn.report import result_table
 
     split = "test" if "test" in found.report["metrics"] else "validation"
+    members = found.report["members"]
+    names = [Path(member["run"]).name for member in members]
+    if len(set(names)) < len(names):
+        names = [member["run"] for member in members]
     columns = {"ensemble": found.report["metrics"].get(split, {})}
-    for member in found.report["members"]:
-        columns[f"{member['run']}"] = member["metrics"].get(split, {})
+    columns |= {name: member["metrics"].get(split, {}) for name, member in zip(names, members, strict=True)}
     table = result_table(columns)
     table.title = f"Results on {split} data"
     return table

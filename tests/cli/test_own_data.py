@@ -344,12 +344,19 @@ def test_columns_numbers_and_what_is_missing_are_inputs(reviews):
         reviews([["Ada"]])
 
 
+BLANK = ["", "  \n", "one cat", "\u3000"]
+
+
 def test_empty_texts_are_translated_by_empty_ones():
+    run = SUBJECTS["translation"].run
+    assert [bool(found.translation) for found in run(BLANK)] == [False, False, True, False]
+
+
+@pytest.mark.slow  # an export
+def test_an_export_translates_empty_texts_by_empty_ones():
     import tensorflow as tf
 
-    subject = SUBJECTS["translation"]
-    texts = ["", "  \n", "one cat", "\u3000"]
-    assert [bool(found.translation) for found in subject.run(texts)] == [False, False, True, False]
+    subject, texts = SUBJECTS["translation"], BLANK
     loaded = tf.saved_model.load(str(subject.exported))
     served = loaded.signatures["serving_default"](source=tf.constant(texts))["translation"].numpy()
     assert [bool(text) for text in served] == [False, False, True, False]

@@ -12,7 +12,7 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.serving import protocols
 from nlp_rnn.serving.batching import Batcher
 from nlp_rnn.serving.endpoints import Endpoint, Limits, RequestError
-from tests.conftest import slow
+from tests.conftest import all_tasks
 from tests.subjects import SUBJECTS
 
 
@@ -20,10 +20,7 @@ def answer_v1(endpoint, payload):
     return asyncio.run(protocols.answer_v1(Batcher(endpoint), payload))
 
 
-_BY_DEFAULT = ("sentiment", "translation")
-
-
-@pytest.fixture(scope="module", params=[name if name in _BY_DEFAULT else slow(name) for name in SUBJECTS])
+@pytest.fixture(scope="module", params=all_tasks("sentiment", "ner"))
 def subject(request):
     return SUBJECTS[request.param]
 

@@ -26,6 +26,7 @@ from tests.subjects import SUBJECTS
 # Not imported: its messages for gRPC and those of Triton's client cannot be in one process.
 if importlib.util.find_spec("kserve") is None:
     pytest.skip("serving needs the extra `serve`", allow_module_level=True)
+pytestmark = pytest.mark.slow  # four exports; one run is served by default, in test_serve.py
 SERVED = {"reviews": "sentiment", "entities": "ner", "text": "language-modeling", "words": "translation"}
 
 

@@ -58,12 +58,28 @@ def test_surprises_are_the_models_and_sum_to_the_probability(shop):
     np.testing.assert_allclose(outputs["nats"][0], expected[0], rtol=1e-5)
 
 
-def test_a_long_session_is_read_in_windows_and_the_export_does_the_same(tmp_path):
+SESSIONS = ["open " + "read write " * 30 + "close", "open close"]
+
+
+def surprises(run):
+    return run.infer(run.read([{"events": text} for text in SESSIONS], "predict"))["nats"]
+
+
+def test_a_long_session_is_read_in_windows():
     run = SUBJECTS["anomaly"].run
-    texts = ["open " + "read write " * 30 + "close", "open close"]
-    records = run.read([{"events": text} for text in texts], "predict")
-    outputs = run.infer(records)
-    assert [len(nats) for nats in outputs["nats"]] == [63, 3]
+    found = surprises(run)
+    assert [len(nats) for nats in found] == [63, 3]
+    ids = [*run.assets.tokenizer.encode(SESSIONS[:1]).to_list()[0], 3]
+    logits, _ = run.model.advance(tf.constant([[2, *ids[:-1]]]))
+    expected = -tf.gather(tf.nn.log_softmax(logits), [ids], batch_dims=2)
+    size = run.config.data.window
+    np.testing.assert_allclose(found[0][:size], expected[0][:size], rtol=1e-4)
+
+
+@pytest.mark.slow  # an export
+def test_an_export_reads_long_sessions_as_the_run_does():
+    run, texts = SUBJECTS["anomaly"].run, SESSIONS
+    outputs = {"nats": surprises(run)}
     served = tf.saved_model.load(str(SUBJECTS["anomaly"].exported)).signatures["serving_default"](
         events=tf.constant(texts)
     )

@@ -172,6 +172,7 @@ def test_windows_with_anomalies_are_left_out(run):
     assert plain - fewer == lookback * (5 + lookback)
 
 
+@pytest.mark.slow  # an export
 def test_the_export_scores_as_the_run_does(run):
     signals = [wave(90, 70), wave(60), {"values": [[7.0, 7.0]]}]
     served = tf.saved_model.load(str(SUBJECTS["anomaly-values"].exported)).signatures["serving_default"]
