@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.config.recipes import load_recipe
+from nlp_rnn.config.sections import refuse_idle
+from nlp_rnn.config.space import dotted
 from nlp_rnn.config.values import check_ranges, override, read_yaml, settings_of
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
@@ -30,9 +32,7 @@ if TYPE_CHECKING:
     from nlp_rnn.training.fit import Plan
 
 
-_QUICK_RECORDS = 300
-_FEW_VALIDATION = 100
-_FEW_RECORDS = 10
+_QUICK_RECORDS, _FEW_VALIDATION, _FEW_RECORDS = 300, 100, 10
 
 
 def train(
@@ -68,8 +68,8 @@ def train(
 
         sections["data"] = data_settings(sections["data"])
     settings = override(settings_for(task, recipe, config), at_own_pace(sections))
+    refuse_idle(settings, dotted(sections))
     if settings.train.init_from or settings.train.teacher:
-        from nlp_rnn.config.space import dotted
         from nlp_rnn.transfer import begun
 
         settings = begun(settings, [*dotted(sections), *dotted(read_yaml(config) if config else {})])
@@ -117,8 +117,8 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> An
     settings = found.Config()
     layers = {"recipe": load_recipe(found.resources, task, recipe)} | ({"file": read_yaml(config)} if config else {})
     for layer, values in layers.items():
-        values.pop("format", None)
-        values.pop("assets", None)  # of a run, whose config.yaml is given
+        for name in ("format", "assets"):  # of a run, whose config.yaml is given
+            values.pop(name, None)
         if values.pop("task", task) != task:
             raise InputError(f'{config} contains settings of another task than "{task}".')
         settings = override(settings, values if layer == "recipe" else at_own_pace(values))

@@ -50,7 +50,7 @@ def run(task: str, arguments: list[str]) -> int:
     """Trains with many settings, and writes the best ones."""
     from nlp_rnn.cli import program
     from nlp_rnn.cli.compare import seconds_of
-    from nlp_rnn.cli.train import settings_before, with_settings
+    from nlp_rnn.cli.train import given_names, settings_before, with_settings
     from nlp_rnn.config.space import read_space
 
     arguments, settings = settings_before(task, arguments)
@@ -63,8 +63,7 @@ def run(task: str, arguments: list[str]) -> int:
             "  train.learning_rate: {low: 0.0003, high: 0.01, log: true}\n  stack.units: [32, 64, 128]"
         )
     space = read_space(options.space, options.settings)
-    given = {argument.partition("=")[0].removeprefix("--").replace("-", "_") for argument in arguments}
-    if fixed := sorted(given & set(space)):
+    if fixed := sorted(given_names(arguments) & set(space)):
         raise InputError(f"--{fixed[0]} is given, and {options.space} varies it: leave one of them out.")
     from nlp_rnn.trainer import PATHS, with_absolute_paths
     from nlp_rnn.transfer import decided

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field, make_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from nlp_rnn.config.options import parse, peek, rename, rename_settings
+from nlp_rnn.config.sections import refuse_idle
 from nlp_rnn.config.values import former_names, override, read_yaml, settings_of
 from nlp_rnn.errors import InputError, Interrupted
 
@@ -41,6 +43,7 @@ def run(task: str, arguments: list[str]) -> int:
     arguments, settings = settings_before(task, arguments)
     about = f"Trains a model for the task {task}."
     options = with_settings(TrainOptions, settings, arguments, program(task, "train"), about)
+    refuse_idle(options.settings, () if options.resume else given_names(arguments))
     moved = _moved_data(options, settings) if options.resume else None
     from nlp_rnn.training.devices import is_chief
 
@@ -76,18 +79,22 @@ def with_settings(kind: type, settings: Any, arguments: list[str], prog: str, de
     of a recipe do not count."""
     section = ("settings", Annotated[type(settings), tyro.conf.arg(name="")], field(default=settings))
     options: Any = parse(make_dataclass("Options", [section], bases=(kind,), frozen=True), arguments, prog, description)
-    given = {argument.partition("=")[0] for argument in arguments}
-    if given & {"--train.epochs", "--train.passes"} and "--train.steps" not in given:
+    given = given_names(arguments)
+    if given & {"train.epochs", "train.passes"} and "train.steps" not in given:
         options = replace(options, settings=override(options.settings, {"train": {"steps": 0}}))
     train = options.settings.train
     if (train.init_from or train.teacher) and not getattr(options, "resume", None):
         from nlp_rnn.config.space import dotted
         from nlp_rnn.transfer import begun
 
-        names = [name.removeprefix("--").replace("-", "_") for name in given]
         in_file = dotted(read_yaml(options.config)) if options.config else ()
-        options = replace(options, settings=begun(options.settings, [*names, *in_file]))
+        options = replace(options, settings=begun(options.settings, [*given, *in_file]))
     return options
+
+
+def given_names(arguments: Iterable[str]) -> set[str]:
+    """The names of the options among arguments, as settings have them."""
+    return {argument.partition("=")[0].removeprefix("--").replace("-", "_") for argument in arguments}
 
 
 def _moved_data(options: Any, defaults: Any) -> dict[str, Any]:

@@ -5,12 +5,14 @@ A field's docstring is its help text on the command line; a number's range stand
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from nlp_rnn.config.values import AtLeast, Count, Fraction, Natural, NotNegative, Positive, Range, Size
+from nlp_rnn.errors import InputError
 from nlp_rnn.machine import fastest_precision
 
 
@@ -221,6 +223,26 @@ class TrainConfig:
     def dtype_policy(self) -> str:
         """`precision` as Keras knows it, on this machine."""
         return fastest_precision() if self.precision == "auto" else self.precision
+
+
+_ONLY_OF = {"activation": "simple_rnn", "heads": "transformer", "context": "transformer"}
+
+
+def refuse_idle(config: Any, given: Iterable[str]) -> None:
+    """Settings of the stack that its cell does not have must not be given: nobody would notice that they do nothing.
+
+    Args:
+        config: the settings.
+        given: dotted names of those that the user gave.
+
+    Raises:
+        InputError: one is given.
+    """
+    cell = getattr(getattr(config, "stack", None), "cell", "")
+    for name in given:
+        only_of = _ONLY_OF.get(name.removeprefix("stack.")) if name.startswith("stack.") else None
+        if cell and only_of not in (None, cell):
+            raise InputError(f"{name} is a setting of {only_of}, and stack.cell is {cell}: leave one of them out.")
 
 
 def split_seed(config: Any) -> int:

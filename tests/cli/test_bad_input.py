@@ -20,7 +20,7 @@ from nlp_rnn.data.batching import Batches, Rows
 from nlp_rnn.data.summary import data_table
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.sentiment import TASK
-from nlp_rnn.trainer import _new_folder
+from nlp_rnn.trainer import _new_folder, train
 
 TINY = ("--embedding.size", 4, "--stack.units", 2, "--train.epochs", 1, "--tokenizer.min_count", 1)
 GOOD = "text,label\n" + "".join(
@@ -176,6 +176,16 @@ def test_damaged_gzip(training_fails):
 
 def test_not_parquet(training_fails):
     assert "is not a Parquet file" in training_fails(b"PAR1 no", name="data.parquet")
+
+
+def test_settings_that_a_cell_does_not_have(fails, tmp_path):
+    out = ("--out", tmp_path / "run")
+    said = "stack.heads is a setting of transformer, and stack.cell is lstm"
+    assert said in fails("train", "sentiment", "--stack.heads", 2, *out)
+    said = "stack.activation is a setting of simple_rnn, and stack.cell is gru"
+    assert said in fails("train", "ner", "--stack.cell", "gru", "--stack.activation=relu", *out)
+    with pytest.raises(InputError, match="stack.context is a setting of transformer"):
+        train("sentiment", stack={"context": 5}, out=tmp_path / "run")
 
 
 def test_unknown_names(fails, tmp_path):
