@@ -184,7 +184,7 @@ def test_settings_that_a_cell_does_not_have(fails, tmp_path):
     assert said in fails("train", "sentiment", "--stack.heads", 2, *out)
     said = "stack.activation is a setting of simple_rnn, and stack.cell is gru"
     assert said in fails("train", "ner", "--stack.cell", "gru", "--stack.activation=relu", *out)
-    with pytest.raises(InputError, match="stack.context is a setting of transformer"):
+    with pytest.raises(InputError, match=r"stack\.context is a setting of transformer"):
         train("sentiment", stack={"context": 5}, out=tmp_path / "run")
 
 
