@@ -13,7 +13,7 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.layers import CRF, RecurrentStack, TokenEmbedding
 from nlp_rnn.layers.crf import chain_divergence
 from nlp_rnn.models import ClassifierHead, SequenceClassifier
-from nlp_rnn.models.parts import divergence
+from nlp_rnn.models.parts import Lesson
 from nlp_rnn.testing import Subject
 from nlp_rnn.testing.comparing import assert_same_run
 from nlp_rnn.training.distillation import teach
@@ -31,7 +31,8 @@ def softmax(logits):
 def test_the_divergence_of_classes():
     found, taught = RNG.standard_normal((2, 4, 5)).astype("float32")
     p, q = softmax(found / 2.0), softmax(taught / 2.0)
-    np.testing.assert_allclose(divergence(found, taught, 2.0), 4 * (q * np.log(q / p)).sum(-1), rtol=1e-4, atol=1e-5)
+    lesson = Lesson({}, found, taught, None, temperature=2.0)
+    np.testing.assert_allclose(lesson.divergence(), 4 * (q * np.log(q / p)).sum(-1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -87,7 +88,8 @@ def test_the_loss_is_the_mean_of_both_and_the_teacher_is_no_part_of_the_model():
     count, logits = len(student.weights), student(features)
     alone = float(student.compute_loss(features, targets, logits, weights))
     teach(student, teacher, features, weight=0.3, temperature=2.0)
-    apart = (divergence(logits, teacher(features), 2.0).numpy() * weights).mean()
+    lesson = Lesson(features, logits, teacher(features), targets, temperature=2.0)
+    apart = (lesson.divergence().numpy() * weights).mean()
     found = float(student.compute_loss(features, targets, logits, weights))
     np.testing.assert_allclose(found, 0.7 * alone + 0.3 * apart, rtol=1e-5)
     assert float(student.compute_loss(features, targets, logits, weights, training=False)) == alone

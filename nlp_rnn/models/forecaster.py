@@ -13,6 +13,7 @@ from nlp_rnn.layers.base import Configured, Shape, Tensor
 from nlp_rnn.layers.quantiles import OrderedQuantiles, pinball
 from nlp_rnn.layers.stack import RecurrentStack, stack_of
 from nlp_rnn.layers.transformer import TransformerStack
+from nlp_rnn.models.parts import Lesson
 from nlp_rnn.series.calendar import phase_count, phases
 from nlp_rnn.series.steps import Step
 
@@ -183,19 +184,11 @@ class Forecaster(Configured, keras.Model):
         """The loss of each value, `[batch, horizon, channels]`, of what a call found."""
         return pinball((y - shift) / spread, found, self.levels)
 
-    def imitation(
-        self,
-        features: Mapping[str, Tensor],
-        found: Tensor,
-        taught: Tensor,
-        targets: Tensor,
-        sample_weight: Tensor | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def imitation(self, lesson: Lesson) -> Tensor:
         """Half the mean distance of scaled quantiles from those of a teacher, which is of the size of the pinball loss.
         The temperature has no meaning here."""
-        distance = tf.reduce_mean(tf.abs(found - taught), -1)
-        return 0.5 * mean_of_observed(distance, targets, sample_weight)
+        distance = tf.reduce_mean(tf.abs(lesson.found - lesson.taught), -1)
+        return 0.5 * mean_of_observed(distance, lesson.targets, lesson.sample_weight)
 
     def infer(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The "quantiles" of the values themselves, float32 `[batch, horizon, channels, levels]`."""

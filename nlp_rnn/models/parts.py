@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
 from keras import ops
 
 from nlp_rnn.layers.base import Configured, Nest, Shape, Tensor
+
+
+class Lesson(NamedTuple):
+    """What a teacher says of a batch, beside what a model says: see `nlp_rnn.training.distillation`.
+
+    Args:
+        features, targets, sample_weight: of the batch.
+        found: what the model's call gives, such as logits `[…, classes]`.
+        taught: what the teacher's gives, of the same shape.
+        temperature: T, that both are divided by.
+    """
+
+    features: Nest
+    found: Tensor
+    taught: Tensor
+    targets: Tensor
+    sample_weight: Tensor | None = None
+    temperature: float = 1.0
+
+    def divergence(self) -> Tensor:
+        """KL(q ‖ p) · T² of the distributions of classes: p of the model, q of the teacher; the factor keeps gradients of
+        one size."""
+        p, q = (
+            tf.nn.log_softmax(tf.cast(logits, tf.float32) / self.temperature) for logits in (self.found, self.taught)
+        )
+        return self.temperature**2 * tf.reduce_sum(tf.exp(q) * (q - p), -1)
 
 
 class TokenLoss:
@@ -23,17 +49,9 @@ class TokenLoss:
     head: Any
     embedding: Any
 
-    def imitation(
-        self,
-        features: Nest,
-        found: Tensor,
-        taught: Tensor,
-        targets: Tensor,
-        sample_weight: Tensor | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def imitation(self, lesson: Lesson) -> Tensor:
         """The mean divergence of a teacher's words from the model's, where the targets are not 0."""
-        return mean_of_tokens(divergence(found, taught, temperature), targets, sample_weight)
+        return mean_of_tokens(lesson.divergence(), lesson.targets, lesson.sample_weight)
 
     @property
     def table(self) -> Tensor:
@@ -62,13 +80,6 @@ def mean_of_tokens(values: Tensor, targets: Tensor, sample_weight: Tensor | None
         weights = tf.cast(sample_weight, tf.float32)
         counts *= weights if weights.shape.rank == 2 else weights[:, None]
     return tf.math.divide_no_nan(tf.reduce_sum(values * counts), tf.reduce_sum(counts))
-
-
-def divergence(found: Tensor, taught: Tensor, temperature: float = 1.0) -> Tensor:
-    """KL(q ‖ p) · T² of the distributions p that logits `[…, classes]` stand for, found by a model, from those q that a
-    teacher's do, both divided by the temperature T; the factor keeps gradients of one size."""
-    p, q = (tf.nn.log_softmax(tf.cast(logits, tf.float32) / temperature) for logits in (found, taught))
-    return temperature**2 * tf.reduce_sum(tf.exp(q) * (q - p), -1)
 
 
 def mean_of_rows(values: Tensor, sample_weight: Tensor | None = None) -> Tensor:
@@ -133,21 +144,13 @@ class PartsModel(Configured, keras.Model):
         sequence, final_state = self.stack(vectors, mask=mask, training=training)
         return sequence, mask, final_state
 
-    def imitation(
-        self,
-        features: dict[str, Tensor],
-        found: Tensor,
-        taught: Tensor,
-        targets: Tensor,
-        sample_weight: Tensor | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def imitation(self, lesson: Lesson) -> Tensor:
         """How far logits are from those of a teacher, for `nlp_rnn.training.distillation`: the divergence of the
         classes; of steps with classes each, its sum over those that are not padding."""
-        rows = divergence(found, taught, temperature)
+        rows = lesson.divergence()
         if len(rows.shape) == 2:
-            rows = tf.reduce_sum(tf.where(self.mask(features), rows, 0.0), 1)
-        return mean_of_rows(rows, sample_weight)
+            rows = tf.reduce_sum(tf.where(self.mask(lesson.features), rows, 0.0), 1)
+        return mean_of_rows(rows, lesson.sample_weight)
 
     @property
     def state_parts(self) -> int:

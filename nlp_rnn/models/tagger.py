@@ -12,7 +12,7 @@ from keras import ops
 from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
 from nlp_rnn.layers.crf import CRF, chain_divergence, marginals, viterbi
 from nlp_rnn.layers.embedding import unit_variance
-from nlp_rnn.models.parts import PartsModel, mean_of_rows
+from nlp_rnn.models.parts import Lesson, PartsModel, mean_of_rows
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -175,20 +175,12 @@ class Tagger(PartsModel):
         sequence, mask, _ = self.encode(features, training)
         return self.head(sequence, mask=mask, training=training)
 
-    def imitation(
-        self,
-        features: dict[str, Tensor],
-        found: Tensor,
-        taught: Tensor,
-        targets: Tensor,
-        sample_weight: Tensor | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def imitation(self, lesson: Lesson) -> Tensor:
         """The divergence of whole sequences of tags, which for chains is exact (Wang et al. 2021, "Structural Knowledge
         Distillation", arXiv:2010.05010)."""
         if self.head.kind == "softmax":
-            return super().imitation(features, found, taught, targets, sample_weight, temperature)
-        return mean_of_rows(chain_divergence(found, taught, temperature), sample_weight)
+            return super().imitation(lesson)
+        return mean_of_rows(chain_divergence(lesson.found, lesson.taught, lesson.temperature), lesson.sample_weight)
 
     def infer(self, features: dict[str, Tensor]) -> dict[str, Any]:
         """The best "tags" `[batch, time]` and the "confidence" of each: at an entity the probability that it is one,

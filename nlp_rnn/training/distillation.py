@@ -8,6 +8,8 @@ from weakref import WeakKeyDictionary
 import keras
 import tensorflow as tf
 
+from nlp_rnn.models.parts import Lesson
+
 _TEACHERS: WeakKeyDictionary[Any, keras.Model] = WeakKeyDictionary()
 
 
@@ -16,7 +18,7 @@ def teach(model: Any, teacher: keras.Model, features: Any, weight: float = 0.5, 
 
         loss = (1 - weight) · loss of the data + weight · temperature² · KL(teacher ‖ model)
 
-    The model says what the divergence is of: `imitation(features, found, taught, targets, sample_weight, temperature)`.
+    The model says what the divergence is of: `imitation(lesson)`, of a `nlp_rnn.models.parts.Lesson`.
     What the teacher says is computed in each step without dropout; it is no part of the model, and does not learn.
 
     Args:
@@ -43,7 +45,8 @@ def teach(model: Any, teacher: keras.Model, features: Any, weight: float = 0.5, 
         if not training:
             return loss
         taught = tf.stop_gradient(teacher(x, training=False))
-        return (1 - weight) * loss + weight * model.imitation(x, y_pred, taught, y, sample_weight, temperature)
+        lesson = Lesson(x, y_pred, taught, y, sample_weight, temperature)
+        return (1 - weight) * loss + weight * model.imitation(lesson)
 
     model.compute_loss = compute_loss
     _TEACHERS[model] = teacher
