@@ -29,7 +29,7 @@ class Lesson(NamedTuple):
     temperature: float = 1.0
 
     def divergence(self) -> Tensor:
-        """KL(q ‖ p) · T² of the distributions of classes: p of the model, q of the teacher; the factor keeps gradients of
+        """KL(q ‖ p) · T² of the distributions of classes: p of the model, q of the teacher. T² keeps gradients of
         one size."""
         p, q = (
             tf.nn.log_softmax(tf.cast(logits, tf.float32) / self.temperature) for logits in (self.found, self.taught)
