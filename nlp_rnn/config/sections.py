@@ -80,7 +80,7 @@ class EmbeddingConfig:
     size: Size = 128
     """Dimensions; with `vectors`, they must be those of the file."""
     vectors: str = ""
-    """A text file of pre-trained vectors: GloVe, word2vec or fastText (needs tokenizer.kind word)."""
+    """A file of pre-trained vectors: GloVe, word2vec (as text or binary) or fastText (needs tokenizer.kind word)."""
     extra_words: Natural = 0
     """Number of words from the top of the vectors file to add to the vocabulary even if training has not seen them."""
     trainable: tyro.conf.FlagConversionOff[bool] = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 
 import numpy as np
 import pytest
@@ -36,6 +37,38 @@ def test_header_and_gzip_and_trailing_blanks(tmp_path):
     path = tmp_path / "w2v.vec.gz"
     path.write_bytes(gzip.compress(b"2 3\ngood 1 2 3 \nbad 4 5 6\n"))
     assert read_vectors(path, ["bad"]).matrix.tolist() == [[4, 5, 6]]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+@pytest.mark.parametrize("suffix", ["bin", "bin.gz"])
+def test_binary_files_of_word2vec(tmp_path, monkeypatch, suffix, end):
+    monkeypatch.setattr("nlp_rnn.text.vectors._READ", 100)
+    words = ["</s>", "good", "b\u00e4d", *(f"w{i}" for i in range(50))]
+    matrix = np.random.default_rng(0).standard_normal((len(words), 7)).astype("<f4")
+    parts = [word.encode() + b" " + row.tobytes() + end for word, row in zip(words, matrix, strict=True)]
+    content = f"{len(words)} 7\n".encode() + b"".join(parts)
+    path = tmp_path / f"vectors.{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    found = read_vectors(path, ["b\u00e4d", "w49", "absent"])
+    assert found.words == ["b\u00e4d", "w49"]
+    np.testing.assert_array_equal(found.matrix, matrix[[2, 52]])
+    assert extra_words(EmbeddingConfig(vectors=str(path), extra_words=2), TokenizerConfig(kind="word")) == words[:2]
+    path.write_bytes(gzip.compress(content[:-20]) if suffix.endswith("gz") else content[:-20])
+    with pytest.raises(InputError, match="ends after 52 of 53 words"):
+        read_vectors(path, ["absent"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ((793712314).to_bytes(4, "little") + b"\x0c\0\0\0", "is a model of fastText: give the file of its vectors"),
+        (pickle.dumps({"class": "gensim.models.keyedvectors"}), "was saved by gensim: load it there"),
+    ],
+)
+def test_files_of_other_programs_are_named(tmp_path, content, message):
+    (tmp_path / "model").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_vectors(tmp_path / "model", ["good"])
 
 
 def test_table_draws_what_is_missing_like_the_rest(glove):
