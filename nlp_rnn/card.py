@@ -56,7 +56,11 @@ def _origin(report: Mapping[str, Any]) -> str:
         names = ", ".join(_escaped(Path(member["run"]).name) for member in members)
         return f"The mean of {len(members)} models ({names}), t{' '.join(trained)} in all; {parameters}."
     recipe, best = _escaped(report["recipe"]), f"best epoch {report['best_epoch']} of {report['epochs']}"
-    return f"T{trained[0]} with the recipe {recipe} {trained[1]}; {parameters}, {best}."
+    sentence = f"T{trained[0]} with the recipe {recipe} {trained[1]}; {parameters}, {best}."
+    if teacher := report.get("teacher"):
+        name, share = _escaped(Path(teacher["run"]).name), f"{teacher['weight']:.0%}"
+        sentence += f" It learned from another run too, {name}, whose answers counted {share} of the loss."
+    return sentence
 
 
 def _table(results: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
+from nlp_rnn.config.sections import split_seed
+from nlp_rnn.config.values import to_dict
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.run import Run, load
@@ -23,11 +25,13 @@ def ensemble(members: Sequence[str | Path], out: str | Path, task: str | None = 
     """Joins runs of one task to a run that says the mean of what they say, and measures it.
 
     Classifiers, language models, translators and recognizers mean their probabilities at each step, taggers the scores
-    of their chains, forecasters their quantiles. What is calibrated on validation data is calibrated anew.
+    of their chains, forecasters their quantiles. What is calibrated on validation data is calibrated anew. N-grams
+    count once, as the mean of those of the members, with a weight that is fitted anew.
 
     Args:
         members: run directories. They must have the same vocabularies and labels, as runs that differ in
-            `train.seed` have, where `data.seed` is given.
+            `train.seed` have, where `data.seed` is given. The first says what is measured on, and what the settings of
+            the new run are. Of an ensemble the members are taken.
         out: where the run is written.
         task: the task that they must be of, if that matters.
 
@@ -47,6 +51,7 @@ def ensemble(members: Sequence[str | Path], out: str | Path, task: str | None = 
     first, out = runs[0], Path(out)
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise InputError(f"{out} exists; choose another --out.")
+    splits = _splits(runs)
     from nlp_rnn.models.ensemble import ensemble_of
 
     try:
@@ -54,12 +59,12 @@ def ensemble(members: Sequence[str | Path], out: str | Path, task: str | None = 
     except ValueError as error:
         raise InputError(f"These runs cannot be joined: {error}.") from error
     joined = Run(first.task, first.config, first.assets, model)
-    splits = _splits(runs)
     honest = joined.calibrate(splits["validation"]) if "validation" in splits else None
     results = {name: joined.evaluate(records) for name, records in splits.items()}
     if honest is not None:
         results["validation"] = honest
-    joined.report = _report(runs, joined, results, splits, time.perf_counter() - started)
+    of_members = [member for run in runs for member in _members_of(run, splits, first)]
+    joined.report = _report(runs, joined, results, splits, of_members, time.perf_counter() - started)
     joined.save(out)
     return joined
 
@@ -86,11 +91,24 @@ def _fitting(runs: Sequence[AnyRun]) -> Sequence[AnyRun]:
             )
     seen: dict[str, Any] = {}
     for run in runs:
-        digest = weights_digest(run.model)
-        if digest in seen:
-            raise InputError(f"{seen[digest]} and {run.path} have the same weights: leave one of them out.")
-        seen[digest] = run.path
+        inside = [member.get("weights") for member in run.report.get("members", ())]
+        for digest in {*inside, weights_digest(run.model)} - {None}:
+            if digest in seen:
+                raise InputError(f"{seen[digest]} and {run.path} have the same weights: leave one of them out.")
+            seen[digest] = run.path
     return runs
+
+
+def _members_of(run: AnyRun, splits: Mapping[str, Records], first: AnyRun) -> list[dict[str, Any]]:
+    """What the report says of a member, or of the members of one that is an ensemble. Figures that its own report has
+    of other records are measured anew."""
+    assert run.path is not None
+    if "members" in run.report:
+        return list(run.report["members"])
+    metrics = run.report.get("metrics", {})
+    if (to_dict(run.config.data), split_seed(run.config)) != (to_dict(first.config.data), split_seed(first.config)):
+        metrics = {name: run.evaluate(records) for name, records in splits.items()}
+    return [{"run": str(run.path.resolve()), "metrics": metrics, "weights": weights_digest(run.model)}]
 
 
 def _assets_of(run: AnyRun) -> str:
@@ -103,7 +121,13 @@ def _splits(runs: Sequence[AnyRun]) -> dict[str, Records]:
     """Records that no member was trained on."""
     first = runs[0]
     same = len({run.report.get("fingerprint") for run in runs}) == 1
-    found = {name: first.task.read(first.config, name) for name in ("validation", "test")}
+    try:
+        found = {name: first.task.read(first.config, name) for name in ("validation", "test")}
+    except InputError as error:
+        if first.task.calibrate is not None:  # what is usual cannot be learned anew
+            raise
+        console.warn(f"The data of {first.path} cannot be read, so that nothing is measured or calibrated: {error}")
+        return {}
     if not same:
         found = {name: found[name] for name in found if getattr(first.config.data, name)}
         console.warn(
@@ -118,11 +142,11 @@ def _report(
     joined: AnyRun,
     results: Mapping[str, Metrics],
     splits: Mapping[str, Records],
+    members: list[dict[str, Any]],
     seconds: float,
 ) -> dict[str, Any]:
     """That of the first member, where it holds for all; the rest is the ensemble's."""
     first = runs[0].report
-    members = [{"run": str(run.path), "metrics": run.report.get("metrics", {})} for run in runs]
     kept = ("task", "fingerprint", "device", "versions", "assets", "padding")
     records = {"train": first.get("records", {}).get("train", 0)}
     return {

@@ -39,7 +39,7 @@ def inspect(run: AnyRun, records: Records, source: str, folds: int = 0) -> Inspe
     """
     task = run.task
     if members := run.report.get("members"):
-        raise InputError(f"{run.path} is an ensemble: inspect one of its members, such as {members[0]['run']}.")
+        raise InputError(f"{run.path} is an ensemble: inspect its members, such as {members[0]['run']}.")
     if not hasattr(getattr(run.model, "stack", None), "run"):
         raise InputError(f"The model of the task {task.name} has no stack of layers to look into.")
     found = observe(run, records)

@@ -72,6 +72,10 @@ def write_report(
         "command": " ".join(sys.argv),
         "weights": weights_digest(run.model),
     }
+    if "teacher" in fingerprints:
+        train = run.config.train
+        about = {"run": train.teacher, "weights": fingerprints["teacher"], "weight": train.teacher_weight}
+        run.report["teacher"] = {**about, "temperature": train.teacher_temperature}
     _write_plots(run, fitted)
     checkpoints.write_bytes(run.path / "card.md", model_card(run).encode())
     content = json.dumps(run.report, indent=1) + "\n"

@@ -5,7 +5,6 @@ config.yaml  assets/<name>/  model.keras  checkpoints/  metrics.jsonl  report.js
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -31,7 +30,7 @@ from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.paths import replacing
 from nlp_rnn.registry import get_task
-from nlp_rnn.saved import FORMAT, load_assets, model_in, read_records, read_settings, weights_digest
+from nlp_rnn.saved import FORMAT, load_assets, model_in, read_records, read_settings, report_in, weights_digest
 from nlp_rnn.tasks.base import C, Features, Metrics, O, Outputs, P, Task
 from nlp_rnn.tasks.inputs import records_of
 
@@ -389,9 +388,7 @@ def load(path: str | Path, task: str | None = None) -> AnyRun:
     import_tensorflow()  # before tokenizers do, since it keeps TensorFlow quiet
     assets = load_assets(path)
     model = model_in(path, found, assets)
-    report: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):  # predicting needs none
-        report = dict(json.loads((path / "report.json").read_text(encoding="utf-8")))
+    report = report_in(path)
     if report:  # of version 0.1.0 it does not say of which weights it is
         report.setdefault("weights", weights_digest(model))
     return Run(found, config, assets, model, path, report)

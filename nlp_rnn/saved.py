@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import zipfile
@@ -92,6 +93,14 @@ def model_in(path: Path, task: AnyTask, assets: Assets) -> Any:
     if not fits:
         raise InputError(f"{path / 'model.keras'} does not belong to {path / 'assets'}: copy the run again.")
     return model
+
+
+def report_in(path: Path) -> dict[str, Any]:
+    """What `report.json` of a run directory says; nothing, where there is none that can be read, since predicting needs
+    none."""
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads((path / "report.json").read_text(encoding="utf-8")))
+    return {}
 
 
 def read_records(task: AnyTask, config: Any, data: Any, split: str, **columns: Any) -> Records:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import os
-import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +19,7 @@ from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.machine import total_memory
 from nlp_rnn.registry import get_task
+from nlp_rnn.training.folders import new_folder, sole_owner
 
 if TYPE_CHECKING:
     from nlp_rnn.data.batching import EpochSource
@@ -82,11 +79,13 @@ def train_with(task: str, settings: Any, out: str | Path | None, recipe: str) ->
     from nlp_rnn.training.devices import is_chief
 
     given = Path(out) if out is not None else None
-    folder = _new_folder(given, recipe) if is_chief() else given or Path(recipe)  # only the chief writes there
+    folder = new_folder(given, recipe) if is_chief() else given or Path(recipe)  # only the chief writes there
     return _train_in(folder, get_task(task), settings, recipe, resuming=False)
 
 
-def resume(path: str | Path, task: str | None = None, data: Mapping[str, Any] | None = None) -> AnyRun:
+def resume(
+    path: str | Path, task: str | None = None, data: Mapping[str, Any] | None = None, teacher: str = ""
+) -> AnyRun:
     """Continues an interrupted run from its newest checkpoint, ending as if it had never stopped; one that has none yet
     begins anew.
 
@@ -94,6 +93,7 @@ def resume(path: str | Path, task: str | None = None, data: Mapping[str, Any] | 
         path: the run directory.
         task: the task that it must be of, if that matters.
         data: where the data are now, such as `{"train": "moved.csv"}`; their contents must be the same.
+        teacher: where `train.teacher` is now.
 
     Raises:
         InputError: there is nothing to continue, or the data or the settings have changed.
@@ -108,6 +108,9 @@ def resume(path: str | Path, task: str | None = None, data: Mapping[str, Any] | 
         from nlp_rnn.data.memory import data_settings
 
         settings = override(settings, {"data": data_settings(data)})
+    if settings.train.teacher:
+        settings = override(settings, {"train": {"teacher": teacher or settings.train.teacher}})
+        read_settings(Path(settings.train.teacher))  # before anything else: is it there?
     return _train_in(path, found, settings, path.name, resuming=True)
 
 
@@ -152,7 +155,7 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
     from nlp_rnn.training.fit import fit
     from nlp_rnn.training.workers import own_folder
 
-    with own_folder(out, resuming) as out, _sole_owner(out):
+    with own_folder(out, resuming) as out, sole_owner(out):
         checkpoints.sweep(out)
         begins = not any((out / "checkpoints").glob("step-*"))
         keras.utils.set_random_seed(config.train.seed)
@@ -334,7 +337,7 @@ def _plan(run: AnyRun, splits: Mapping[str, Records], batches: EpochSource) -> P
     names = {"train": "training data", "validation": "validation data", "test": "test data"}
     fingerprints = {names[split]: records.fingerprint() for split, records in splits.items()}
     fingerprints["vocabulary"] = Assets.fingerprint(run.path / "assets")
-    fingerprints |= begin_lessons(run.config, run.model, run.path / "assets", batches)
+    fingerprints |= begin_lessons(run.config, run.model, run.path / "assets", batches, fingerprints["training data"])
     settings = {setting.dotted: value for setting, value in settings_of(run.config)}
     return Plan(
         run.task.loss(run.config),
@@ -348,52 +351,3 @@ def _plan(run: AnyRun, splits: Mapping[str, Records], batches: EpochSource) -> P
         settings,
         _CHANGEABLE,
     )
-
-
-# What a run that was ended before its first checkpoint leaves: it may be written over.
-_BEFORE_TRAINING = {".lock", "config.yaml", "assets", "metrics.jsonl", "checkpoints"}
-
-
-def _new_folder(out: Path | None, recipe: str) -> Path:
-    if out is None:
-        out, number = Path("runs") / recipe, 1
-        while out.exists():
-            number += 1
-            out = Path("runs") / f"{recipe}-{number}"
-    elif (out / "report.json").exists():
-        raise InputError(f"{out} holds a finished run; choose another --out.")
-    elif any((out / "checkpoints").glob("step-*")):
-        raise InputError(f"{out} holds an unfinished run: continue it with --resume {out}, or choose another --out.")
-    elif out.is_dir() and {path.name for path in out.iterdir() if ".tmp" not in path.name} - _BEFORE_TRAINING:
-        raise InputError(f"{out} holds other files; choose another --out.")
-    elif out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; choose another --out.")
-    return out
-
-
-@contextmanager
-def _sole_owner(out: Path) -> Iterator[None]:
-    """Holds the run directory's lock; the system releases it even if this process is killed. A new directory in which
-    nothing was trained, because something was refused, is removed."""
-    made = [path for path in (out, *out.parents) if not path.exists()]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
-        raise InputError(f"{out} cannot be written ({error.strerror}); choose another --out.") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"Another process is training in {out}: wait for it, or choose another --out.") from None
-        try:
-            yield
-        except InputError:
-            if made and not any((out / "checkpoints").glob("step-*")):
-                shutil.rmtree(out, ignore_errors=True)
-                with contextlib.suppress(OSError):
-                    for path in made[1:]:
-                        path.rmdir()
-            raise

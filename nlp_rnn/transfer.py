@@ -6,18 +6,19 @@ same task also the head and what else fits. `train.layer_decay` and `train.unfre
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlp_rnn.assets import Assets
+from nlp_rnn.assets import INDEX, Assets
+from nlp_rnn.config.sections import split_seed
 from nlp_rnn.config.space import nested
 from nlp_rnn.config.values import override, settings_of
+from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
-from nlp_rnn.saved import load_assets, model_in, read_settings, weights_digest
+from nlp_rnn.saved import load_assets, model_in, read_settings, report_in, weights_digest
 
 if TYPE_CHECKING:
     from nlp_rnn.data.batching import EpochSource
@@ -39,6 +40,15 @@ def decided(config: Any) -> dict[str, Any]:
     if not source:
         return found
     task, theirs = _finished(source, "model to begin with")
+    if members := report_in(Path(source)).get("members"):
+        raise InputError(f"{source} is an ensemble: begin with one of its members, such as {members[0]['run']}.")
+    if config.train.teacher and Assets.fingerprint(_tokenizer(source)) != Assets.fingerprint(
+        _tokenizer(config.train.teacher)
+    ):
+        raise InputError(
+            f"{source} and {config.train.teacher} have other vocabularies: one run cannot begin with the former and "
+            f"have the latter as its teacher."
+        )
     mine = {setting.dotted: setting for setting, _ in settings_of(config)}
     reads_words = "tokenizer.vocabulary" in mine and (Path(source) / "assets" / "tokenizer").is_dir()
     is_same = isinstance(config, type(theirs))
@@ -65,6 +75,10 @@ def _by_teacher(config: Any) -> dict[str, Any]:
     found = {s.dotted: v for s, v in settings_of(theirs) if s.section == "tokenizer." and s.name not in _FREE}
     has_one = (Path(source) / "assets" / "tokenizer").is_dir() and hasattr(config, "tokenizer")
     return {**found, "tokenizer.vocabulary": source} if has_one else found
+
+
+def _tokenizer(source: str) -> Path:
+    return Path(source, "assets", "tokenizer")
 
 
 def _finished(source: str, what: str) -> tuple[Any, Any]:
@@ -153,7 +167,7 @@ def take_weights(config: Any, model: Any, assets: Assets) -> str:
     return f"{said}; new: {names[False]}." if names[False] else f"{said}."
 
 
-def begin_lessons(config: Any, model: Any, assets: Path, batches: EpochSource) -> dict[str, str]:
+def begin_lessons(config: Any, model: Any, assets: Path, batches: EpochSource, fingerprint: str) -> dict[str, str]:
     """Lets a model learn from the run `train.teacher`, if there is one: → a digest of the "teacher".
 
     Args:
@@ -161,6 +175,7 @@ def begin_lessons(config: Any, model: Any, assets: Path, batches: EpochSource) -
         model: that is to be trained.
         assets: the folder of its vocabularies.
         batches: that it is trained on.
+        fingerprint: of the training data.
 
     Raises:
         InputError: the teacher reads or says something else.
@@ -170,21 +185,40 @@ def begin_lessons(config: Any, model: Any, assets: Path, batches: EpochSource) -
     train, source = config.train, Path(config.train.teacher)
     if not train.teacher:
         return {}
-    task, _ = read_settings(source)
+    task, theirs = read_settings(source)
     with model.distribute_strategy.scope():
         teacher = model_in(source, task, load_assets(source))
-    report = source / "report.json"
-    theirs = json.loads(report.read_text(encoding="utf-8")).get("assets") if report.is_file() else None
-    if theirs not in (None, Assets.fingerprint(assets)):
+    report = report_in(source)
+    if report.get("assets") not in (None, Assets.fingerprint(assets)):
         raise InputError(
-            f"{source} has other vocabularies, labels or scales than follow from these data: give the data and the "
-            f"settings that it was trained with."
+            f"{source} cannot teach this model: {_differing(assets, source / 'assets')} in it than follows from these "
+            f"data and settings. Give those that it was trained with."
+        )
+    if report.get("fingerprint") not in (None, fingerprint):
+        console.warn(
+            f"{source} was trained on other records. If the validation data are among them, results look better than "
+            f"they are: give the --data.seed that it had ({split_seed(theirs)})."
         )
     try:
         teach(model, teacher, next(batches.epoch(0))[0], train.teacher_weight, train.teacher_temperature)
     except ValueError as error:
         raise InputError(f"{source} cannot teach this model: {error}.") from error
+    said = f"It learns from {source} too, which counts {train.teacher_weight:.0%} of the loss."
+    console.print(said)
     return {"teacher": weights_digest(teacher)}
+
+
+def _differing(mine: Path, theirs: Path) -> str:
+    """Which assets differ, in words."""
+    names = {path.relative_to(folder).parts[0] for folder in (mine, theirs) for path in folder.rglob("*")}
+    names -= {INDEX, "judge.json"}  # what the latter learns after training is no difference
+
+    def content(folder: Path, name: str) -> Any:
+        place = folder / name
+        return Assets.fingerprint(place) if place.is_dir() else place.read_bytes() if place.is_file() else None
+
+    found = sorted(Path(name).stem for name in names if content(mine, name) != content(theirs, name))
+    return f"the {' and the '.join(found) or 'facts'} are others"
 
 
 def _fits(theirs: Any, mine: Any) -> bool:

@@ -110,10 +110,14 @@ def test_what_the_teacher_says_counts_where_the_data_say_the_opposite(command, r
     place.write_text("\n".join(["text,label", *(f"{text},{other[label]}" for text, label in rows)]) + "\n")
     options = ["--train.teacher", reviews.path, "--train.teacher_weight", 1, "--data", data["train"][0]]
     options += ["--stack.units", 4, "--embedding.size", 8, "--train.batch_size", 8, "--train.learning_rate", 0.05]
-    command("train", "sentiment", *options, "--train.epochs", 4, "--out", tmp_path / "run")
+    code, _, log = command("train", "sentiment", *options, "--train.epochs", 4, "--out", tmp_path / "run")
+    assert code == 0, log
     student = nlp_rnn.load(tmp_path / "run")
     assert student.config.tokenizer.kind == "word"  # of the teacher
     texts = ["a fine film", "a joyless film"]
+    assert "was trained on other records" in " ".join(log.split())
+    assert student.report["teacher"]["weight"] == 1.0
+    assert "learned from another run too" in (tmp_path / "run" / "card.md").read_text()
     assert [found.label for found in student(texts)] == [found.label for found in reviews(texts)]
 
 
@@ -129,7 +133,7 @@ def test_a_teacher_that_does_not_fit_is_refused(command, reviews, tmp_path):
     assert "does not exist" in refused("--train.teacher", tmp_path / "nowhere")
     assert "which is the teacher: leave --tokenizer.kind out" in refused(*teacher, "--tokenizer.kind", "byte")
     (tmp_path / "others.csv").write_text("text,label\n" + "\n".join(f"word {i},{'abc'[i % 3]}" for i in range(60)))
-    assert "other vocabularies, labels" in refused(*teacher, data=tmp_path / "others.csv")
+    assert "the labels are others" in refused(*teacher, data=tmp_path / "others.csv")
 
 
 class Taught(Subject):
@@ -145,7 +149,7 @@ class Taught(Subject):
 
 
 @pytest.mark.parametrize("task", [slow("language-modeling"), slow("ner")])
-def test_a_run_with_a_teacher_resumes_bit_for_bit(task, tmp_path):
+def test_a_run_with_a_teacher_resumes_bit_for_bit(task, tmp_path, command):
     teacher = SUBJECTS[task].path
     assert SUBJECTS[task].run is not None
     subject = Taught(task)
@@ -158,7 +162,9 @@ def test_a_run_with_a_teacher_resumes_bit_for_bit(task, tmp_path):
     other.model.trainable_variables[0].assign_add(np.ones(other.model.trainable_variables[0].shape))
     other.save(changed)
     again = shutil.copytree(subject.cut_off, tmp_path / "again")
-    text = (again / "config.yaml").read_text().replace(str(teacher), str(changed))
-    (again / "config.yaml").write_text(text)
     with pytest.raises(InputError, match=r"teacher of .* changed since this run began"):
-        nlp_rnn.trainer.resume(again)
+        nlp_rnn.trainer.resume(again, teacher=str(changed))
+    moved = shutil.copytree(teacher, tmp_path / "moved")
+    code, _, log = command("train", "--resume", again, "--train.teacher", moved)
+    assert code == 0, log
+    assert np.array_equal(*(nlp_rnn.load(path).model.get_weights()[0] for path in (subject.path, again)))

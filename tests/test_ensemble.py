@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nlp_rnn
+from nlp_rnn.config.values import override
 from tests.subjects import SUBJECTS
 
 
@@ -41,7 +43,7 @@ def test_it_is_measured_beside_its_members_and_used_as_a_run(command, reviews, o
     expected = np.exp(log_p) / np.exp(log_p).sum()
     np.testing.assert_allclose([found["probabilities"][label] for label in joined.assets.labels], expected, atol=1e-4)
     code, _, log = command("inspect", tmp_path / "joined")
-    assert (code, "is an ensemble: inspect one of its members" in " ".join(log.split())) == (2, True)
+    assert (code, "is an ensemble: inspect its members" in " ".join(log.split())) == (2, True)
 
 
 def test_what_does_not_fit_together_is_refused(command, reviews, other, tmp_path):
@@ -66,6 +68,53 @@ def test_what_does_not_fit_together_is_refused(command, reviews, other, tmp_path
     )
 
 
+def test_an_ensemble_of_an_ensemble_has_all_members_once(command, reviews, other, tmp_path):
+    third = nlp_rnn.load(other)
+    third.model.trainable_variables[0].assign_add(np.ones(third.model.trainable_variables[0].shape))
+    third.save(tmp_path / "third")
+    assert command("ensemble", reviews.path, other, "--out", tmp_path / "two")[0] == 0
+    code, out, log = command("ensemble", tmp_path / "two", tmp_path / "third", "--out", tmp_path / "three", "--json")
+    assert code == 0, log
+    assert [Path(member["run"]) for member in json.loads(out)["members"]] == [reviews.path, other, tmp_path / "third"]
+    joined = nlp_rnn.load(tmp_path / "three")
+    parts = [nlp_rnn.load(path)("a fine film").probabilities for path in (reviews.path, other, tmp_path / "third")]
+    log_p = np.log(np.mean([[part[label] for label in joined.assets.labels] for part in parts], 0))
+    expected = np.exp(log_p / float(joined.model.head.temperature))
+    found = joined("a fine film").probabilities
+    np.testing.assert_allclose([found[n] for n in joined.assets.labels], expected / expected.sum(), atol=1e-4)
+    code, _, log = command("ensemble", tmp_path / "two", other, "--out", tmp_path / "twice")
+    assert (code, "have the same weights" in " ".join(log.split())) == (2, True)
+    code, _, log = command("train", "sentiment", "--init-from", tmp_path / "two", "--out", tmp_path / "begun")
+    assert (code, "is an ensemble: begin with one of its members" in " ".join(log.split())) == (2, True)
+
+
+def test_members_are_measured_on_the_data_of_the_first(command, reviews, other, tmp_path):
+    changed = nlp_rnn.load(other)
+    data = {**reviews.config.data.__dict__, "test": (str(tmp_path / "test.csv"),)}
+    (tmp_path / "test.csv").write_text("text,label\na fine film,positive\na joyless film,negative\n")
+    changed.config = override(changed.config, {"data": data})
+    changed.report = {**changed.report, "metrics": {"validation": {"accuracy": 0.0}, "test": {"accuracy": 0.0}}}
+    changed.save(tmp_path / "changed")
+    code, out, log = command("ensemble", reviews.path, tmp_path / "changed", "--out", tmp_path / "joined", "--json")
+    assert code == 0, log
+    found = json.loads(out)["members"]
+    assert {split: values["records"] for split, values in found[1]["metrics"].items()} == {
+        split: values["records"] for split, values in found[0]["metrics"].items()
+    }
+
+
+def test_where_the_data_are_gone_nothing_is_measured(command, reviews, other, tmp_path):
+    paths = []
+    for number, path in enumerate((reviews.path, other)):
+        run = nlp_rnn.load(path)
+        run.config = override(run.config, {"data": {"train": (str(tmp_path / "gone.csv"),)}})
+        run.save(tmp_path / f"{number}")
+        paths.append(tmp_path / f"{number}")
+    code, out, log = command("ensemble", *paths, "--out", tmp_path / "joined", "--json")
+    assert (code, json.loads(out)["metrics"]) == (0, {}), log
+    assert "nothing is measured or calibrated" in " ".join(log.split())
+
+
 def test_members_that_saw_what_others_held_out_are_not_measured_on_it(command, reviews, other, tmp_path):
     changed = nlp_rnn.load(other)
     changed.report = {**changed.report, "fingerprint": "of other records"}
@@ -77,7 +126,6 @@ def test_members_that_saw_what_others_held_out_are_not_measured_on_it(command, r
 
 
 def test_runs_of_several_seeds_hold_out_the_same_records(tmp_path):
-    from nlp_rnn.config.values import override
     from nlp_rnn.registry import get_task
     from nlp_rnn.trainer import settings_for
 

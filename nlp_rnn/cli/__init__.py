@@ -30,7 +30,7 @@ VERBS = {
     "data": "say what is in your data before you train on them",
     "inspect": "look inside a run: memory, gates, confidences, errors, labels",
     "compare": "train several kinds of model on your data and say which to choose",
-    "ensemble": "join several runs to one, whose predictions are their mean",
+    "ensemble": "join several runs to one",
     "sweep": "train with many settings on your data and write the best ones",
 }
 _OF_TASKS = ("train", "data", "compare", "sweep")

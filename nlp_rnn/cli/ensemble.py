@@ -20,7 +20,9 @@ class EnsembleOptions:
     """Options of the verb."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The runs to join, of one task, with the same vocabularies and labels."""
+    """The runs to join, of one task, with the same vocabularies and labels: train them with --data.seed 0 and other
+    values of --train.seed. Settings and data to measure on are those of the first. Where a state goes on from step to
+    step, as in language models and translators, their cells must be of one kind and size."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where the ensemble is written, a run like others."""
     json: bool = False
@@ -34,7 +36,12 @@ def run(task: str | None, arguments: list[str]) -> int:
     from nlp_rnn.display.console import PlainConsole
 
     prog = program(task, "ensemble")
-    options: Any = parse(EnsembleOptions, arguments, prog, "Joins several runs to one that says the mean of them.")
+    options: Any = parse(
+        EnsembleOptions,
+        arguments,
+        prog,
+        "Joins several runs to one: the mean of probabilities, of the scores of chains (CRF), of quantiles.",
+    )
     if not options.out:
         raise InputError(f"Say where the ensemble goes: {prog} {' '.join(options.runs) or 'RUN RUN'} --out FOLDER.")
     from nlp_rnn.ensembler import ensemble

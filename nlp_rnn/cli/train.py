@@ -49,7 +49,7 @@ def run(task: str, arguments: list[str]) -> int:
 
     try:
         if options.resume:
-            finished = trainer.resume(options.resume, task, moved)
+            finished = trainer.resume(options.resume, task, moved, options.settings.train.teacher)
         else:
             finished = trainer.train_with(task, options.settings, options.out, options.recipe)
     except Interrupted as interrupted:
@@ -110,10 +110,11 @@ def _moved_data(options: Any, defaults: Any) -> dict[str, Any]:
     now = {setting.dotted: value for setting, value in settings_of(options.settings)}
     changed = {name: value for name, value in now.items() if value != before[name]}
     moved = {name: changed.pop(f"data.{name}") for name in ("train", "validation", "test") if f"data.{name}" in changed}
+    changed.pop("train.teacher", None)
     if others := [*others, *(f"--{name}" for name in changed)]:
         raise InputError(
-            f"--resume takes no {others[0]}: a resumed run keeps the settings that it began with; only --data may say "
-            f"where its data are now."
+            f"--resume takes no {others[0]}: a resumed run keeps the settings that it began with; only --data and "
+            f"--train.teacher may say where its data and its teacher are now."
         )
     return moved
 

@@ -198,11 +198,12 @@ class TrainConfig:
     the embedding last (gradual unfreezing)."""
     teacher: str = ""
     """A run of the same task, such as a large one or an ensemble, that the model learns to imitate beside what the data
-    say (distillation). Its vocabularies are taken."""
-    teacher_weight: Annotated[float, Range(0, 1)] = 0.5
+    say (distillation). Its vocabularies are taken; give the data and the --data.seed that it had."""
+    teacher_weight: Annotated[float, Range(0, 1, above=True)] = 0.5
     """With `teacher`: how much what it says counts; what the data say has the rest."""
     teacher_temperature: Positive = 1.0
-    """With `teacher`: what the scores of both are divided by, so that unlikely answers count more."""
+    """With `teacher`: what the scores of both are divided by, so that unlikely answers count more. Forecasts have no
+    scores."""
     patience: Natural = 3
     """Stop after this many epochs without a better validation result; 0 never stops."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
@@ -228,8 +229,15 @@ class TrainConfig:
 _ONLY_OF = {"activation": "simple_rnn", "heads": "transformer", "context": "transformer"}
 
 
+_ONLY_WITH = {
+    **dict.fromkeys(("train.teacher_weight", "train.teacher_temperature"), "teacher"),
+    **dict.fromkeys(("train.layer_decay", "train.unfreeze"), "init_from"),
+}
+
+
 def refuse_idle(config: Any, given: Iterable[str]) -> None:
-    """Settings of the stack that its cell does not have must not be given: nobody would notice that they do nothing.
+    """Settings that do nothing beside the others must not be given, since nobody would notice: those of the stack that
+    its cell does not have, those of beginning with a run without a run.
 
     Args:
         config: the settings.
@@ -240,6 +248,9 @@ def refuse_idle(config: Any, given: Iterable[str]) -> None:
     """
     cell = getattr(getattr(config, "stack", None), "cell", "")
     for name in given:
+        needs = _ONLY_WITH.get(name)
+        if needs and not getattr(config.train, needs):
+            raise InputError(f"train.{needs} is not given, without which {name} does nothing: give both or none.")
         only_of = _ONLY_OF.get(name.removeprefix("stack.")) if name.startswith("stack.") else None
         if cell and only_of not in (None, cell):
             raise InputError(f"{name} is a setting of {only_of}, and stack.cell is {cell}: leave one of them out.")

@@ -217,16 +217,10 @@ class EnsembleClassifierHead(Members):
 
     def classify(self, vector: Tensor, training: bool = False) -> Tensor:
         """Pooled vectors → logits."""
-        vectors = tf.split(vector, self._pooled_sizes(), -1)
+        sizes = [member.pooled_size(size) for member, size in zip(self.members, self.sizes, strict=True)]
+        vectors = tf.split(vector, sizes, -1)
         logits = [member.classify(one, training=training) for member, one in zip(self.members, vectors, strict=True)]
         return mean_of_log_p(logits) / self.temperature
-
-    def pooled_size(self, features: int) -> int:
-        """As that of a `ClassifierHead`."""
-        return sum(self._pooled_sizes())
-
-    def _pooled_sizes(self) -> list[int]:
-        return [member.pooled_size(size) for member, size in zip(self.members, self.sizes, strict=True)]
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")

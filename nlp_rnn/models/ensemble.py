@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
 
 from nlp_rnn.layers.base import Tensor
-from nlp_rnn.layers.decoder import Bridge
 from nlp_rnn.layers.ensemble import (
     EnsembleClassifierHead,
     EnsembleDense,
@@ -17,6 +16,7 @@ from nlp_rnn.layers.ensemble import (
     EnsembleSoftmaxHead,
     EnsembleStack,
     EnsembleTaggingHead,
+    Members,
 )
 from nlp_rnn.layers.ensemble_decoder import EnsembleBridge, EnsembleDecoder
 from nlp_rnn.layers.ngrams import NgramLogits
@@ -29,14 +29,12 @@ from nlp_rnn.models.translator import Translator
 
 _HEADS: dict[type, type] = {
     ClassifierHead: EnsembleClassifierHead,
-    EnsembleClassifierHead: EnsembleClassifierHead,
     TaggingHead: EnsembleTaggingHead,
-    EnsembleTaggingHead: EnsembleTaggingHead,
     SoftmaxHead: EnsembleSoftmaxHead,
-    EnsembleSoftmaxHead: EnsembleSoftmaxHead,
     keras.layers.Dense: EnsembleDense,
-    EnsembleDense: EnsembleDense,
 }
+Parts: TypeAlias = dict[str, Any]
+"""The parts of a model by name."""
 
 
 def ensemble_of(models: Sequence[keras.Model]) -> keras.Model:
@@ -64,57 +62,66 @@ def ensemble_of(models: Sequence[keras.Model]) -> keras.Model:
     first = models[0]
     kinds = {type(model) for model in models}
     if all(isinstance(model, Forecaster) for model in models):
-        return EnsembleForecaster(list(models), dtype=first.dtype_policy, name=first.name)
+        members = [member for model in models for member in getattr(model, "members", [model])]
+        return EnsembleForecaster(members, dtype=first.dtype_policy, name=first.name)
     if len(kinds) > 1:
         raise ValueError(f"they are of several kinds: {', '.join(sorted(kind.__name__ for kind in kinds))}")
     if not isinstance(first, (PartsModel, Translator)):
         raise ValueError(f"a {type(first).__name__} has no parts that could stand side by side")
-    for model in models:
-        if not model.built:
-            model.build()
-    parts = _of_translators(models) if isinstance(first, Translator) else _of_parts(models)
+    members = [member for model in models for member in _members_of(model)]
+    if isinstance(first, Translator):
+        parts = _of_translators(members)
+    else:
+        parts = _of_parts(members, goes_on=hasattr(first, "advance"))
     options = {name: getattr(first, name) for name in first.OPTIONS}
     model = type(first)(**parts, **options, dtype=first.dtype_policy, name=first.name)
     model.build()
     return model
 
 
-def _of_parts(models: Sequence[Any]) -> dict[str, Any]:
-    embedding = EnsembleEmbedding([model.embedding for model in models], name="embedding")
-    stack = _stack([model.stack for model in models], [model.embedding for model in models])
-    if hasattr(models[0], "advance") and not stack.bidirectional:
-        _refuse_other_states(stack.members)
-    parts: dict[str, Any] = {
-        "embedding": embedding,
+def _members_of(model: Any) -> list[Parts]:
+    """The parts of a model, or of each member of one that is an ensemble."""
+    if not model.built:
+        model.build()
+    parts = {name: getattr(model, name) for name in model.PARTS}
+    count = max([len(part.members) for part in parts.values() if isinstance(part, Members)], default=1)
+    return [
+        {name: part.members[k] if isinstance(part, Members) else part for name, part in parts.items()}
+        for k in range(count)
+    ]
+
+
+def _of_parts(members: Sequence[Parts], goes_on: bool) -> Parts:
+    embeddings, stacks, heads = ([parts[name] for parts in members] for name in ("embedding", "stack", "head"))
+    stack = _stack(stacks, embeddings)
+    if goes_on and not stack.bidirectional:
+        _refuse_other_states(stacks)
+    joined: Parts = {
+        "embedding": EnsembleEmbedding(embeddings, name="embedding"),
         "stack": stack,
-        "head": _head([model.head for model in models], [model.stack.output_size for model in models]),
+        "head": _head(heads, [stack.output_size for stack in stacks]),
     }
-    if "ngrams" in models[0].PARTS:
-        parts["ngrams"] = _mean_of_ngrams([model.ngrams for model in models])
-    return parts
+    if "ngrams" in members[0]:
+        joined["ngrams"] = _mean_of_ngrams([parts["ngrams"] for parts in members])
+    return joined
 
 
-def _of_translators(models: Sequence[Any]) -> dict[str, Any]:
-    sources = [model.source_embedding for model in models]
-    embeddings = [model.embedding for model in models]
-    read = [source or embedding for source, embedding in zip(sources, embeddings, strict=True)]
-    stacks, decoders = [model.stack for model in models], [model.decoder for model in models]
-    memories = [stack.output_size for stack in stacks]
-    _refuse_other_states([_stack_in(decoder) for decoder in decoders])
-    if len({None if m.source_embedding is None else True for m in models}) > 1:
+def _of_translators(members: Sequence[Parts]) -> Parts:
+    names = ("source_embedding", "embedding", "stack", "decoder", "bridge", "head")
+    sources, embeddings, stacks, decoders, bridges, heads = ([parts[n] for parts in members] for n in names)
+    if len({source is None for source in sources}) > 1:
         raise ValueError("some have one embedding for both languages, and others have two")
-    bridge = None
-    if isinstance(models[0].bridge, (Bridge, EnsembleBridge)):
-        bridges, layers = [model.bridge for model in models], [stack.layers for stack in stacks]
-        bridge = EnsembleBridge(bridges, memories, layers, name="bridge")
+    _refuse_other_states([decoder.stack for decoder in decoders])
+    memories, layers = [stack.output_size for stack in stacks], [stack.layers for stack in stacks]
+    read = [source or embedding for source, embedding in zip(sources, embeddings, strict=True)]
     sizes = [embedding.output_dim for embedding in embeddings]
     return {
         "source_embedding": None if sources[0] is None else EnsembleEmbedding(sources, name="source_embedding"),
         "stack": _stack(stacks, read),
-        "bridge": bridge,
+        "bridge": None if bridges[0] is None else EnsembleBridge(bridges, memories, layers, name="bridge"),
         "embedding": EnsembleEmbedding(embeddings, name="embedding"),
         "decoder": EnsembleDecoder(decoders, sizes, memories, name="decoder"),
-        "head": _head([model.head for model in models], [decoder.units for decoder in decoders]),
+        "head": _head(heads, [decoder.units for decoder in decoders]),
     }
 
 
@@ -131,13 +138,13 @@ def _head(heads: Sequence[Any], sizes: Sequence[int]) -> keras.layers.Layer:
     return kind(heads, sizes, name="head")
 
 
-def _stack_in(decoder: Any) -> Any:
-    return _stack_in(decoder.members[0]) if isinstance(decoder, EnsembleDecoder) else decoder.stack
-
-
 def _refuse_other_states(stacks: Sequence[Any]) -> None:
-    if len({(stack.state_parts, stack.state_size) for stack in stacks}) > 1:
-        raise ValueError("their cells are of other kinds or sizes, so that their states do not stand side by side")
+    states = [f"{stack.state_parts} × {stack.state_size}" for stack in stacks]
+    if len(set(states)) > 1:
+        raise ValueError(
+            f"their cells are of other kinds or sizes, so that their states do not stand side by side: the state of a "
+            f"layer has {', '.join(states)} numbers"
+        )
 
 
 def _mean_of_ngrams(members: Sequence[NgramLogits | None]) -> NgramLogits | None:

@@ -95,7 +95,7 @@ class SubwordTokenizer(Tokenizer):
             )
         except RuntimeError as error:
             raise InputError(f"No subword vocabulary of {size} could be learned: {error}.") from None
-        return cls(sink.getvalue(), normalizer)
+        return cls(_without_path(sink.getvalue()), normalizer)
 
     @property
     def size(self) -> int:
@@ -146,6 +146,54 @@ def _training_lines(texts: Iterable[str], normalizer: Normalizer) -> Iterator[by
                 piece = text[start : start + _LONGEST_LINE]
                 if piece.strip():
                     yield piece.encode("utf-8")
+
+
+def _without_path(model: bytes) -> bytes:
+    """A model without the path of the file of rules, which would be another each time: field 6 of the message of the
+    normalizer, field 3 (https://github.com/google/sentencepiece, sentencepiece_model.proto). Its own classes for these
+    messages need another version of protobuf than TensorFlow does."""
+    parts = []
+    for number, first, inner, end in _fields(model):
+        if number == 3:
+            kept = b"".join(model[i:k] for field, i, _, k in _fields(model, inner, end) if field != 6)
+            parts.append(model[first : first + 1] + _varint(len(kept)) + kept)
+        else:
+            parts.append(model[first:end])
+    return b"".join(parts)
+
+
+def _fields(message: bytes, place: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int, int]]:
+    """Of each field of a message of protobuf its number, where it begins, where its value begins, and its end."""
+    end = len(message) if end is None else end
+    while place < end:
+        first = place
+        tag, place = _read_varint(message, place)
+        kind, value = tag & 7, place
+        if kind == 0:
+            _, place = _read_varint(message, place)
+        elif kind == 2:
+            size, value = _read_varint(message, place)
+            place = value + size
+        else:
+            place += {1: 8, 5: 4}[kind]
+        yield tag >> 3, first, value, place
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*found, number])
+
+
+def _read_varint(message: bytes, place: int) -> tuple[int, int]:
+    """The number at a place, and the place after it."""
+    number = shift = 0
+    while message[place] & 128:
+        number |= (message[place] & 127) << shift
+        place, shift = place + 1, shift + 7
+    return number | message[place] << shift, place + 1
 
 
 def _no_rules() -> Any:

@@ -35,7 +35,9 @@ def teach(model: Any, teacher: keras.Model, features: Any, weight: float = 0.5, 
         raise ValueError(f"a {type(model).__name__} does not say how to imitate another")
     shapes = [tuple(one(features, training=False).shape) for one in (model, teacher)]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"the model gives outputs of the shape {shapes[0]}, and its teacher {shapes[1]}")
+        raise ValueError(
+            f"the model gives outputs of the shape {shapes[0]}, and its teacher {shapes[1]}; heads must be alike"
+        )
     of_data = model.compute_loss
 
     def compute_loss(

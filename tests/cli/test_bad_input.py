@@ -20,7 +20,8 @@ from nlp_rnn.data.batching import Batches, Rows
 from nlp_rnn.data.summary import data_table
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.sentiment import TASK
-from nlp_rnn.trainer import _new_folder, train
+from nlp_rnn.trainer import train
+from nlp_rnn.training.folders import new_folder
 
 TINY = ("--embedding.size", 4, "--stack.units", 2, "--train.epochs", 1, "--tokenizer.min_count", 1)
 GOOD = "text,label\n" + "".join(
@@ -184,6 +185,8 @@ def test_settings_that_a_cell_does_not_have(fails, tmp_path):
     assert said in fails("train", "sentiment", "--stack.heads", 2, *out)
     said = "stack.activation is a setting of simple_rnn, and stack.cell is gru"
     assert said in fails("train", "ner", "--stack.cell", "gru", "--stack.activation=relu", *out)
+    said = "train.teacher is not given, without which train.teacher_weight does nothing"
+    assert said in fails("train", "sentiment", "--train.teacher_weight", 0.9, *out)
     with pytest.raises(InputError, match=r"stack\.context is a setting of transformer"):
         train("sentiment", stack={"context": 5}, out=tmp_path / "run")
 
@@ -272,12 +275,12 @@ def test_a_run_that_never_began_may_be_written_over(reviews, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(reviews.path / "assets", out / "assets")
     shutil.copy(reviews.path / "config.yaml", out)
-    assert _new_folder(out, "starter") == out
+    assert new_folder(out, "starter") == out
     (out / "checkpoints" / ".step-000000000.tmp").mkdir(parents=True)
-    assert _new_folder(out, "starter") == out
+    assert new_folder(out, "starter") == out
     (out / "checkpoints" / "step-000000000").mkdir()
     with pytest.raises(InputError, match="holds an unfinished run: continue it"):
-        _new_folder(out, "starter")
+        new_folder(out, "starter")
 
 
 def test_diverging_training_says_where_and_what_to_try(fails, tmp_path):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nlp_rnn.assets import Assets
 from nlp_rnn.config.sections import TokenizerConfig
 from nlp_rnn.errors import InputError
 from nlp_rnn.text.normalization import Normalizer
@@ -215,10 +216,13 @@ def test_special_ids_leave_no_trace_when_decoding(untraced):
     assert tokenizer.decode([[2, 108, 109, 3, 0, 0]]) == ["hi"]
 
 
-def test_training_is_repeatable(untraced):
+def test_training_is_repeatable(untraced, tmp_path):
     random.seed(0)
     one, other = (SubwordTokenizer.train(CORPUS, 350) for _ in range(2))
     assert one.encode(CORPUS).to_list() == other.encode(CORPUS).to_list()
+    for place, tokenizer in (("one", one), ("other", other)):
+        tokenizer.save(tmp_path / place)
+    assert Assets.fingerprint(tmp_path / "one") == Assets.fingerprint(tmp_path / "other")
 
 
 def test_a_very_long_line_is_learned_from(untraced):

@@ -25,9 +25,10 @@ from nlp_rnn.cli import run_command
 from nlp_rnn.errors import InputError
 from nlp_rnn.testing import assert_same_run
 from nlp_rnn.testing.subjects import copied_at
-from nlp_rnn.trainer import _new_folder, _sole_owner, resume
+from nlp_rnn.trainer import resume
 from nlp_rnn.training import checkpoints
 from nlp_rnn.training.callbacks import Checkpointer
+from nlp_rnn.training.folders import new_folder, sole_owner
 from tests.conftest import slow
 
 SETTINGS = {
@@ -141,7 +142,7 @@ def test_a_signal_ends_it_with_a_checkpoint(uninterrupted, data, tmp_path, monke
 
 
 def test_two_live_runs_in_one_directory_are_refused(tmp_path):
-    with _sole_owner(tmp_path), pytest.raises(InputError, match="Another process is training"), _sole_owner(tmp_path):
+    with sole_owner(tmp_path), pytest.raises(InputError, match="Another process is training"), sole_owner(tmp_path):
         pass
 
 
@@ -252,7 +253,7 @@ def test_killed_as_the_first_checkpoint_was_written(uninterrupted, killed):
     shutil.rmtree(killed / "logs")
     shutil.rmtree(killed / "checkpoints")
     (killed / "checkpoints" / ".step-000000000.tmp").mkdir(parents=True)
-    assert _new_folder(killed, "starter") == killed
+    assert new_folder(killed, "starter") == killed
     resume(killed)
     assert_same_run(uninterrupted, killed)
 
