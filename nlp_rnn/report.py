@@ -71,15 +71,21 @@ def write_report(
         "versions": _versions(),
         "command": " ".join(sys.argv),
         "weights": weights_digest(run.model),
+        **_teacher(run, fingerprints),
     }
-    if "teacher" in fingerprints:
-        train = run.config.train
-        about = {"run": train.teacher, "weights": fingerprints["teacher"], "weight": train.teacher_weight}
-        run.report["teacher"] = {**about, "temperature": train.teacher_temperature}
     _write_plots(run, fitted)
     checkpoints.write_bytes(run.path / "card.md", model_card(run).encode())
     content = json.dumps(run.report, indent=1) + "\n"
     checkpoints.write_bytes(run.path / "report.json", content.encode())  # last: it says that the run is finished
+
+
+def _teacher(run: AnyRun, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+    """The run that it learned from beside the data, if there was one."""
+    if "teacher" not in fingerprints:
+        return {}
+    train = run.config.train
+    about = {"run": train.teacher, "weights": fingerprints["teacher"], "weight": train.teacher_weight}
+    return {"teacher": {**about, "temperature": train.teacher_temperature}}
 
 
 def _write_plots(run: AnyRun, fitted: Fitted) -> None:
