@@ -147,13 +147,13 @@ class Assets(Mapping[str, Any]):
         return digest.hexdigest()
 
     @classmethod
-    def load(cls, folder: Path, fingerprint: str | None = None) -> Assets:
-        """Reads what `save` wrote, whose fingerprint must be as it was, where that is known.
+    def load(cls, folder: Path, *fingerprints: str) -> Assets:
+        """Reads what `save` wrote, whose fingerprint must be one of those that are given, if any is.
 
         Raises:
             InputError: the folder is not complete, has changed, or holds an asset of an unknown kind.
         """
-        if fingerprint is not None and folder.is_dir() and cls.fingerprint(folder) != fingerprint:
+        if fingerprints and folder.is_dir() and cls.fingerprint(folder) not in fingerprints:
             raise InputError(f"{folder} changed since the run was saved: restore it, or copy the run again.")
         try:
             if any(path.exists() and not (path.is_file() or path.is_dir()) for path in folder.rglob("*")):

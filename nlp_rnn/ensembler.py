@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlp_rnn.assets import Assets
 from nlp_rnn.config.sections import split_seed
 from nlp_rnn.config.values import to_dict
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.run import Run, load
-from nlp_rnn.saved import weights_digest
+from nlp_rnn.saved import begun_with_assets, weights_digest
 
 if TYPE_CHECKING:
     from nlp_rnn.data.records import Records
@@ -114,7 +113,7 @@ def _members_of(run: AnyRun, splits: Mapping[str, Records], first: AnyRun) -> li
 def _assets_of(run: AnyRun) -> str:
     """A digest of what the run's vocabularies were before anything was calibrated."""
     assert run.path is not None
-    return str(run.report.get("assets") or Assets.fingerprint(run.path / "assets"))
+    return str(run.report.get("assets") or begun_with_assets(run.path))
 
 
 def _splits(runs: Sequence[AnyRun]) -> dict[str, Records]:

@@ -144,3 +144,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_files(source: Path, target: Path) -> None:
+    """Gives a folder the files of another, each exchanged at once, those alone whose content differs; others stay."""
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        place = target / path.relative_to(source)
+        if place.is_file() and place.read_bytes() == path.read_bytes():
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)

@@ -28,9 +28,18 @@ from nlp_rnn.data.memory import data_settings, is_table
 from nlp_rnn.data.records import Records
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
-from nlp_rnn.paths import replacing
+from nlp_rnn.paths import replace_files, replacing
 from nlp_rnn.registry import get_task
-from nlp_rnn.saved import FORMAT, load_assets, model_in, read_records, read_settings, report_in, weights_digest
+from nlp_rnn.saved import (
+    FORMAT,
+    begun_with_assets,
+    load_assets,
+    model_in,
+    read_records,
+    read_settings,
+    report_in,
+    weights_digest,
+)
 from nlp_rnn.tasks.base import C, Features, Metrics, O, Outputs, P, Task
 from nlp_rnn.tasks.inputs import records_of
 
@@ -270,10 +279,12 @@ class Run(Generic[C, P, O]):
         self.path = path
         if self.report:
             self._bring_up_to_date(metrics)
-            with replacing(path / "card.md") as place:
-                place.write_text(model_card(self), encoding="utf-8")
-            with replacing(path / "report.json") as place:
-                place.write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
+            for name, text in (
+                ("card.md", model_card(self)),
+                ("report.json", json.dumps(self.report, indent=1) + "\n"),
+            ):
+                with replacing(path / name) as place:
+                    place.write_text(text, encoding="utf-8")
 
     def _bring_up_to_date(self, metrics: Mapping[str, Metrics] | None) -> None:
         """Tells metrics of other weights from those of the model as it is."""
@@ -287,11 +298,19 @@ class Run(Generic[C, P, O]):
     def save_settings(self, path: Path) -> None:
         """Writes `config.yaml` and `assets/`."""
         path.mkdir(parents=True, exist_ok=True)
-        self.assets.save(path / "assets")
-        about = {"task": self.task.name, "format": FORMAT, "assets": Assets.fingerprint(path / "assets")}
-        text = yaml.safe_dump({**about, **to_dict(self.config)}, sort_keys=False, allow_unicode=True)
-        with replacing(path / "config.yaml") as place:
-            place.write_text(text, encoding="utf-8")
+        folder, begun_with = path / "assets", begun_with_assets(path)
+        with tempfile.TemporaryDirectory(dir=path, prefix=".assets.tmp") as temporary:
+            self.assets.save(Path(temporary))
+            now = Assets.fingerprint(Path(temporary))
+            digests = {"assets": now, **({"begun_with": begun_with} if begun_with not in ("", now) else {})}
+            about = {"task": self.task.name, "format": FORMAT, **digests, **to_dict(self.config)}
+            text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
+            if not begun_with:  # a run begins with both or none
+                self.assets.save(folder)
+            with replacing(path / "config.yaml") as place:
+                place.write_text(text, encoding="utf-8")
+            if begun_with:  # of which one file changes at most, so that a power cut leaves either digest
+                replace_files(Path(temporary), folder)
 
     def __reduce__(self) -> Any:
         """For pickle: what `save` writes, and where the run came from."""

@@ -41,7 +41,8 @@ def read_settings(path: Path, task: str | None = None) -> tuple[AnyTask, Any]:
         raise InputError(f"{path} {reason}; {remedy}.")
     values = read_yaml(path / "config.yaml")
     name, form = values.pop("task", None), values.pop("format", FORMAT)
-    values.pop("assets", None)
+    for digest in ("assets", "begun_with"):
+        values.pop(digest, None)
     if not isinstance(form, int) or form > FORMAT:
         raise InputError(f"{path} was written by a newer version of nlp-rnn; upgrade with `pip install -U nlp-rnn`.")
     if not isinstance(name, str):
@@ -67,7 +68,22 @@ def load_assets(path: Path) -> Assets:
     Raises:
         InputError: they are not those that the run saved.
     """
-    return Assets.load(path / "assets", read_yaml(path / "config.yaml").get("assets"))
+    values = read_yaml(path / "config.yaml")
+    allowed = [values.get("assets")]
+    if not (
+        path / "report.json"
+    ).exists():  # it was ended while they were exchanged for what was learned after training
+        allowed += [digest] if (digest := values.get("begun_with")) else []
+    return Assets.load(path / "assets", *filter(None, allowed))
+
+
+def begun_with_assets(path: Path) -> str:
+    """The digest of the assets that a run began with, whatever was added to them after training; empty, where there is
+    no run."""
+    if not (path / "config.yaml").is_file():
+        return ""
+    values = read_yaml(path / "config.yaml")
+    return str(values.get("begun_with") or Assets.fingerprint(path / "assets"))
 
 
 def model_in(path: Path, task: AnyTask, assets: Assets) -> Any:

@@ -120,7 +120,7 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> An
     settings = found.Config()
     layers = {"recipe": load_recipe(found.resources, task, recipe)} | ({"file": read_yaml(config)} if config else {})
     for layer, values in layers.items():
-        for name in ("format", "assets"):  # of a run, whose config.yaml is given
+        for name in ("format", "assets", "begun_with"):  # of a run, whose config.yaml is given
             values.pop(name, None)
         if values.pop("task", task) != task:
             raise InputError(f'{config} contains settings of another task than "{task}".')
@@ -150,7 +150,7 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
 
     from nlp_rnn.report import write_report
     from nlp_rnn.run import Run
-    from nlp_rnn.saved import load_assets
+    from nlp_rnn.saved import begun_with_assets, load_assets
     from nlp_rnn.training import checkpoints
     from nlp_rnn.training.fit import fit
     from nlp_rnn.training.workers import own_folder
@@ -159,7 +159,10 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
         checkpoints.sweep(out)
         begins = not any((out / "checkpoints").glob("step-*"))
         keras.utils.set_random_seed(config.train.seed)
-        assets = load_assets(out) if resuming else with_its_assets(config, task.assets(config, splits["train"]))
+        if resuming and begun_with_assets(out) == Assets.fingerprint(out / "assets"):
+            assets = load_assets(out)
+        else:  # a new run, or one that was ended while what it had learned after training was added to them
+            assets = with_its_assets(config, task.assets(config, splits["train"]))
         config, batches = batches_for(task, config, assets, splits)
         with strategy.scope() if strategy else nullcontext():
             model = built(task, config, assets)
@@ -330,13 +333,14 @@ def _describe(model: Any, batches: EpochSource, strategy: Any) -> None:
 
 
 def _plan(run: AnyRun, splits: Mapping[str, Records], batches: EpochSource) -> Plan:
+    from nlp_rnn.saved import begun_with_assets
     from nlp_rnn.training.fit import Plan
     from nlp_rnn.transfer import begin_lessons
 
     assert run.path is not None
     names = {"train": "training data", "validation": "validation data", "test": "test data"}
     fingerprints = {names[split]: records.fingerprint() for split, records in splits.items()}
-    fingerprints["vocabulary"] = Assets.fingerprint(run.path / "assets")
+    fingerprints["vocabulary"] = begun_with_assets(run.path)
     fingerprints |= begin_lessons(run.config, run.model, run.path / "assets", batches, fingerprints["training data"])
     settings = {setting.dotted: value for setting, value in settings_of(run.config)}
     return Plan(

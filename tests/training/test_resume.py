@@ -30,6 +30,7 @@ from nlp_rnn.training import checkpoints
 from nlp_rnn.training.callbacks import Checkpointer
 from nlp_rnn.training.folders import new_folder, sole_owner
 from tests.conftest import slow
+from tests.subjects import SUBJECTS
 
 SETTINGS = {
     "--data.validation_fraction": 0.2,
@@ -139,6 +140,31 @@ def test_a_signal_ends_it_with_a_checkpoint(uninterrupted, data, tmp_path, monke
     monkeypatch.undo()
     resume(out)
     assert_same_run(uninterrupted, out)
+
+
+def test_ended_while_what_is_learned_after_training_is_written(tmp_path, monkeypatch):
+    """Such as the scores that normal data have, which are assets."""
+    subject = SUBJECTS["anomaly"]
+    out = shutil.copytree(subject.cut_off, tmp_path / "run")
+    before = (out / "assets" / "judge.json").read_bytes()
+
+    def ended(self, path):
+        self.save_settings(path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nlp_rnn.Run, "save", ended)
+        with pytest.raises(KeyboardInterrupt):
+            resume(out)
+    assert (out / "assets" / "judge.json").read_bytes() != before
+    (tmp_path / "judge.json").write_bytes(before)
+    for place in (tmp_path / "judge.json", None):  # before the file itself was exchanged, and after it
+        again = shutil.copytree(out, tmp_path / f"again{place is None}")
+        if place is not None:
+            shutil.copy(place, again / "assets")
+        resume(again)
+        assert_same_run(subject.path, again)
+        assert nlp_rnn.load(again).assets.judge == subject.run.assets.judge
 
 
 def test_two_live_runs_in_one_directory_are_refused(tmp_path):
