@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import yaml
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.card import model_card
@@ -28,17 +27,17 @@ from nlp_rnn.data.memory import data_settings, is_table
 from nlp_rnn.data.records import Records
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
-from nlp_rnn.paths import replace_files, replacing
+from nlp_rnn.paths import replacing
 from nlp_rnn.registry import get_task
 from nlp_rnn.saved import (
     FORMAT,
-    begun_with_assets,
     load_assets,
     model_in,
     read_records,
     read_settings,
     report_in,
     weights_digest,
+    write_settings,
 )
 from nlp_rnn.tasks.base import C, Features, Metrics, O, Outputs, P, Task
 from nlp_rnn.tasks.inputs import records_of
@@ -297,20 +296,7 @@ class Run(Generic[C, P, O]):
 
     def save_settings(self, path: Path) -> None:
         """Writes `config.yaml` and `assets/`."""
-        path.mkdir(parents=True, exist_ok=True)
-        folder, begun_with = path / "assets", begun_with_assets(path)
-        with tempfile.TemporaryDirectory(dir=path, prefix=".assets.tmp") as temporary:
-            self.assets.save(Path(temporary))
-            now = Assets.fingerprint(Path(temporary))
-            digests = {"assets": now, **({"begun_with": begun_with} if begun_with not in ("", now) else {})}
-            about = {"task": self.task.name, "format": FORMAT, **digests, **to_dict(self.config)}
-            text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
-            if not begun_with:  # a run begins with both or none
-                self.assets.save(folder)
-            with replacing(path / "config.yaml") as place:
-                place.write_text(text, encoding="utf-8")
-            if begun_with:  # of which one file changes at most, so that a power cut leaves either digest
-                replace_files(Path(temporary), folder)
+        write_settings(path, {"task": self.task.name, "format": FORMAT}, to_dict(self.config), self.assets)
 
     def __reduce__(self) -> Any:
         """For pickle: what `save` writes, and where the run came from."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.config.values import override, read_yaml
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
-from nlp_rnn.paths import replacing
+from nlp_rnn.paths import replace_files, replacing
 from nlp_rnn.registry import get_task
 from nlp_rnn.tasks.base import AnyTask
 
@@ -75,6 +77,31 @@ def load_assets(path: Path) -> Assets:
     ).exists():  # it was ended while they were exchanged for what was learned after training
         allowed += [digest] if (digest := values.get("begun_with")) else []
     return Assets.load(path / "assets", *filter(None, allowed))
+
+
+def write_settings(path: Path, about: dict[str, Any], settings: dict[str, Any], assets: Assets) -> None:
+    """Writes `config.yaml` and `assets/` of a run directory. Whenever it is ended, both fit together: where they were
+    written before, one file of the assets changes at most, for what is learned after training.
+
+    Args:
+        path: the run directory.
+        about: the task and the format.
+        settings: plain values.
+        assets: of the run.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    begun_with = begun_with_assets(path)
+    with tempfile.TemporaryDirectory(dir=path, prefix=".assets.tmp") as temporary:
+        assets.save(Path(temporary))
+        now = Assets.fingerprint(Path(temporary))
+        digests = {"assets": now, **({"begun_with": begun_with} if begun_with not in ("", now) else {})}
+        if not begun_with:  # a run begins with both or none
+            assets.save(path / "assets")
+        with replacing(path / "config.yaml") as place:
+            text = yaml.safe_dump({**about, **digests, **settings}, sort_keys=False, allow_unicode=True)
+            place.write_text(text, encoding="utf-8")
+        if begun_with:
+            replace_files(Path(temporary), path / "assets")
 
 
 def begun_with_assets(path: Path) -> str:

@@ -65,6 +65,7 @@ def train(
 
         sections["data"] = data_settings(sections["data"])
     settings = override(settings_for(task, recipe, config), at_own_pace(sections))
+    check_ranges(settings)
     refuse_idle(settings, dotted(sections))
     if settings.train.init_from or settings.train.teacher:
         from nlp_rnn.transfer import begun

@@ -39,8 +39,10 @@ class TestTasks(TaskContract):
 
     def pytest_generate_tests(self, metafunc):
         if "subject" in metafunc.fixturenames:
-            is_heavy = "elsewhere" in metafunc.fixturenames or metafunc.function.__name__ in HEAVY
-            slow_ones = [one for one in self.subjects if is_heavy and one.task not in BY_DEFAULT]
+            asks_elsewhere = "elsewhere" in metafunc.fixturenames
+            default = ("sentiment",) if asks_elsewhere else BY_DEFAULT
+            is_heavy = asks_elsewhere or metafunc.function.__name__ in HEAVY
+            slow_ones = [one for one in self.subjects if is_heavy and one.task not in default]
             values = [slow(one) if one in slow_ones else one for one in self.subjects]
             metafunc.parametrize("subject", values, ids=[str(one) for one in self.subjects])
 

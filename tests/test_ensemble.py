@@ -68,6 +68,7 @@ def test_what_does_not_fit_together_is_refused(command, reviews, other, tmp_path
     )
 
 
+@pytest.mark.slow  # three ensembles
 def test_an_ensemble_of_an_ensemble_has_all_members_once(command, reviews, other, tmp_path):
     third = nlp_rnn.load(other)
     third.model.trainable_variables[0].assign_add(np.ones(third.model.trainable_variables[0].shape))

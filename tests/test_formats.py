@@ -20,7 +20,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="it needs the extra `onn
 onnx = pytest.importorskip("onnx")
 
 
-@pytest.fixture(scope="module", params=all_tasks("sentiment", "language-modeling"))
+@pytest.fixture(scope="module", params=all_tasks("sentiment"))
 def exported(request, tmp_path_factory):
     """→ a subject, and its export to ONNX."""
     subject = SUBJECTS[request.param]

@@ -52,6 +52,7 @@ def test_a_classifier_begins_with_a_language_model(language, reviews, command, t
         np.testing.assert_allclose(mine[name], theirs[name], atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow  # a training
 def test_a_run_of_the_same_task_goes_on_with_other_data(reviews, tmp_path):
     """Labels in another order in the data keep their order in the model."""
     texts = [f"a {('joyless', 'fine')[i % 2]} film {i % 7}" for i in range(60)]
@@ -76,6 +77,7 @@ def test_a_run_of_the_same_task_goes_on_with_other_data(reviews, tmp_path):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow  # a training
 def test_other_labels_get_a_new_head(reviews, tmp_path, capsys):
     data = [{"text": f"a {('joyless', 'fine')[i % 2]} film", "label": ("bad", "good")[i % 2]} for i in range(60)]
     train = {**STILL, "init_from": str(reviews.path)}

@@ -12,7 +12,7 @@ import tyro
 
 from nlp_rnn.config.options import parse, peek, rename, rename_settings
 from nlp_rnn.config.sections import refuse_idle
-from nlp_rnn.config.values import former_names, override, read_yaml, settings_of
+from nlp_rnn.config.values import check_ranges, former_names, override, read_yaml, settings_of
 from nlp_rnn.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def run(task: str, arguments: list[str]) -> int:
     arguments, settings = settings_before(task, arguments)
     about = f"Trains a model for the task {task}."
     options = with_settings(TrainOptions, settings, arguments, program(task, "train"), about)
+    check_ranges(options.settings)
     refuse_idle(options.settings, () if options.resume else given_names(arguments))
     moved = _moved_data(options, settings) if options.resume else None
     from nlp_rnn.training.devices import is_chief

@@ -19,6 +19,7 @@ from nlp_rnn.layers import CRF, GRU, LSTM, CharacterEmbedding, RecurrentStack, T
 from nlp_rnn.layers.native import library
 from nlp_rnn.models import ClassifierHead, SequenceClassifier, Tagger, TaggingHead, WordEmbedding
 
+pytestmark = pytest.mark.slow  # a process that begins thrice, and exports
 has_native = library().operations is not None
 generator = np.random.default_rng(0)
 SEQUENCE = generator.normal(size=(3, 6, 3)).astype("float32")

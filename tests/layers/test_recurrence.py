@@ -19,6 +19,7 @@ from nlp_rnn.layers.loop import GATES
 from nlp_rnn.layers.native import library
 from nlp_rnn.layers.recurrence import Recurrence
 from nlp_rnn.models import ClassifierHead, SequenceClassifier
+from tests.conftest import slow
 from tests.layers import reference
 
 needs_native = pytest.mark.skipif(library().operations is None, reason=f"no compiled kernels: {library().reason}")
@@ -238,7 +239,7 @@ def outputs_and_gradients(layer, sequence, mask):
     return results
 
 
-@pytest.mark.parametrize("cell", ["simple_rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", [slow("simple_rnn"), "gru", slow("lstm")])
 def test_xla_gives_the_same(cell):
     stack = RecurrentStack(cell, 6)
     stack.build((None, None, 4))

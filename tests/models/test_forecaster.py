@@ -138,6 +138,7 @@ def test_values_that_are_never_negative_stay_so():
 
 
 @pytest.mark.parametrize("kind", ["segments", slow("encoder-decoder")])
+@pytest.mark.slow  # trainings
 def test_fit_learns_a_wave(kind):
     time = np.arange(600)
     wave = np.stack([np.sin(time * 2 * np.pi / 12), np.cos(time * 2 * np.pi / 12) * 30 + 100], -1).astype(np.float32)

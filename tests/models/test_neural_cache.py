@@ -104,6 +104,7 @@ def remembering(tmp_path_factory):
     )
 
 
+@pytest.mark.slow  # a training
 def test_training_fits_it_and_the_results_say_what_it_gains(remembering):
     run = nlp_rnn.load(remembering.path)
     assert run.config.search.cache_weight > 0.2
@@ -123,6 +124,7 @@ def test_it_serves(remembering, tmp_path):
     np.testing.assert_allclose(found["perplexity"], [one.perplexity for one in remembering(texts)], rtol=1e-4)
 
 
+@pytest.mark.slow  # a training
 def test_it_can_be_given_afterwards(remembering, command):
     data = remembering.config.data.test[0]
     found = []

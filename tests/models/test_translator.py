@@ -142,6 +142,7 @@ def test_gradients_reach_every_weight(kind):
         slow("mixed_float16", "input_feeding"),
     ],
 )
+@pytest.mark.slow  # a training
 def test_mixed_precision_trains_and_translates(dtype, kind):
     made = MAKES[kind](dtype=dtype)
     made.compile(keras.optimizers.SGD(0.1))

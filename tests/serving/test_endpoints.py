@@ -20,7 +20,7 @@ def answer_v1(endpoint, payload):
     return asyncio.run(protocols.answer_v1(Batcher(endpoint), payload))
 
 
-@pytest.fixture(scope="module", params=all_tasks("sentiment", "ner"))
+@pytest.fixture(scope="module", params=all_tasks("sentiment"))
 def subject(request):
     return SUBJECTS[request.param]
 

@@ -68,6 +68,7 @@ def test_what_cannot_be_loaded_is_left(tmp_path, caplog):
     assert model.endpoint is before
 
 
+@pytest.mark.slow  # loads runs
 def test_a_run_is_served_and_exchanged_when_it_is_trained_anew(tmp_path):
     shutil.copytree(SUBJECTS["sentiment"].path, tmp_path / "run")
     model = Model(Place.parse(f"reviews={tmp_path / 'run'}"), Limits(), Batching())

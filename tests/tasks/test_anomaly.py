@@ -106,6 +106,7 @@ def test_lines_without_sessions_are_read_in_chunks(tmp_path, command):
     assert alarm.why.expected[0].startswith("job <n>")
 
 
+@pytest.mark.slow  # thousands of lines, twice
 def test_a_stream_in_pieces_and_after_restarts_is_one_stream(shop, tmp_path, command, monkeypatch):
     lines = [line["event"] for line in sessions("test")][:400]
     whole = Watcher(shop).push(lines)

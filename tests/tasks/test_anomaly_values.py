@@ -233,6 +233,7 @@ def test_a_stream_in_pieces_and_after_restarts_is_judged_as_the_whole(run, tmp_p
     assert len(watcher.kept) == 2 * run.config.score.memory + 1
 
 
+@pytest.mark.slow  # a process
 def test_watch_at_the_command_line(run, tmp_path):
     rows = wave(200, 150)["values"]
     text = "time,heat,load\n" + "".join(f"2026-01-01T{i},{heat},{load}\n" for i, (load, heat) in enumerate(rows))
@@ -286,6 +287,7 @@ def test_several_signals_are_not_watched_as_one(tmp_path):
         Watcher(run, state=tmp_path / "none" / "state.npz")
 
 
+@pytest.mark.slow  # a training
 def test_windows_of_one_file(tmp_path, command):
     data, windows = table(tmp_path / "cpu.csv"), tmp_path / "w.json"
     windows.write_text(json.dumps({"cpu.csv": [["2026-01-01 20:00", "2026-01-01 21:00"]]}))

@@ -172,6 +172,7 @@ def test_other_models_train_resume_and_export(kind, tmp_path):
     assert served["times"][0].numpy().astype("datetime64[s]").astype(str)[0][:10] == expected[0].times[0]
 
 
+@pytest.mark.slow  # a training
 def test_deepar_goes_further_and_draws_counts(tmp_path):
     model = {"kind": "deepar", "distribution": "negative-binomial", "calendar": "none"}
     run = nlp_rnn.train(

@@ -17,6 +17,7 @@ from nlp_rnn.trainer import resume
 from tests.subjects import SUBJECTS
 
 
+@pytest.mark.slow  # trains on the starter
 def test_the_starter_learns_more_than_the_majority(tmp_path):
     run = nlp_rnn.train("sentiment", out=tmp_path / "run", train={"epochs": 2})
     assert run.metrics["accuracy"] > run.metrics["majority"] + 0.1

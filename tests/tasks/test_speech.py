@@ -126,6 +126,7 @@ def test_a_language_model_decides_where_its_weight_is_large(run, language):
         run(heard, language_model=str(run.path))
 
 
+@pytest.mark.slow  # many steps
 def test_listening_hears_what_is_recognised_at_once(live):
     words = ["low", "high", "mid"]
     samples = np.asarray(of_words(*words)["array"], np.float32)

@@ -51,6 +51,7 @@ def test_it_learns_and_predicts(run, command, at_hand, tmp_path):
     assert "13a" in json.loads(out)["bleu_signature"]
 
 
+@pytest.mark.slow  # several searches, each traced
 def test_candidates_attention_and_lines_at_the_command_line(run, command, at_hand, tmp_path):
     at_hand(run)
     code, out, log = command("predict", run.path, "two cats", "--beam", 6, "--n-best", 3, "--json")

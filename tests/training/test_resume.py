@@ -121,7 +121,7 @@ def test_killed_in_the_middle_of_an_epoch(ended, uninterrupted, capfd):
         resume(killed)
 
 
-@pytest.mark.parametrize(("number", "left"), [(signal.SIGINT, 10), slow(signal.SIGTERM, 1)])
+@pytest.mark.parametrize(("number", "left"), [slow(signal.SIGINT, 10), slow(signal.SIGTERM, 1)])
 def test_a_signal_ends_it_with_a_checkpoint(uninterrupted, data, tmp_path, monkeypatch, capsys, number, left):
     """Within an epoch, and in the last batch of one."""
     original = Checkpointer.on_train_batch_end

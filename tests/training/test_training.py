@@ -91,6 +91,7 @@ def test_the_weights_of_the_best_epochs_are_averaged(tmp_path):
 
 
 @pytest.mark.parametrize(("flags", "expected"), [("fma avx512_bf16", "mixed_bfloat16"), slow("fma avx2", "float32")])
+@pytest.mark.slow  # trainings
 def test_precision_by_itself_is_what_the_processor_is_fast_at_and_stays(tmp_path, monkeypatch, flags, expected):
     monkeypatch.setattr("nlp_rnn.machine.cpuinfo", lambda key: flags)
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind=None: [])
