@@ -133,7 +133,13 @@ def _splits(runs: Sequence[AnyRun]) -> dict[str, Records]:
             "The members were trained on different records, so that parts that one of them held out were seen by "
             "others: only data that are given as --data.validation or --data.test are measured on."
         )
-    return {name: records for name, records in found.items() if records is not None}
+    splits = {name: records for name, records in found.items() if records is not None}
+    if first.task.calibrate is not None and "validation" not in splits:
+        raise InputError(
+            f"There are no validation data that no member was trained on, from which the task {first.task.name} learns "
+            f"what is usual: train the members with --data.seed 0."
+        )
+    return splits
 
 
 def _report(

@@ -126,6 +126,20 @@ def test_members_that_saw_what_others_held_out_are_not_measured_on_it(command, r
     assert "trained on different records" in " ".join(log.split())
 
 
+@pytest.mark.slow  # a training
+def test_where_nothing_is_usual_any_more_an_ensemble_of_events_is_refused(command, tmp_path):
+    paths = []
+    for number in range(2):
+        run, rng = nlp_rnn.load(SUBJECTS["anomaly"].path), np.random.default_rng(number)
+        for variable in run.model.trainable_variables:
+            variable.assign_add(0.1 * rng.standard_normal(variable.shape).astype("float32"))
+        run.report = {**run.report, "fingerprint": f"{number}"}
+        run.save(tmp_path / f"{number}")
+        paths.append(tmp_path / f"{number}")
+    code, _, log = command("ensemble", *paths, "--out", tmp_path / "joined")
+    assert (code, "what is usual: train the members with --data.seed 0" in " ".join(log.split())) == (2, True), log
+
+
 def test_runs_of_several_seeds_hold_out_the_same_records(tmp_path):
     from nlp_rnn.registry import get_task
     from nlp_rnn.trainer import settings_for
