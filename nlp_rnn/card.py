@@ -46,17 +46,16 @@ def model_card(run: AnyRun) -> str:
 
 def _origin(report: Mapping[str, Any]) -> str:
     """How the model came about, in a sentence."""
-    trained = (
-        f"rained by nlp-rnn {report['versions']['nlp-rnn']}",
+    package, parameters = f"nlp-rnn {report['versions']['nlp-rnn']}", f"{report['parameters']:,} parameters"
+    records = (
         f"on {report['records']['train']:,} records (fingerprint `{report['fingerprint']}`) in "
-        f"{report['training_seconds'] / 60:.1f} minutes on {report['device']}",
+        f"{report['training_seconds'] / 60:.1f} minutes on {report['device']}"
     )
-    parameters = f"{report['parameters']:,} parameters"
     if members := report.get("members"):
         names = ", ".join(_escaped(Path(member["run"]).name) for member in members)
-        return f"The mean of {len(members)} models ({names}), t{' '.join(trained)} in all; {parameters}."
+        return f"The mean of {len(members)} models ({names}), trained by {package} {records} in all; {parameters}."
     recipe, best = _escaped(report["recipe"]), f"best epoch {report['best_epoch']} of {report['epochs']}"
-    sentence = f"T{trained[0]} with the recipe {recipe} {trained[1]}; {parameters}, {best}."
+    sentence = f"Trained by {package} with the recipe {recipe} {records}; {parameters}, {best}."
     if teacher := report.get("teacher"):
         name, share = _escaped(Path(teacher["run"]).name), f"{teacher['weight']:.0%}"
         sentence += f" It learned from another run too, {name}, whose answers counted {share} of the loss."

@@ -147,10 +147,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def replace_files(source: Path, target: Path) -> None:
-    """Gives a folder the files of another, each exchanged at once, those alone whose content differs; others stay."""
-    for path in sorted(path for path in source.rglob("*") if path.is_file()):
-        place = target / path.relative_to(source)
+    """Gives a folder the files of another and no others. Each is exchanged at once, and those alone whose content
+    differs."""
+    files = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
+    for name, path in sorted(files.items()):
+        place = target / name
         if place.is_file() and place.read_bytes() == path.read_bytes():
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
         path.replace(place)
+    for place in [place for place in target.rglob("*") if place.is_file()]:
+        if place.relative_to(target) not in files:
+            place.unlink()

@@ -72,10 +72,8 @@ def load_assets(path: Path) -> Assets:
     """
     values = read_yaml(path / "config.yaml")
     allowed = [values.get("assets")]
-    if not (
-        path / "report.json"
-    ).exists():  # it was ended while they were exchanged for what was learned after training
-        allowed += [digest] if (digest := values.get("begun_with")) else []
+    if not (path / "report.json").exists():  # ended while they were exchanged for what was learned
+        allowed.append(values.get("begun_with"))
     return Assets.load(path / "assets", *filter(None, allowed))
 
 
@@ -96,7 +94,7 @@ def write_settings(path: Path, about: dict[str, Any], settings: dict[str, Any], 
         now = Assets.fingerprint(Path(temporary))
         digests = {"assets": now, **({"begun_with": begun_with} if begun_with not in ("", now) else {})}
         if not begun_with:  # a run begins with both or none
-            assets.save(path / "assets")
+            replace_files(Path(temporary), path / "assets")
         with replacing(path / "config.yaml") as place:
             text = yaml.safe_dump({**about, **digests, **settings}, sort_keys=False, allow_unicode=True)
             place.write_text(text, encoding="utf-8")

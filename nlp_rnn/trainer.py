@@ -109,6 +109,8 @@ def resume(
         from nlp_rnn.data.memory import data_settings
 
         settings = override(settings, {"data": data_settings(data)})
+    if teacher and not settings.train.teacher:
+        raise InputError(f"{path} began without a teacher: leave --train.teacher out.")
     if settings.train.teacher:
         settings = override(settings, {"train": {"teacher": teacher or settings.train.teacher}})
         read_settings(Path(settings.train.teacher))  # before anything else: is it there?

@@ -42,11 +42,10 @@ def decided(config: Any) -> dict[str, Any]:
     task, theirs = _finished(source, "model to begin with")
     if members := report_in(Path(source)).get("members"):
         raise InputError(f"{source} is an ensemble: begin with one of its members, such as {members[0]['run']}.")
-    if config.train.teacher and Assets.fingerprint(_tokenizer(source)) != Assets.fingerprint(
-        _tokenizer(config.train.teacher)
-    ):
+    teacher = config.train.teacher
+    if teacher and Assets.fingerprint(_tokenizer(source)) != Assets.fingerprint(_tokenizer(teacher)):
         raise InputError(
-            f"{source} and {config.train.teacher} have other vocabularies: one run cannot begin with the former and "
+            f"{source} and {teacher} have other vocabularies: one run cannot begin with the former and "
             f"have the latter as its teacher."
         )
     mine = {setting.dotted: setting for setting, _ in settings_of(config)}
@@ -203,8 +202,7 @@ def begin_lessons(config: Any, model: Any, assets: Path, batches: EpochSource, f
         teach(model, teacher, next(batches.epoch(0))[0], train.teacher_weight, train.teacher_temperature)
     except ValueError as error:
         raise InputError(f"{source} cannot teach this model: {error}.") from error
-    said = f"It learns from {source} too, which counts {train.teacher_weight:.0%} of the loss."
-    console.print(said)
+    console.print(f"It learns from {source} too, which counts {train.teacher_weight:.0%} of the loss.")
     return {"teacher": weights_digest(teacher)}
 
 

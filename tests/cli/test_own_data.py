@@ -356,8 +356,7 @@ def test_empty_texts_are_translated_by_empty_ones():
 def test_an_export_translates_empty_texts_by_empty_ones():
     import tensorflow as tf
 
-    subject, texts = SUBJECTS["translation"], BLANK
-    loaded = tf.saved_model.load(str(subject.exported))
+    loaded, texts = tf.saved_model.load(str(SUBJECTS["translation"].exported)), BLANK
     served = loaded.signatures["serving_default"](source=tf.constant(texts))["translation"].numpy()
     assert [bool(text) for text in served] == [False, False, True, False]
     best = loaded.signatures["n_best"](source=tf.constant(texts))["translations"].numpy()

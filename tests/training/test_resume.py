@@ -109,6 +109,11 @@ def killed(whole_and_cut_off, tmp_path) -> Path:
     return shutil.copytree(whole_and_cut_off[1], tmp_path / "killed")
 
 
+def test_a_teacher_that_a_run_did_not_begin_with_is_refused():
+    with pytest.raises(InputError, match="began without a teacher"):
+        resume(SUBJECTS["sentiment"].cut_off, teacher="runs/other")
+
+
 @pytest.mark.slow  # processes that are killed; the task contract resumes within one
 def test_killed_in_the_middle_of_an_epoch(ended, uninterrupted, capfd):
     killed, code = ended
@@ -165,6 +170,14 @@ def test_ended_while_what_is_learned_after_training_is_written(tmp_path, monkeyp
         resume(again)
         assert_same_run(subject.path, again)
         assert nlp_rnn.load(again).assets.judge == subject.run.assets.judge
+
+
+def test_what_another_training_left_there_is_no_part_of_the_run(tmp_path):
+    run = SUBJECTS["sentiment"].run
+    (tmp_path / "run" / "assets" / "tokenizer").mkdir(parents=True)
+    (tmp_path / "run" / "assets" / "tokenizer" / "model.spm").write_bytes(b"of another kind")
+    run.save_settings(tmp_path / "run")
+    assert nlp_rnn.saved.load_assets(tmp_path / "run").labels == run.assets.labels
 
 
 def test_two_live_runs_in_one_directory_are_refused(tmp_path):
