@@ -32,7 +32,9 @@ def pytest_configure(config: pytest.Config) -> None:
     wants_slow = "slow" in config.option.markexpr.replace("not slow", "")
     thorough = wants_slow or os.environ.get("NLP_RNN_THOROUGH") == "1"
     settings.load_profile("thorough" if thorough else "quick")
-    if not thorough:
+    if not thorough and not config.getoption(
+        "numprocesses", None
+    ):  # only where tests run, not where they are dealt out
         _leave_graphs_as_they_are()
         _sketch_figures()
 

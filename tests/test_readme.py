@@ -48,6 +48,7 @@ def test_notebook_block(tmp_path, monkeypatch):
     assert (tmp_path / "export" / "mine" / "saved_model.pb").is_file()
 
 
+@pytest.mark.slow  # trains and exports, as the example package does by default
 def test_block_of_a_task_of_your_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (block,) = (block for block in BLOCKS if "nlp_rnn.register(" in block)

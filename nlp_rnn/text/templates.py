@@ -6,6 +6,7 @@ The same patterns work in Python and in TensorFlow (RE2).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ MASKS = (
 _COMPILED = tuple((re.compile(pattern, re.ASCII), mark) for pattern, mark in MASKS)
 
 
+@lru_cache(100_000)  # a line is read again whenever its session is judged
 def template_of(line: str) -> str:
     """The template of a line, without blanks.
 

@@ -73,10 +73,10 @@ def trainings(monkeypatch):
 
 
 def test_it_finds_good_settings_and_writes_them_for_train(corpus, trainings, command):
-    code, out, log = command(*corpus, "--trials", 16, "--json", "--stack.cell", "gru")
+    code, out, log = command(*corpus, "--trials", 9, "--json", "--stack.cell", "gru")
     assert code == 0, log
     found = json.loads(out)
-    assert len(found["trials"]) == 16
+    assert len(found["trials"]) == 9
     assert all(units % 8 == 0 and 8 <= units <= 64 for _, units in trainings.learned)
     assert all(1e-4 <= rate <= 1 for rate, _ in trainings.learned)
     finished = [trial for trial in found["trials"] if trial["state"] == "finished"]
@@ -99,22 +99,22 @@ def test_it_finds_good_settings_and_writes_them_for_train(corpus, trainings, com
 
     # As many are there already; more are asked for, and the study goes on.
     before = len(trainings.epochs)
-    code, out, log = command(*corpus, "--trials", 16, "--stack.cell", "gru")
+    code, out, log = command(*corpus, "--trials", 9, "--stack.cell", "gru")
     assert (code, len(trainings.epochs)) == (0, before), log
     assert out.splitlines()[1].split()[0] == str(best["number"])
     assert "flatters" in out
-    assert command(*corpus, "--trials", 18, "--stack.cell", "gru")[0] == 0
-    assert len(trainings.epochs) == before + 2
+    assert command(*corpus, "--trials", 10, "--stack.cell", "gru")[0] == 0
+    assert len(trainings.epochs) == before + 1
 
     # A study of something else does not go into the same folder.
-    code, _, log = command(*corpus, "--trials", 16, "--stack.cell", "lstm")
+    code, _, log = command(*corpus, "--trials", 9, "--stack.cell", "lstm")
     assert code == 2
     assert "was begun with other settings (stack.cell): give another --out" in " ".join(log.split())
-    code, _, log = command(*corpus, "--trials", 16, "--stack.cell", "gru", "--pruner", "none")
+    code, _, log = command(*corpus, "--trials", 9, "--stack.cell", "gru", "--pruner", "none")
     assert code == 2
     assert "was begun with other pruner" in " ".join(log.split())
     Path("corpus.csv").write_text(Path("corpus.csv").read_text().replace(",good", ",fair"))
-    code, _, log = command(*corpus, "--trials", 16, "--stack.cell", "gru")
+    code, _, log = command(*corpus, "--trials", 9, "--stack.cell", "gru")
     assert code == 2
     assert "was begun with other data" in log
 

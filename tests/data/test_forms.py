@@ -19,6 +19,7 @@ from nlp_rnn.tasks.language_modeling import TASK as LANGUAGE_MODELING
 from nlp_rnn.tasks.ner import TASK as NER
 from nlp_rnn.tasks.sentiment import TASK as SENTIMENT
 from nlp_rnn.tasks.translation import TASK as TRANSLATION
+from tests.conftest import slow
 
 
 def read(task, path, split="train", **data):
@@ -196,9 +197,15 @@ def conll(separator, end="", head=()):
     return "\n\n".join(blocks) + "\n"
 
 
-@pytest.mark.parametrize("separator", [" ", "\t", "  ", " \t "], ids=repr)
-@pytest.mark.parametrize("end", ["", " ", "\t", " \t "], ids=repr)
-@pytest.mark.parametrize("head", [(), ("# id 1b-2\tdomain=en",), ("# sent_id = 1", "# text = Ada met"), ("# x",)])
+SEPARATORS, ENDS = [" ", "\t", "  ", " \t "], ["", " ", "\t", " \t "]
+HEADS = [(), ("# id 1b-2\tdomain=en",), ("# sent_id = 1", "# text = Ada met"), ("# x",)]
+WAYS = [(a, b, c) for a in range(4) for b in range(4) for c in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("separator", "end", "head"),  # by default all pairs of two of them
+    [(slow if (a + b + c) % 4 else pytest.param)(SEPARATORS[a], ENDS[b], HEADS[c]) for a, b, c in WAYS],
+)
 def test_conll_as_it_is_found(tmp_path, separator, end, head):
     path = written(tmp_path, conll(separator, end, head), "data.conll")
     for split in ("train", "predict"):

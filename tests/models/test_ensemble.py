@@ -27,6 +27,7 @@ from nlp_rnn.models import (
     Translator,
     ensemble_of,
 )
+from tests.conftest import slow
 
 RNG = np.random.default_rng(0)
 IDS = np.array([[5, 7, 9, 11, 3], [4, 6, 0, 0, 0]], np.int32)
@@ -149,7 +150,7 @@ def translator(feeds, attention):
     return strayed(Translator(*parts, SoftmaxHead(20)))
 
 
-@pytest.mark.parametrize(("attention", "feeds"), [("additive", True), ("multi_head", False), (None, False)])
+@pytest.mark.parametrize(("attention", "feeds"), [slow("additive", True), ("multi_head", False), (None, False)])
 def test_translators(attention, feeds, tmp_path):
     members = [translator(feeds, attention and Attention(attention, 8, heads=2)) for _ in range(2)]
     features = {"source": IDS, "target": np.array([[2, 5, 6], [2, 7, 0]], np.int32)}

@@ -109,9 +109,15 @@ def killed(whole_and_cut_off, tmp_path) -> Path:
     return shutil.copytree(whole_and_cut_off[1], tmp_path / "killed")
 
 
-def test_a_teacher_that_a_run_did_not_begin_with_is_refused():
+@pytest.fixture
+def cut_off(tmp_path) -> Path:
+    """A copy of another run that was cut off, which every test has."""
+    return shutil.copytree(SUBJECTS["sentiment"].cut_off, tmp_path / "cut-off")
+
+
+def test_a_teacher_that_a_run_did_not_begin_with_is_refused(cut_off):
     with pytest.raises(InputError, match="began without a teacher"):
-        resume(SUBJECTS["sentiment"].cut_off, teacher="runs/other")
+        resume(cut_off, teacher="runs/other")
 
 
 @pytest.mark.slow  # processes that are killed; the task contract resumes within one
@@ -185,33 +191,33 @@ def test_two_live_runs_in_one_directory_are_refused(tmp_path):
         pass
 
 
-def test_changed_data_are_noticed(killed, data, tmp_path):
+def test_changed_data_are_noticed(cut_off, tmp_path):
+    data, config = Path(SUBJECTS["sentiment"].data["train"][0]), cut_off / "config.yaml"
     header, *rows = data.read_text().splitlines()
     (tmp_path / "other.csv").write_text("\n".join([header, *rows[::-1]]) + "\n")
-    config = killed / "config.yaml"
     config.write_text(config.read_text().replace(str(data), str(tmp_path / "other.csv")))
     with pytest.raises(InputError, match=r"The training data of .* changed since this run began: restore it"):
-        resume(killed)
+        resume(cut_off)
 
 
-def test_a_changed_vocabulary_and_changed_settings_are_noticed(killed):
-    vocabulary, config = killed / "assets" / "tokenizer" / "vocabulary.json", killed / "config.yaml"
+def test_a_changed_vocabulary_and_changed_settings_are_noticed(cut_off):
+    vocabulary, config = cut_off / "assets" / "tokenizer" / "vocabulary.json", cut_off / "config.yaml"
     before = vocabulary.read_text()
     vocabulary.write_text(json.dumps([*json.loads(before), "Katze"]))
     with pytest.raises(InputError, match=r"assets changed since the run was saved: restore it"):
-        resume(killed)
+        resume(cut_off)
     vocabulary.write_text(before)
     text = config.read_text()
-    for name, begun_with, now in (("head.attention_units", 64, 9), ("train.learning_rate", 0.003, 0.1)):
+    for name, begun_with, now in (("head.attention_units", 64, 9), ("train.learning_rate", 0.02, 0.1)):
         setting = name.split(".")[1]
         config.write_text(text.replace(f"{setting}: {begun_with}", f"{setting}: {now}"))
         with pytest.raises(InputError, match=f"{name} in .* is {now}; this run began with {begun_with}: restore it"):
-            resume(killed)
+            resume(cut_off)
     config.write_text(text)
-    for state in killed.glob("checkpoints/step-*/state.json"):
+    for state in cut_off.glob("checkpoints/step-*/state.json"):
         rewrite(state, format=0)
     with pytest.raises(InputError, match="written by another version of nlp-rnn: continue with that version, or train"):
-        resume(killed)
+        resume(cut_off)
 
 
 def rewrite(state: Path, **changes: object) -> None:
@@ -259,31 +265,33 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_damage_is_noticed(killed, damage):
-    newest = max(killed.glob("checkpoints/step-*"))
+def test_damage_is_noticed(cut_off, damage):
+    newest = max(cut_off.glob("checkpoints/step-*"))
     damage(newest / "state.json")
-    (path, state, _), (_, before, _), *_ = checkpoints.stored(killed / "checkpoints")  # a third where one was just kept
+    (path, state, _), (_, before, _), *_ = checkpoints.stored(
+        cut_off / "checkpoints"
+    )  # a third where one was just kept
     assert (path, state) == (newest, None)
     assert before is not None
 
 
-def test_a_damaged_checkpoint_is_passed_over(uninterrupted, killed, said):
-    newest = max(killed.glob("checkpoints/step-*"))
+def test_a_damaged_checkpoint_is_passed_over(cut_off, said):
+    newest = max(cut_off.glob("checkpoints/step-*"))
     rewrite(newest / "state.json", batch=1_000_000)
-    (killed / "checkpoints" / ".step-000000099.tmp").mkdir()
-    (killed / ".model.tmp.keras").touch()
-    resume(killed)
+    (cut_off / "checkpoints" / ".step-000000099.tmp").mkdir()
+    (cut_off / ".model.tmp.keras").touch()
+    resume(cut_off)
     assert any(f"{newest.name} is damaged" in line for line in said)
     assert any("Resuming in epoch" in line for line in said)
-    assert_same_run(uninterrupted, killed)
-    assert not [path.name for path in killed.rglob("*") if ".tmp" in path.name]
+    assert_same_run(SUBJECTS["sentiment"].path, cut_off)
+    assert not [path.name for path in cut_off.rglob("*") if ".tmp" in path.name]
 
 
-def test_without_an_intact_checkpoint_it_says_how_to_begin_anew(killed):
-    for state in killed.glob("checkpoints/step-*/state.json"):
+def test_without_an_intact_checkpoint_it_says_how_to_begin_anew(cut_off):
+    for state in cut_off.glob("checkpoints/step-*/state.json"):
         cut(state)
     with pytest.raises(InputError, match=r"no intact checkpoint to resume from: delete .*checkpoints to begin it anew"):
-        resume(killed)
+        resume(cut_off)
 
 
 @pytest.mark.slow  # three processes

@@ -201,7 +201,10 @@ def words_of(text: str, lines: bool) -> str:
 
 def assets(config: Config, records: Records) -> Assets:
     """Collects the events, and fits the simple methods."""
+    import numpy as np
+
     from nlp_rnn.config.sections import TokenizerConfig
+    from nlp_rnn.data.tokenizing import encode
     from nlp_rnn.tasks.anomaly.baselines import Simple
     from nlp_rnn.text.tokenizers import train_tokenizer
 
@@ -224,7 +227,8 @@ def assets(config: Config, records: Records) -> Assets:
         notes.append("Very many kinds of events: what varies in them should be masked, or left out, before.")
     ends = not any(row.get("form") == "chunk" for row in records)
     judge = Facts(lines=lines, ends=ends, score=asdict(config.score))
-    simple = Simple.of([tokenizer.encode([text]).values.numpy() for text in words], tokenizer.size)
+    ids, lengths = encode(tokenizer, words)
+    simple = Simple.of(np.split(ids, np.cumsum(lengths)[:-1]), tokenizer.size)
     return Assets({"tokenizer": tokenizer, "judge": judge, "simple": simple}, notes)
 
 

@@ -89,16 +89,17 @@ def surprises(
     import numpy as np
 
     from nlp_rnn.text.templates import BLANK
+    from nlp_rnn.text.tokenizer import END, SPECIAL
 
     most = np.sort(np.argsort(-nats, kind="stable")[:count])
-    names = [_END, *assets.tokenizer.vocabulary]  # ids from 3 on
-    words = [*words, _END]
+    vocabulary, words = assets.tokenizer.vocabulary, [*words, _END]
 
     def shown(word: str) -> str:
         return word.replace(BLANK, " ")
 
     def likelier(ids: np.ndarray, word: str) -> list[str]:
-        return [shown(names[k - 3]) for k in ids.tolist() if names[k - 3] != word]
+        names = [_END if k == END else vocabulary[k - SPECIAL] for k in ids.tolist()]
+        return [shown(name) for name in names if name != word]
 
     return [
         Surprise(int(i) + 1, shown(words[i]), float(nats[i]), likelier(expected[i], words[i]))
