@@ -87,6 +87,8 @@ def test_the_script_beside_it_needs_no_tensorflow(exported):
         assert [word for word, tag in answer if tag != "O"] == [
             w for e in subject.run(text).entities for w in e.text.split()
         ]
+    if subject.run.task.name == "anomaly":
+        assert answer["score"] == pytest.approx(subject.run(text).score, rel=1e-3)
     if subject.run.task.name == "forecasting":
         expected = subject.run({"values": json.loads(text)})
         assert answer["median"][0] == pytest.approx(expected.median["y"][0], rel=1e-3, abs=1e-3)

@@ -57,10 +57,11 @@ class CRF(SequenceLayer):
 
     Example:
 
+    >>> from nlp_rnn.layers import LSTM  # or that of Keras
     >>> tokens = keras.Input((None,), dtype="int32")
     >>> mask = tokens != 0
     >>> vectors = keras.layers.Embedding(100, 16)(tokens)
-    >>> states = keras.layers.Bidirectional(keras.layers.LSTM(8, return_sequences=True))(vectors, mask=mask)
+    >>> states = keras.layers.Bidirectional(LSTM(8, return_sequences=True))(vectors, mask=mask)
     >>> scores = CRF(5)(keras.layers.Dense(5)(states), mask=mask)
     >>> model = keras.Model(tokens, scores)
     >>> model.compile("adam", loss=CRFLoss())

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-_TAIL, _PEAK = 0.1, 3
+TAIL, PEAK = 0.1, 3
 
 
 def session_score(nats: np.ndarray, ranks: np.ndarray, kind: str, stretch: int = 100, top: int = 9) -> float:
@@ -36,7 +36,7 @@ def session_score(nats: np.ndarray, ranks: np.ndarray, kind: str, stretch: int =
     if kind == "median":
         return float(np.median(nats))
     if kind == "peak":
-        return float(np.sort(nats)[-_PEAK:].mean(dtype=np.float64))
+        return float(np.sort(nats)[-PEAK:].mean(dtype=np.float64))
     if kind == "stretch" and len(nats) > stretch:
         sums = np.concatenate([[0.0], np.cumsum(nats, dtype=np.float64)])
         return float((sums[stretch:] - sums[:-stretch]).min() / stretch)
@@ -73,7 +73,7 @@ class Reference:
     def __init__(self, scores: Sequence[float] | np.ndarray) -> None:
         found = np.sort(np.asarray(scores, np.float64))
         self.scores = found if len(found) <= 1000 else np.quantile(found, np.linspace(0, 1, 1000))
-        self.high = float(np.quantile(found, 1 - _TAIL)) if len(found) else 0.0
+        self.high = float(np.quantile(found, 1 - TAIL)) if len(found) else 0.0
         over = found[found > self.high] - self.high
         self.excess = float(over.mean()) if len(over) else max(abs(self.high) * 0.05, 1e-6)
 
@@ -93,8 +93,8 @@ class Reference:
     def nats_of(self, scores: np.ndarray) -> np.ndarray:
         """The same of many scores, in their shape."""
         above = len(self.scores) - np.searchsorted(self.scores, scores, "left")
-        usual = -np.log(np.maximum((above + 1) / (len(self.scores) + 1), _TAIL))
-        return np.where(scores > self.high, (scores - self.high) / self.excess - math.log(_TAIL), usual)
+        usual = -np.log(np.maximum((above + 1) / (len(self.scores) + 1), TAIL))
+        return np.where(scores > self.high, (scores - self.high) / self.excess - math.log(TAIL), usual)
 
     def kept(self) -> list[float]:
         """The scores, as JSON keeps them."""
@@ -102,8 +102,8 @@ class Reference:
 
     def threshold(self, budget: float) -> float:
         """The score that a part of the normal data, the budget, exceeds."""
-        if budget < _TAIL:
-            return self.high + self.excess * math.log(_TAIL / budget)
+        if budget < TAIL:
+            return self.high + self.excess * math.log(TAIL / budget)
         return float(np.quantile(self.scores, 1 - budget)) if len(self.scores) else 0.0
 
 

@@ -174,7 +174,8 @@ class RemoteModel:
                     refuse(one, self.config)
             arguments = task.input.serving_arguments(some)
             is_alone = list(arguments) == [task.input.name]
-            found = self.rows(some, answers.signature) if is_alone else self._columns(arguments, answers.signature)
+            alone = arguments[task.input.name] if is_alone else []
+            found = self.rows(alone, answers.signature) if is_alone else self._columns(arguments, answers.signature)
             predictions = (answers.prediction(row, options) for row in found)
             named = getattr(task.input, "named", lambda value, prediction: prediction)
             yield from map(named, some, predictions)

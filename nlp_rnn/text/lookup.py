@@ -170,6 +170,11 @@ class WordTokenizer(Tokenizer):
         words, splits = _splitter(self.normalizer, self.split)(as_tensor(texts))
         return self._lookup(_rows(words, splits))
 
+    def encode_with_words(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """As `encode_graph`, with the words that the ids stand for; "" in a text without words."""
+        words = never_empty(self._split(self.normalizer(texts))[0], "")
+        return self._lookup(words), words
+
     def _split(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         words, starts, ends = self._split_with_gaps(texts)
         wanted = self._is_word(words.values)

@@ -41,11 +41,11 @@ def never_empty(rows: tf.RaggedTensor, filler: int | str) -> tf.RaggedTensor:
     return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
 
 
-def append(rows: tf.RaggedTensor, value: int) -> tf.RaggedTensor:
+def append(rows: tf.RaggedTensor, value: int | str) -> tf.RaggedTensor:
     """Each row with one value more at its end."""
     splits = rows.row_splits + tf.range(tf.size(rows.row_splits, out_type=tf.int64))
     places = tf.range(tf.size(rows.values, out_type=tf.int64)) + row_ids(rows)
-    values = tf.fill([splits[-1]], tf.cast(value, rows.dtype))
+    values = tf.fill([splits[-1]], tf.constant(value, rows.dtype))
     values = tf.tensor_scatter_nd_update(values, tf.expand_dims(places, 1), rows.values)
     return tf.RaggedTensor.from_row_splits(values, splits, validate=False)
 

@@ -33,6 +33,7 @@ def test_the_starter_finds_faults_that_simple_methods_do_not(shop):
     assert {row["label"] for row in sessions("train")} == {"normal"}
 
 
+@pytest.mark.slow  # trains on the starter
 def test_an_alarm_says_why(shop):
     visit = [line["event"] for line in sessions("validation") if line["session"] == "validation-0003"]
     assert not shop("\n".join(visit)).alarm
@@ -128,6 +129,7 @@ def test_a_stream_in_pieces_and_after_restarts_is_one_stream(shop, tmp_path, com
         Watcher(SUBJECTS["sentiment"].run)
 
 
+@pytest.mark.slow  # trains on the starter
 def test_session_follows_session_in_a_stream(shop):
     """A stream of whole normal sessions is about as usual as its sessions."""
     lines = [line["event"] for line in sessions("validation")]
@@ -170,13 +172,14 @@ def test_what_is_refused(rows, settings, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_watch_at_the_command_line(shop, command, monkeypatch, tmp_path, at_hand):
-    at_hand(shop)
-    lines = [line["event"] for line in sessions("test")][:200] + ["the sky is falling"] * 3
+def test_watch_at_the_command_line(command, monkeypatch, tmp_path, at_hand):
+    run = SUBJECTS["anomaly"].run
+    at_hand(run)
+    lines = "\n".join(["open read write close"] * 50).split() + ["the sky is falling"] * 3
     (tmp_path / "app.log").write_text("\n".join(lines) + "\n")
     with (tmp_path / "app.log").open() as stream:
         monkeypatch.setattr("sys.stdin", stream)
-        code, out, log = command("watch", shop.path, "--json", "--state", tmp_path / "state.npz")
+        code, out, log = command("watch", run.path, "--json", "--state", tmp_path / "state.npz")
     assert code == 0, log
     assert json.loads(out.splitlines()[-1])["text"] == "the sky is falling"
     assert "203 lines seen" in log
@@ -185,6 +188,6 @@ def test_watch_at_the_command_line(shop, command, monkeypatch, tmp_path, at_hand
         sink.write(b"x" * (3 << 20))
     with (tmp_path / "blob").open() as stream:
         monkeypatch.setattr("sys.stdin", stream)
-        code, _, log = command("watch", shop.path)
+        code, _, log = command("watch", run.path)
     assert (code, "A line of more than a megabyte is no event" in " ".join(log.split())) == (2, True)
     assert isinstance(stream, io.TextIOWrapper)

@@ -3,11 +3,11 @@
 from nlp_rnn.tasks.anomaly.commands import COMMANDS, Watcher
 from nlp_rnn.tasks.anomaly.data import RESOURCES, assets, batches, read
 from nlp_rnn.tasks.anomaly.model import build, fits, infer, loss
-from nlp_rnn.tasks.anomaly.predictions import Judgement, decode, errors, evaluate, remarks, show
+from nlp_rnn.tasks.anomaly.predictions import Judgement, decode, errors, evaluate, from_row, remarks, show
 from nlp_rnn.tasks.anomaly.scores import calibrate
 from nlp_rnn.tasks.anomaly.serving import example, signatures
 from nlp_rnn.tasks.anomaly.settings import Config, Options
-from nlp_rnn.tasks.base import Metric, Task
+from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import SessionInput
 
 __all__ = ["TASK", "Config", "Judgement", "Options", "Watcher"]
@@ -37,6 +37,7 @@ TASK: Task[Config, Judgement, Options] = Task(
     errors=errors,
     signatures=signatures,
     example=example,
+    answers=Answers("serving_default", from_row, takes_options=True),
     commands=COMMANDS,
     also="anomaly-values",
 )

@@ -19,9 +19,6 @@ judge = json.loads((here / "assets/judge.json").read_text(encoding="utf-8"))
 END = 3
 for text in sys.argv[1:] or ["open read close"]:
     ids = tokens.encode(text) + [END] * judge["ends"]
-    mean, surprises = session.run(["mean_surprise", "surprises"], {"tokens": np.array([ids], np.int32)})
-    print(
-        json.dumps(
-            {"mean_surprise": float(mean[0]), "surprises": [round(float(s), 6) for s in surprises[0][: len(ids)]]}
-        )
-    )
+    score, p_value, surprises = session.run(["score", "p_value", "surprises"], {"tokens": np.array([ids], np.int32)})
+    found = {"score": round(float(score[0]), 6), "p_value": float(p_value[0])}
+    print(json.dumps({**found, "surprises": [round(float(one), 6) for one in surprises[0][: len(ids)]]}))

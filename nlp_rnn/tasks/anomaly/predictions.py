@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nlp_rnn.data.records import Records
 
-_REASONS, _END = 3, "(end)"
+REASONS, END_OF_SESSION = 3, "(end)"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def surprises(
     ranks: np.ndarray,
     expected: np.ndarray,
     assets: Assets,
-    count: int = _REASONS,
+    count: int = REASONS,
 ) -> list[Surprise]:
     """The events that surprised most and were not the likeliest, in their order."""
     import numpy as np
@@ -92,13 +92,13 @@ def surprises(
     from nlp_rnn.text.tokenizer import END, SPECIAL
 
     most = np.sort(np.argsort(-nats, kind="stable")[:count])
-    vocabulary, words = assets.tokenizer.vocabulary, [*words, _END]
+    vocabulary, words = assets.tokenizer.vocabulary, [*words, END_OF_SESSION]
 
     def shown(word: str) -> str:
         return word.replace(BLANK, " ")
 
     def likelier(ids: np.ndarray, word: str) -> list[str]:
-        names = [_END if k == END else vocabulary[k - SPECIAL] for k in ids.tolist()]
+        names = [END_OF_SESSION if k == END else vocabulary[k - SPECIAL] for k in ids.tolist()]
         return [shown(name) for name in names if name != word]
 
     return [
@@ -159,6 +159,18 @@ def remarks(metrics: Metrics) -> list[str]:
     if value < metrics["auc_roc"]:
         return []
     return [f"A simple method is better by auc_roc: {name} with {value:.4f}, the model has {metrics['auc_roc']:.4f}."]
+
+
+def from_row(row: dict[str, Any], options: Options) -> Judgement:
+    """A row of the signature `serving_default`; it does not say how the session is called."""
+    columns = (row[f"why_{name}"] for name in ("place", "event", "surprise", "expected"))
+    why = [
+        Surprise(place, event, surprise, [name for name in expected if name])
+        for place, event, surprise, expected in zip(*columns, strict=True)
+        if place
+    ]
+    p_value = row["p_value"]
+    return Judgement("", row["score"], p_value, p_value <= options.budget, row["events"], row["unknown"], why)
 
 
 def show(prediction: Judgement, record: dict[str, Any] | None = None) -> str:

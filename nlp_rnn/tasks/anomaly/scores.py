@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.base import Metrics
 
-_PARTS = ("mean", "peak")
+PARTS = ("mean", "peak")
 
 
 def reference_of(judge: dict[str, Any], name: str) -> Reference:
@@ -29,8 +29,8 @@ def scores_of(outputs: dict[str, Any], judge: dict[str, Any]) -> np.ndarray:
     kind = judge["score"]["kind"]
     if kind != "any":
         return _of_kind(outputs, judge, kind)
-    parts = {name: _of_kind(outputs, judge, name) for name in _PARTS}
-    references = {name: reference_of(judge, name) for name in _PARTS}
+    parts = {name: _of_kind(outputs, judge, name) for name in PARTS}
+    references = {name: reference_of(judge, name) for name in PARTS}
     rare = [[references[name].nats(score) for score in scores] for name, scores in parts.items()]
     return np.max(rare, axis=0)
 
@@ -54,7 +54,7 @@ def calibrate(run: AnyRun, records: Records) -> Metrics | None:
     judge = run.assets.judge
     outputs = run.infer(records)
     events = [smoothed(nats, run.config.score.memory) for nats in outputs["nats"]]
-    values = {name: _of_kind(outputs, judge, name) for name in _PARTS} | {"events": np.concatenate(events)}
+    values = {name: _of_kind(outputs, judge, name) for name in PARTS} | {"events": np.concatenate(events)}
     for name, scores in values.items():
         judge[name] = Reference(scores).kept()
     judge["sessions"] = Reference(scores_of(outputs, judge)).kept()
