@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from nlp_rnn.layers.base import Nest, Tensor
-from nlp_rnn.models.neural_cache import forgotten, mixed, recall
+from nlp_rnn.layers.base import Nest, Shape, Tensor
+from nlp_rnn.models.dynamic import Adaptation, Learner
+from nlp_rnn.models.neural_cache import Cache, forgotten, mixed, recall
 from nlp_rnn.models.parts import PartsModel, TokenLoss
 
 
@@ -28,6 +30,7 @@ class LanguageModel(TokenLoss, PartsModel):
         activation_penalty: α, weight of the mean square of the stack's outputs (AR of AWD-LSTM, Merity et al. 2018,
             arXiv:1708.02182).
         change_penalty: β, weight of the mean square of their change from step to step (TAR).
+        adapts: whether it has the weights `roots`, by which it can learn from what it reads: the sizes of gradients.
 
     Compiled without a loss it trains on that of `TokenLoss`.
 
@@ -47,15 +50,34 @@ class LanguageModel(TokenLoss, PartsModel):
     (TensorShape([2, 5, 50]), TensorShape([2, 8]))
     """
 
-    OPTIONS = (*PartsModel.OPTIONS, "activation_penalty", "change_penalty")
+    OPTIONS = (*PartsModel.OPTIONS, "activation_penalty", "change_penalty", "adapts")
 
     def __init__(
-        self, *parts: Any, activation_penalty: float = 0.0, change_penalty: float = 0.0, **kwargs: Any
+        self,
+        *parts: Any,
+        activation_penalty: float = 0.0,
+        change_penalty: float = 0.0,
+        adapts: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*parts, **kwargs)
-        self.activation_penalty, self.change_penalty = activation_penalty, change_penalty
+        self.activation_penalty, self.change_penalty, self.adapts = activation_penalty, change_penalty, adapts
+        self.roots: list[keras.Variable] = []
+        self.learner = Learner(self)
         self._carried: dict[str, list[tf.Variable]] = {}
         self._remembered: dict[tuple[int, int], list[tf.Variable]] = {}
+
+    def build(self, features_shape: Shape | None = None) -> None:
+        super().build(features_shape)
+        if self.adapts and not self.roots:
+            self.roots = [
+                self.add_weight(name=f"root_{number}", shape=weight.shape, initializer="zeros", trainable=False)
+                for number, weight in enumerate(self.learner.weights)
+            ]
+
+    def count_params(self) -> int:
+        """Numbers that are trained, or were given; not the sizes of their gradients."""
+        return super().count_params() - sum(int(np.prod(root.shape)) for root in self.roots)
 
     @property
     def carried(self) -> list[tf.Variable]:
@@ -72,22 +94,35 @@ class LanguageModel(TokenLoss, PartsModel):
         states = self._continue(features, "measuring", False)
         return {"nats": self.head.nats(states, features["targets"], self.table)}
 
-    def infer_with_cache(
-        self, features: dict[str, Tensor], size: int, weight: float, sharpness: float
+    def infer_further(
+        self, features: dict[str, Tensor], cache: Cache | None = None, adaptation: Adaptation | None = None
     ) -> dict[str, Any]:
-        """As `infer`, and what a cache of the last `size` states finds the targets' probabilities to be, "recalled", -1
-        where it is empty, and the nats of both together, "cached": see `nlp_rnn.models.neural_cache`."""
+        """As `infer`, and beside it what models say that remember what they read, or learn from it.
+
+        Args:
+            features: as those of `infer`.
+            cache: of the last states; adds what it finds the targets' probabilities to be, "recalled", -1 where it is
+                empty, and the nats of both together, "cached": see `nlp_rnn.models.neural_cache`.
+            adaptation: how to learn; adds the nats of the model that does, "adapted", whose states are then those that
+                are remembered: see `nlp_rnn.models.dynamic`.
+        """
         states, targets = self._continue(features, "measuring", False), features["targets"]
-        nats = self.head.nats(states, targets, self.table)
-        carried = self._memory_of(targets.shape[0] or 1, size, states.shape[-1]) if "reset" in features else None
+        found = {"nats": self.head.nats(states, targets, self.table)}
+        nats = found["nats"]
+        if adaptation is not None:
+            nats, states = self.learner.adapt(features, adaptation, like=states)
+            found["adapted"] = nats
+        if cache is None:
+            return found
+        carried = self._memory_of(targets.shape[0] or 1, cache.size, states.shape[-1]) if "reset" in features else None
         if carried is None:
-            before = forgotten(tf.shape(targets)[0], tf.minimum(size, tf.shape(targets)[1]), states.shape[-1])
+            before = forgotten(tf.shape(targets)[0], tf.minimum(cache.size, tf.shape(targets)[1]), states.shape[-1])
         else:
             before = carried[0].value(), carried[1] * (1 - features["reset"])
-        recalled, after = recall(states, targets, before, sharpness)
+        recalled, after = recall(states, targets, before, cache.sharpness)
         for variable, value in zip(carried or (), after, strict=False):
             variable.assign(value)
-        return {"nats": nats, "recalled": recalled, "cached": mixed(nats, recalled, weight)}
+        return {**found, "recalled": recalled, "cached": mixed(nats, recalled, cache.weight)}
 
     def _memory_of(self, lanes: int, size: int, features: int) -> list[tf.Variable]:
         """What a cache of a size holds between windows; traced graphs go on with theirs, so none is dropped."""
@@ -113,13 +148,13 @@ class LanguageModel(TokenLoss, PartsModel):
             Logits `[batch, time, vocabulary]`, and the state after the last step: for each layer a list of
             `[batch, state_size]`.
         """
-        states, state = self._read(tokens, state, training, mask)
+        states, state = self.read(tokens, state, training, mask)
         return self.head.logits(states, self.table), state
 
-    def _read(
+    def read(
         self, tokens: Tensor, state: Nest = None, training: bool = False, mask: Tensor | None = None
     ) -> tuple[Tensor, Nest]:
-        """What the head compares words with, and the state after the last step."""
+        """As `advance`, but what the head compares words with instead of logits."""
         if not self.built:
             self.build()
         vectors = self.embedding(tokens, training=training)
@@ -131,11 +166,11 @@ class LanguageModel(TokenLoss, PartsModel):
     def _continue(self, features: dict[str, Tensor], purpose: str, training: bool) -> Tensor:
         tokens = features["tokens"]
         if "reset" not in features:
-            return self._read(tokens, training=training)[0]
+            return self.read(tokens, training=training)[0]
         keep = 1.0 - tf.cast(features["reset"], tf.float32)
         carried = self._variables_for(purpose, tokens.shape[0] or 1)
         before = self.grouped([variable * keep for variable in carried])
-        states, after = self._read(tokens, before, training)
+        states, after = self.read(tokens, before, training)
         for variable, value in zip(carried, tf.nest.flatten(after), strict=True):
             variable.assign(tf.cast(value, tf.float32))
         return states

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from nlp_rnn.layers.base import Tensor
 
 _AT_ONCE = 256  # steps that are compared with all before them
+
+
+class Cache(NamedTuple):
+    """What is remembered, and how much it counts.
+
+    Args:
+        size: how many states.
+        weight: λ, the cache's share of each probability.
+        sharpness: θ, how much more similar states count.
+    """
+
+    size: int
+    weight: float
+    sharpness: float
+
 
 Memory = tuple[Tensor, Tensor]
 """States `[batch, size, features]` and the ids that followed them, int32 `[batch, size]`, 0 where there is none."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import nlp_rnn
 from nlp_rnn.models import neural_cache
 from nlp_rnn.models.neural_cache import forgotten, mixed, recall
-from nlp_rnn.tasks.language_modeling.cache import best_weight
+from nlp_rnn.tasks.language_modeling.further import best_weight
 
 
 def by_loops(states: np.ndarray, targets: np.ndarray, size: int, sharpness: float) -> np.ndarray:

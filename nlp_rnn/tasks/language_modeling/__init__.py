@@ -3,22 +3,22 @@
 from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.language_modeling.baselines import baselines
-from nlp_rnn.tasks.language_modeling.cache import calibrate, infer, options
 from nlp_rnn.tasks.language_modeling.commands import COMMANDS, SYNONYMS
 from nlp_rnn.tasks.language_modeling.data import RESOURCES, assets, batches, read
 from nlp_rnn.tasks.language_modeling.explaining import explain
+from nlp_rnn.tasks.language_modeling.further import calibrate, infer, options
 from nlp_rnn.tasks.language_modeling.generating import complete, generate
 from nlp_rnn.tasks.language_modeling.model import build, fits, loss
 from nlp_rnn.tasks.language_modeling.predictions import Score, decode, evaluate, from_row, show
 from nlp_rnn.tasks.language_modeling.serving import signatures
-from nlp_rnn.tasks.language_modeling.settings import CacheConfig, Config
+from nlp_rnn.tasks.language_modeling.settings import Config, SearchConfig
 from nlp_rnn.tasks.language_modeling.surprises import Surprise, surprise, windows
 
 __all__ = [
     "TASK",
-    "CacheConfig",
     "Config",
     "Score",
+    "SearchConfig",
     "Surprise",
     "complete",
     "explain",
@@ -27,7 +27,7 @@ __all__ = [
     "windows",
 ]
 
-TASK: Task[Config, Score, CacheConfig] = Task(
+TASK: Task[Config, Score, SearchConfig] = Task(
     name="language-modeling",
     Config=Config,
     Prediction=Score,
@@ -41,7 +41,7 @@ TASK: Task[Config, Score, CacheConfig] = Task(
     loss=loss,
     fits=fits,
     infer=infer,
-    Options=CacheConfig,
+    Options=SearchConfig,
     options=options,
     calibrate=calibrate,
     decode=decode,

@@ -64,6 +64,10 @@ def assets(config: Config, records: Records) -> Assets:
         raise InputError(
             "Give both --search.cache_weight and --search.cache_sharpness, or neither, to have them fitted."
         )
+    if not search.dynamic and (search.dynamic_rate or search.dynamic_decay):
+        raise InputError("--search.dynamic_rate and --search.dynamic_decay do nothing without --search.dynamic.")
+    if search.dynamic_decay and not search.dynamic_rate:
+        raise InputError("--search.dynamic_decay needs --search.dynamic_rate; without both they are fitted.")
     if "," in config.train.devices:
         raise InputError("A language model carries its state on one device: give --train.devices one number, or none.")
     ending = "\n" if config.newline else ""

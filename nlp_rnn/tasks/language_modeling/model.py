@@ -30,6 +30,7 @@ def build(config: Config, assets: Assets) -> LanguageModel:
         softmax,
         activation_penalty=config.train.activation_penalty,
         change_penalty=config.train.change_penalty,
+        adapts=config.search.dynamic > 0,
         dtype=dtype,
         name="language_model",
     )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.tasks.base import Metrics, Outputs
-from nlp_rnn.tasks.language_modeling.cache import nats_of
-from nlp_rnn.tasks.language_modeling.settings import CacheConfig
+from nlp_rnn.tasks.language_modeling.further import nats_of
+from nlp_rnn.tasks.language_modeling.settings import SearchConfig
 
 if TYPE_CHECKING:
     from nlp_rnn.data.records import Records
@@ -32,13 +32,13 @@ class Score:
     units: int
 
 
-def from_row(row: dict[str, Any], options: CacheConfig) -> Score:
+def from_row(row: dict[str, Any], options: SearchConfig) -> Score:
     """A row of the signature `score`."""
     return Score(row["text"], row["log_probability"], row["perplexity"], row["units"])
 
 
-def decode(outputs: Outputs, records: Records, assets: Assets, options: CacheConfig) -> list[Score]:
-    """Nats, those with the cache where there is one, → log-probability and perplexity of each text."""
+def decode(outputs: Outputs, records: Records, assets: Assets, options: SearchConfig) -> list[Score]:
+    """Nats, by cache and dynamic evaluation where there are such, → log-probability and perplexity of each text."""
     from nlp_rnn.metrics.language import perplexity
 
     scores = []
@@ -49,17 +49,19 @@ def decode(outputs: Outputs, records: Records, assets: Assets, options: CacheCon
 
 
 def evaluate(records: Records, predictions: Sequence[Score], outputs: Outputs, assets: Assets) -> Metrics:
-    """Perplexity of the text read as one, per token and per word, and bits per character; with a cache, what it makes
-    of them too."""
+    """Perplexity of the text read as one, per token and per word, and bits per character; with a cache or dynamic
+    evaluation, what they make of them too."""
     from nlp_rnn.metrics.language import language_report
 
     line_ends = sum(not goes_on for (goes_on,) in records.columns("continues"))
     texts = [score.text for score in predictions]
     found = language_report(outputs["nats"], texts, line_ends)
-    if "cached" in outputs:
-        cached = language_report(outputs["cached"], texts, line_ends)
-        shown = ("perplexity", "bits_per_character", "perplexity_per_word")
-        found |= {f"{name}_with_cache": cached[name] for name in shown}
+    with_cache = "dynamic_and_cache" if "adapted" in outputs else "cache"
+    for output, what in (("adapted", "dynamic"), ("cached", with_cache)):
+        if output in outputs:
+            report = language_report(outputs[output], texts, line_ends)
+            shown = ("perplexity", "bits_per_character", "perplexity_per_word")
+            found |= {f"{name}_with_{what}": report[name] for name in shown}
     return found
 
 

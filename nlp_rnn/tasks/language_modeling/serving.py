@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.tasks.base import Signatures
-from nlp_rnn.tasks.language_modeling.cache import infer, nats_of, options
 from nlp_rnn.tasks.language_modeling.data import begin_of
+from nlp_rnn.tasks.language_modeling.further import infer, nats_of, options
 from nlp_rnn.tasks.language_modeling.settings import Config
 
 if TYPE_CHECKING:

@@ -55,9 +55,11 @@ class LanguageTrain(TrainConfig):
 
 
 @dataclass(frozen=True)
-class CacheConfig:
-    """What is remembered while texts are measured: a neural cache (Grave et al. 2017, arXiv:1612.04426), by which words
-    that were just read become likelier. All of it can be changed after training."""
+class SearchConfig:
+    """What texts do to the model that measures them. A neural cache (Grave et al. 2017, arXiv:1612.04426) remembers
+    them, so that words that were just read become likelier; by dynamic evaluation (Krause et al. 2018,
+    arXiv:1709.07432) the model learns from them. All of it can be changed after training, but that dynamic evaluation
+    needs the sizes of gradients, which training measures where it is asked for."""
 
     cache: Annotated[int, Range(0, 100_000)] = 0
     """States that are remembered, with what followed them; 0 remembers none."""
@@ -66,6 +68,12 @@ class CacheConfig:
     data once it is done."""
     cache_sharpness: NotNegative = 0.0
     """How much more similar states count."""
+    dynamic: Annotated[int, Range(0, 1000)] = 0
+    """Tokens after each of which the model learns from them (5 to 20 are usual); 0 for a model that stays as it is."""
+    dynamic_rate: NotNegative = 0.0
+    """Learning rate of that; where it is 0, training fits it and the decay to validation data once it is done."""
+    dynamic_decay: Fraction = 0.0
+    """How much the weights are drawn back to those that were trained, at each step."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Config:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     stack: StackConfig = field(default_factory=lambda: StackConfig(bidirectional=False))
     head: LanguageHead = field(default_factory=LanguageHead)
-    search: CacheConfig = field(default_factory=CacheConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     train: LanguageTrain = field(default_factory=LanguageTrain)
 
     @property

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.errors import InputError
-from nlp_rnn.tasks.language_modeling.cache import nats_of
 from nlp_rnn.tasks.language_modeling.data import encoded, refuse_others
+from nlp_rnn.tasks.language_modeling.further import nats_of
 
 if TYPE_CHECKING:
     import numpy as np
