@@ -44,8 +44,8 @@ class CompareOptions:
 
 def run(task: str, arguments: list[str]) -> int:
     """Trains the models, measures them, and says which to choose."""
-    from nlp_rnn.cli import program
-    from nlp_rnn.cli.train import settings_before, with_settings
+    from nlp_rnn.cli.train import given_names, settings_before, with_settings
+    from nlp_rnn.config.sections import refuse_idle
 
     arguments, settings = settings_before(task, arguments)
     for argument in (argument.partition("=")[0] for argument in arguments):
@@ -54,11 +54,12 @@ def run(task: str, arguments: list[str]) -> int:
     if not hasattr(getattr(settings, "stack", None), "cell"):
         raise InputError(f"The task {task} has no recurrent layers whose cells could be compared.")
     about = f"Compares recurrent cells in the task {task}."
-    options = with_settings(CompareOptions, settings, arguments, program(task, "compare"), about)
+    options = with_settings(CompareOptions, settings, arguments, task, "compare", about)
     check_ranges(options)
     if options.settings.train.init_from:
         raise InputError("compare trains all models from scratch, with equally many weights: leave --init-from out.")
     models, seconds = models_of(options.models), seconds_of(options.budget)
+    refuse_idle(options.settings, given_names(arguments), models)
     out = Path(options.out or f"runs/compare-{options.recipe}")
     return _compared(task, options, models, seconds, out)
 

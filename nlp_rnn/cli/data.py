@@ -29,14 +29,13 @@ class DataOptions:
 
 def run(task: str, arguments: list[str]) -> int:
     """Reads the splits as training would, and says what is in them."""
-    from nlp_rnn.cli import program
     from nlp_rnn.cli.train import settings_before, with_settings
     from nlp_rnn.config.values import check_ranges
     from nlp_rnn.registry import get_task
 
     arguments, settings = settings_before(task, arguments)
     about = "Says what is in data before anything is trained on them: duplicates, leaks, labels, odd characters."
-    options: Any = with_settings(DataOptions, settings, arguments, program(task, "data"), about)
+    options: Any = with_settings(DataOptions, settings, arguments, task, "data", about)
     check_ranges(options.settings)
     return _told(get_task(task), options)
 

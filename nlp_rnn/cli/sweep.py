@@ -51,11 +51,12 @@ def run(task: str, arguments: list[str]) -> int:
     from nlp_rnn.cli import program
     from nlp_rnn.cli.compare import seconds_of
     from nlp_rnn.cli.train import given_names, settings_before, with_settings
+    from nlp_rnn.config.sections import refuse_idle
     from nlp_rnn.config.space import read_space
 
     arguments, settings = settings_before(task, arguments)
     about = f"Trains the task {task} with many settings and says which are best."
-    options = with_settings(SweepOptions, settings, arguments, program(task, "sweep"), about)
+    options = with_settings(SweepOptions, settings, arguments, task, "sweep", about)
     check_ranges(options)
     if options.space is None:
         raise InputError(
@@ -65,6 +66,8 @@ def run(task: str, arguments: list[str]) -> int:
     space = read_space(options.space, options.settings)
     if fixed := sorted(given_names(arguments) & set(space)):
         raise InputError(f"--{fixed[0]} is given, and {options.space} varies it: leave one of them out.")
+    cells = getattr(space.get("stack.cell"), "values", ())
+    refuse_idle(options.settings, [*given_names(arguments), *space], cells, space)
     from nlp_rnn.trainer import PATHS, with_absolute_paths
     from nlp_rnn.transfer import decided
 

@@ -14,6 +14,7 @@ from nlp_rnn.config.options import parse, peek, rename, rename_settings
 from nlp_rnn.config.sections import refuse_idle
 from nlp_rnn.config.values import check_ranges, former_names, override, read_yaml, settings_of
 from nlp_rnn.errors import InputError, Interrupted
+from nlp_rnn.registry import get_task
 
 if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
@@ -42,7 +43,7 @@ def run(task: str, arguments: list[str]) -> int:
 
     arguments, settings = settings_before(task, arguments)
     about = f"Trains a model for the task {task}."
-    options = with_settings(TrainOptions, settings, arguments, program(task, "train"), about)
+    options = with_settings(TrainOptions, settings, arguments, task, "train", about)
     check_ranges(options.settings)
     refuse_idle(options.settings, () if options.resume else given_names(arguments))
     moved = _moved_data(options, settings) if options.resume else None
@@ -75,11 +76,16 @@ def settings_before(task: str, arguments: list[str]) -> tuple[list[str], Any]:
     return rename_settings(arguments, former_names(settings)), settings
 
 
-def with_settings(kind: type, settings: Any, arguments: list[str], prog: str, description: str) -> Any:
+def with_settings(kind: type, settings: Any, arguments: list[str], task: str, verb: str, about: str) -> Any:
     """Parses the options of a verb, which get all settings as `settings`; where epochs or passes are given, the steps
     of a recipe do not count."""
+    from nlp_rnn.cli import program
+
+    if also := get_task(task).also:
+        about += f" With a setting or a recipe of the task {also}, that one is meant: see nlp-rnn {verb} {also} --help."
+    prog = program(task, verb)
     section = ("settings", Annotated[type(settings), tyro.conf.arg(name="")], field(default=settings))
-    options: Any = parse(make_dataclass("Options", [section], bases=(kind,), frozen=True), arguments, prog, description)
+    options: Any = parse(make_dataclass("Options", [section], bases=(kind,), frozen=True), arguments, prog, about)
     given = given_names(arguments)
     if given & {"train.epochs", "train.passes"} and "train.steps" not in given:
         options = replace(options, settings=override(options.settings, {"train": {"steps": 0}}))

@@ -5,7 +5,7 @@ A field's docstring is its help text on the command line; a number's range stand
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -235,25 +235,28 @@ _ONLY_WITH = {
 }
 
 
-def refuse_idle(config: Any, given: Iterable[str]) -> None:
+def refuse_idle(config: Any, given: Iterable[str], cells: Collection[str] = (), varied: Collection[str] = ()) -> None:
     """Settings that do nothing beside the others must not be given, since nobody would notice: those of the stack that
     its cell does not have, those of beginning with a run without a run.
 
     Args:
         config: the settings.
         given: dotted names of those that the user gave.
+        cells: those that are trained; by default that of the settings.
+        varied: settings that are tried with several values.
 
     Raises:
         InputError: one is given.
     """
-    cell = getattr(getattr(config, "stack", None), "cell", "")
+    used = cells or [cell for cell in [getattr(getattr(config, "stack", None), "cell", "")] if cell]
     for name in given:
         needs = _ONLY_WITH.get(name)
-        if needs and not getattr(config.train, needs):
+        if needs and not (getattr(config.train, needs) or f"train.{needs}" in varied):
             raise InputError(f"train.{needs} is not given, without which {name} does nothing: give both or none.")
         only_of = _ONLY_OF.get(name.removeprefix("stack.")) if name.startswith("stack.") else None
-        if cell and only_of not in (None, cell):
-            raise InputError(f"{name} is a setting of {only_of}, and stack.cell is {cell}: leave one of them out.")
+        if used and only_of not in (None, *used):
+            which = "stack.cell is" if len(used) == 1 else "the cells are"
+            raise InputError(f"{name} is a setting of {only_of}, and {which} {', '.join(used)}: leave one of them out.")
 
 
 def split_seed(config: Any) -> int:

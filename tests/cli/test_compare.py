@@ -142,6 +142,12 @@ def test_what_compare_decides_itself_is_refused(corpus, tmp_path, capsys, option
     assert not (tmp_path / "out").exists()
 
 
+def test_what_none_of_the_cells_has_is_refused(corpus, tmp_path, capsys):
+    assert run_command(None, arguments_for(corpus, tmp_path / "out", "--stack.heads", "2")) == 2
+    assert "stack.heads is a setting of transformer, and the cells are" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("cell", ["sru", "rglru", "qrnn", "lstm"])
 def test_models_have_about_equally_many_weights(corpus, cell):
     """Also where the size of the embedding is a width that was tried, at which some cells have a matrix less."""

@@ -255,6 +255,14 @@ def test_what_is_missing_or_said_twice_is_refused(corpus, command, monkeypatch):
     code, _, log = command(*corpus, "--stack.units", 8)
     assert code == 2
     assert "--stack.units is given, and space.yaml varies it" in log
+    Path("heads.yaml").write_text("stack.heads: [1, 2]\ntrain.teacher_weight: [0.2, 0.5]\n")
+    code, _, log = command(*corpus[:4], "--space", "heads.yaml", "--out", "out", "--stack.cell", "gru")
+    assert (code, "stack.heads is a setting of transformer, and stack.cell is gru" in log) == (2, True)
+    Path("heads.yaml").write_text(
+        "stack: {heads: [1, 2], cell: [gru, transformer]}\ntrain.teacher_weight: [0.2, 0.5]\n"
+    )
+    code, _, log = command(*corpus[:4], "--space", "heads.yaml", "--out", "out")
+    assert (code, "train.teacher is not given, without which train.teacher_weight does nothing" in log) == (2, True)
     code, _, log = command(*corpus, "--storage", "postgresql://me:secret@nowhere.invalid/db")
     assert code == 2
     assert "cannot be opened" in log
