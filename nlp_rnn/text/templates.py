@@ -6,8 +6,9 @@ The same patterns work in Python and in TensorFlow (RE2).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -32,7 +33,32 @@ MASKS = (
     (r"[-+]?\d+([.,]\d+)*", "<n>"),
     (r"[\s\x00-\x1f]+", " "),
 )
+
+
+def _has_odd_blanks(line: str) -> bool:
+    """Whether there are several blanks in a row, or others than spaces."""
+    return "  " in line or not line.isprintable()
+
+
 _COMPILED = tuple((re.compile(pattern, re.ASCII), mark) for pattern, mark in MASKS)
+_HEX = re.compile(r"\d[a-fA-F]|[a-fA-F]\d", re.ASCII)
+_NEEDED: tuple[str | Callable[[str], Any], ...] = (
+    "-",
+    "://",
+    "@",
+    ":",
+    ":",
+    "-",
+    ".",
+    ":",
+    "/",
+    "0",
+    *[_HEX.search] * 3,
+    "",
+    _has_odd_blanks,
+)
+"""What a line must have for the patterns to match at all, which takes no time to see."""
+_STEPS = tuple(zip(_COMPILED, _NEEDED, strict=True))
 
 
 @lru_cache(100_000)  # a line is read again whenever its session is judged
@@ -44,8 +70,9 @@ def template_of(line: str) -> str:
     >>> template_of("GET /api/items/17 from 10.0.0.5 took 3.5 ms")
     'GET␣<path>␣from␣<address>␣took␣<n>␣ms'
     """
-    for pattern, mark in _COMPILED:
-        line = pattern.sub(mark, line)
+    for (pattern, mark), needed in _STEPS:
+        if needed in line if isinstance(needed, str) else needed(line):
+            line = pattern.sub(mark, line)
     return line.strip(" ").replace(" ", BLANK)
 
 
