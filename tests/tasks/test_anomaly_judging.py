@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nlp_rnn.data.records import Records
 from nlp_rnn.metrics.anomalies import Reference, session_score
 from nlp_rnn.serving import Client, protocols
 from nlp_rnn.serving.batching import Batcher
 from nlp_rnn.serving.endpoints import Endpoint
 from nlp_rnn.tasks.anomaly.judging import reasons, scored
-from nlp_rnn.tasks.anomaly.predictions import END_OF_SESSION, from_row, surprises
+from nlp_rnn.tasks.anomaly.predictions import END_OF_SESSION, Judgement, errors, from_row, surprises
 from nlp_rnn.tasks.anomaly.scores import scores_of
 from nlp_rnn.tasks.anomaly.settings import Options
 from nlp_rnn.text.tokenizers import WordTokenizer
@@ -72,6 +73,17 @@ def test_reasons_are_those_of_the_run(sessions):
         assert judgement.why == why
         assert judgement.alarm
     assert not from_row(served, Options(budget=0.009)).alarm
+
+
+def test_errors_are_false_alarms_and_missed_anomalies():
+    def judged(score, alarm):
+        return Judgement(f"s{score}", score, 0.5, alarm, 3, 0, [])
+
+    cases = [(9.0, True, False), (8.0, True, True), (7.0, True, False), (2.0, False, True), (1.0, False, False)]
+    records = Records([{"odd": odd} for _, _, odd in cases])
+    found = errors(records, [judged(score, alarm) for score, alarm, _ in cases], 5)
+    assert [line.split()[:2] for line in found] == [["ALARM", "9.000"], ["ok", "2.000"], ["ALARM", "7.000"]]
+    assert ["(normal)" in line for line in found] == [True, False, True]
 
 
 @pytest.mark.slow  # an export

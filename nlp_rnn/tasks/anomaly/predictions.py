@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
@@ -186,9 +187,9 @@ def show(prediction: Judgement, record: dict[str, Any] | None = None) -> str:
 
 
 def errors(records: Records, predictions: Sequence[Judgement], count: int) -> list[str]:
-    """The false alarms with the highest scores, and the anomalies with the lowest."""
-    pairs = list(zip(predictions, records, strict=True))
-    false = sorted((pair for pair in pairs if not pair[1].get("odd")), key=lambda pair: -pair[0].score)
-    missed = sorted((pair for pair in pairs if pair[1].get("odd")), key=lambda pair: pair[0].score)
-    chosen = [pair for two in zip(false, missed, strict=False) for pair in two] or false
+    """The false alarms with the highest scores, and the anomalies without an alarm with the lowest, in turn."""
+    wrong = [pair for pair in zip(predictions, records, strict=True) if pair[0].alarm != bool(pair[1].get("odd"))]
+    wrong.sort(key=lambda pair: pair[0].score)
+    false, missed = [pair for pair in wrong[::-1] if pair[0].alarm], [pair for pair in wrong if not pair[0].alarm]
+    chosen = [pair for two in zip_longest(false, missed) for pair in two if pair is not None]
     return [show(prediction, record) for prediction, record in chosen[:count]]
