@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from typing import Any, TextIO
@@ -36,5 +37,18 @@ def print_shown(sink: TextIO, result: Any, line: str) -> None:
 
 
 def to_json(values: Any) -> str:
-    """One line of JSON, letters of all scripts as they are, control characters escaped."""
-    return re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(values, ensure_ascii=False))
+    """One line of JSON: letters of all scripts as they are, control characters escaped, and null for numbers that JSON
+    does not have."""
+    try:
+        text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(values), ensure_ascii=False)
+    return re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {name: _finite(value) for name, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values

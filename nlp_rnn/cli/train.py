@@ -87,10 +87,11 @@ def with_settings(kind: type, settings: Any, arguments: list[str], task: str, ve
     section = ("settings", Annotated[type(settings), tyro.conf.arg(name="")], field(default=settings))
     options: Any = parse(make_dataclass("Options", [section], bases=(kind,), frozen=True), arguments, prog, about)
     given = given_names(arguments)
-    if given & {"train.epochs", "train.passes"} and "train.steps" not in given:
+    goes_on = bool(getattr(options, "resume", None))
+    if given & {"train.epochs", "train.passes"} and "train.steps" not in given and not goes_on:
         options = replace(options, settings=override(options.settings, {"train": {"steps": 0}}))
     train = options.settings.train
-    if (train.init_from or train.teacher) and not getattr(options, "resume", None):
+    if (train.init_from or train.teacher) and not goes_on:
         from nlp_rnn.config.space import dotted
         from nlp_rnn.transfer import begun
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,10 @@ def about_of(run: AnyRun) -> dict[str, Any]:
     }
 
 
+def _file_of(module: str) -> str:
+    return str(import_module(module).__file__)
+
+
 def described_signatures(task: AnyTask, config: Any, model: keras.Model, assets: Assets) -> dict[str, Signature]:
     """The signatures of a task, the default one with the example of its input if it has none."""
     from nlp_rnn.export.signatures import as_signature
@@ -61,8 +66,9 @@ def export(run: AnyRun, path: Path, to: str, weights: str) -> Path:
     if to == "onnx":
         from nlp_rnn.export.onnx import export_onnx
 
-        example = Path(str(files(task.resources))) / "plain.py" if task.resources else None
-        return export_onnx(path, run.model, run.assets, signatures, about, weights == "int8", example)
+        beside = {"example.py": Path(str(files(task.resources))) / "plain.py"} if task.resources else {}
+        beside |= {Path(place).name: Path(place) for place in map(_file_of, task.modules)}
+        return export_onnx(path, run.model, run.assets, signatures, about, weights == "int8", beside)
     if to == "litert":
         from nlp_rnn.export.litert import export_litert
 

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import keras
@@ -45,7 +46,7 @@ def export_onnx(
     signatures: Signatures,
     about: Mapping[str, Any],
     small: bool = False,
-    example: Path | None = None,
+    beside: Mapping[str, Path] = MappingProxyType({}),
 ) -> Path:
     """Writes a folder of ONNX files, `NAME.onnx` for each signature that takes numbers, with the assets and
     `assets.extra/signature.json`. Each is run on its example and compared with the model. An output that would have the
@@ -59,7 +60,7 @@ def export_onnx(
         about: further facts for `signature.json`.
         small: keep the weights of products as whole numbers of 8 bits, after the comparison; the results differ a
             little then.
-        example: a script that shows how to ask it, written beside.
+        beside: files that are written beside, by name: a script that shows how to ask it, and what that imports.
 
     Raises:
         InputError: packages are missing, or no signature takes numbers.
@@ -76,8 +77,9 @@ def export_onnx(
             _write_one(tf2onnx, onnxruntime, signature, folder / f"{name}.onnx", small)
         assets.save(folder / "assets")
         copy_tokens(assets, folder)
-        if example is not None and example.is_file():
-            shutil.copy(example, folder / "example.py")
+        for name, file in beside.items():
+            if file.is_file():
+                shutil.copy(file, folder / name)
         describe(folder, found, {**about, "libraries": ["onnxruntime"]})
     return path
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 TAIL, PEAK = 0.1, 3
+_ENOUGH = 10  # scores beyond the tail's beginning, by which its scale is known
 
 
 def session_score(nats: np.ndarray, ranks: np.ndarray, kind: str, stretch: int = 100, top: int = 9) -> float:
@@ -75,7 +76,11 @@ class Reference:
         self.scores = found if len(found) <= 1000 else np.quantile(found, np.linspace(0, 1, 1000))
         self.high = float(np.quantile(found, 1 - TAIL)) if len(found) else 0.0
         over = found[found > self.high] - self.high
-        self.excess = float(over.mean()) if len(over) else max(abs(self.high) * 0.05, 1e-6)
+        # Of few scores the middle half says more of how fast the tail falls than the one or two at its end.
+        usual = max((self.high - float(np.median(found))) / math.log(0.5 / TAIL), 0.0) if len(found) else 0.0
+        missing = max(_ENOUGH - len(over), 0)
+        excess = (float(over.sum()) + missing * usual) / max(len(over) + missing, 1)
+        self.excess = excess or max(abs(self.high) * 0.05, 1e-6)
 
     def p_value(self, score: float) -> float:
         """How often normal data have such a score, or a higher one.
@@ -93,7 +98,7 @@ class Reference:
     def nats_of(self, scores: np.ndarray) -> np.ndarray:
         """The same of many scores, in their shape."""
         above = len(self.scores) - np.searchsorted(self.scores, scores, "left")
-        usual = -np.log(np.maximum((above + 1) / (len(self.scores) + 1), TAIL))
+        usual = 0.0 - np.log(np.maximum((above + 1) / (len(self.scores) + 1), TAIL))
         return np.where(scores > self.high, (scores - self.high) / self.excess - math.log(TAIL), usual)
 
     def kept(self) -> list[float]:

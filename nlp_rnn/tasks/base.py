@@ -184,6 +184,8 @@ class Task(Generic[C, P, O]):
             than what the model's own `calibrate` learns.
         prepare: (config, model, training batches) → what is worth saying, where the model learns something of the
             training data before the training itself.
+        modules: names of modules that the script for other runtimes, `plain.py` among the resources, imports: they are
+            put beside it.
         also: another task that is meant on the command line where its settings, one of its recipes or one of its runs
             are named.
         baselines: (config, training records, test records) → the metric of simple methods, by name, for comparisons.
@@ -224,6 +226,7 @@ class Task(Generic[C, P, O]):
     example: Callable[[Assets], Any] | None = None
     calibrate: Callable[[Run[C, P, O], Records], Metrics | None] | None = None
     prepare: Callable[[C, Any, EpochSource], str] | None = None
+    modules: tuple[str, ...] = ()
     also: str = ""
     baselines: Callable[[C, Records, Records], Mapping[str, float]] = lambda config, train, test: {}
     remarks: Callable[[Metrics], list[str]] = lambda metrics: []

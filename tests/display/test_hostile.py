@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 
 import pytest
 
@@ -43,6 +44,7 @@ def test_control_characters_are_symbols():
     assert visible("a\x00\x07\x1b[2J\x7f\x9b1m\tb\n") == "a␀␇␛[2J␡\ufffd1m\tb\n"
     assert json.loads(to_json("\x1b\x9b\x7f")) == "\x1b\x9b\x7f"
     assert not {"\x1b", "\x9b", "\x7f"} & set(to_json("\x1b\x9b\x7f"))
+    assert to_json({"perplexity": math.inf, "all": [math.nan, 1.5]}) == '{"perplexity": null, "all": [null, 1.5]}'
 
 
 class Terminal(io.StringIO):

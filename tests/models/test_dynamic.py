@@ -173,10 +173,12 @@ def test_training_fits_it_and_the_results_say_what_it_gains(learning, command):
 
 @pytest.mark.slow  # an export
 def test_it_serves(learning, tmp_path):
-    lines = ["w1 w2 w1 w2 w1 w2", "w7", " ".join(["w3 w9"] * 30)]
+    lines = ["w1 w2 w1 w2 w1 w2", "w7", " ".join(["w3 w9"] * 30), "", " \u3000\t"]
     learning.export(tmp_path / "model")
     found = tf.saved_model.load(str(tmp_path / "model")).signatures["score"](text=tf.constant(lines))
-    np.testing.assert_allclose(found["perplexity"], [one.perplexity for one in learning(lines)], rtol=1e-3)
+    expected = learning(lines)
+    assert found["units"].numpy().tolist() == [one.units for one in expected] == [7, 2, 61, 1, 1]
+    np.testing.assert_allclose(found["perplexity"], [one.perplexity for one in expected], rtol=1e-3)
 
 
 @pytest.mark.slow  # two trainings
@@ -202,5 +204,7 @@ def test_settings_that_do_nothing_are_refused(options, message, tmp_path, comman
 
 def test_what_it_needs_is_said():
     run = SUBJECTS["language-modeling"].run
+    with pytest.raises(InputError, match="dynamic_rate does nothing without --dynamic"):
+        run("the cat", dynamic_rate=0.1)
     with pytest.raises(InputError, match=r"does not know the sizes of its gradients.*--search.dynamic"):
         run("the cat", dynamic=5, dynamic_rate=0.1)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import nlp_rnn
 from nlp_rnn.data.records import Records
 from nlp_rnn.metrics.anomalies import Reference, session_score
 from nlp_rnn.serving import Client, protocols
@@ -73,6 +76,30 @@ def test_reasons_are_those_of_the_run(sessions):
         assert judgement.why == why
         assert judgement.alarm
     assert not from_row(served, Options(budget=0.009)).alarm
+
+
+def test_of_few_normal_sessions_the_tail_does_not_fall_at_once():
+    few, many = Reference([1.0, 1.1, 1.2, 1.301]), Reference(np.random.default_rng(0).exponential(1, 5000))
+    assert few.p_value(1.32) > 0.03
+    assert few.p_value(1.5) > 1e-3
+    assert few.p_value(10.0) < 1e-6
+    assert many.excess == pytest.approx(1, abs=0.1)
+    assert few.p_value(0.5) == 1
+    assert str(few.nats(0.5)) == "0.0"
+
+
+@pytest.mark.slow  # a training and a conversion
+def test_the_script_beside_an_export_masks_lines(tmp_path):
+    rows = [f"job {i} started\njob {i} took {i % 7}.5 s\njob {i} at /var/db/{i} done" for i in range(120)]
+    (tmp_path / "app.log").write_text("\n".join(rows) + "\n")
+    data = {"train": str(tmp_path / "app.log"), "format": "txt", "chunk": 6}
+    run = nlp_rnn.train("anomaly", data=data, stack={"units": 8}, train={"epochs": 1}, out=tmp_path / "run")
+    run.export(tmp_path / "model", to="onnx")
+    texts = ["\n".join(rows[:4]), rows[7], "a line never seen 10.0.0.1", ""]
+    script = [sys.executable, tmp_path / "model" / "example.py", *texts]
+    done = subprocess.run(script, capture_output=True, text=True)
+    found = [json.loads(line)["score"] for line in done.stdout.splitlines()]
+    assert found == pytest.approx([one.score for one in run(texts)], rel=1e-3, abs=1e-4), done.stderr
 
 
 def test_errors_are_false_alarms_and_missed_anomalies():

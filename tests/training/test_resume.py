@@ -176,6 +176,11 @@ def test_ended_while_what_is_learned_after_training_is_written(tmp_path, monkeyp
     assert nlp_rnn.load(out).assets.judge == subject.run.assets.judge
 
 
+def test_what_was_given_is_what_is_refused(cut_off, command):
+    code, _, error = command("train", "sentiment", "--resume", cut_off, "--train.epochs", 9)
+    assert (code, "--resume takes no --train.epochs" in error) == (2, True)
+
+
 def test_what_another_training_left_there_is_no_part_of_the_run(tmp_path):
     run = SUBJECTS["sentiment"].run
     (tmp_path / "run" / "assets" / "tokenizer").mkdir(parents=True)

@@ -39,5 +39,6 @@ TASK: Task[Config, Judgement, Options] = Task(
     example=example,
     answers=Answers("serving_default", from_row, takes_options=True),
     commands=COMMANDS,
+    modules=("nlp_rnn.text.templates",),
     also="anomaly-values",
 )

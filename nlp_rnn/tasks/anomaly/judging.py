@@ -89,7 +89,7 @@ def _nats_of(scores: tf.Tensor, reference: Reference) -> tf.Tensor:
 
     known = tf.constant(reference.scores, tf.float32)
     above = tf.reduce_sum(tf.cast(known >= scores[:, None], tf.float32), 1)
-    usual = -tf.math.log(tf.maximum((above + 1) / (len(reference.scores) + 1), TAIL))
+    usual = 0.0 - tf.math.log(tf.maximum((above + 1) / (len(reference.scores) + 1), TAIL))
     return tf.where(scores > reference.high, (scores - reference.high) / reference.excess - math.log(TAIL), usual)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from nlp_rnn.config.sections import DataConfig, EmbeddingConfig, StackConfig, TrainConfig
-from nlp_rnn.config.values import Count, Fraction, Natural, Range, Size
+from nlp_rnn.config.values import Count, Natural, Range, Size
 
 
 @dataclass(frozen=True)
@@ -83,5 +83,5 @@ class Config:
 class Options:
     """What may be changed after training."""
 
-    budget: Annotated[Fraction, Range(0, 1, above=True, below=True)] = 0.01
+    budget: Annotated[float, Range(0, 1, above=True, below=True)] = 0.01
     """Part of the normal sessions that may give a false alarm."""

@@ -113,7 +113,7 @@ class Config:
 class Options:
     """What may be changed after training."""
 
-    budget: Annotated[Fraction, Range(0, 1, above=True, below=True)] = 0.001
+    budget: Annotated[float, Range(0, 1, above=True, below=True)] = 0.001
     """Part of the normal steps whose score may be above the threshold."""
     threshold: Literal["budget", "dynamic"] = "budget"
     """By the budget, from normal validation data; or dynamic, from the scores of each signal themselves, as Telemanom

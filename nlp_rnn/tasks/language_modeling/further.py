@@ -45,6 +45,8 @@ def infer(model: Any, features: Features, options: SearchConfig) -> Outputs:
             "A cache needs --cache_weight and --cache_sharpness (0.1 and 0.1 are a beginning); training fits them with "
             "--search.cache."
         )
+    if not options.dynamic and options.dynamic_rate and not getattr(model, "adapts", False):
+        raise InputError("--dynamic_rate does nothing without --dynamic.")
     if options.dynamic and not getattr(model, "adapts", False):
         raise InputError(
             "This model does not know the sizes of its gradients, which dynamic evaluation needs: train with "

@@ -89,7 +89,7 @@ def _decode(assets: Assets) -> tf.types.experimental.PolymorphicFunction:
 def _score(config: Config, model: keras.Model, assets: Assets) -> tf.types.experimental.PolymorphicFunction:
     import tensorflow as tf
 
-    from nlp_rnn.text.ragged import append, by_length, position_in_row
+    from nlp_rnn.text.ragged import append, by_length, keep, position_in_row, row_ids
     from nlp_rnn.text.tokenizer import END
 
     begin, newline = begin_of(assets), config.newline
@@ -100,7 +100,9 @@ def _score(config: Config, model: keras.Model, assets: Assets) -> tf.types.exper
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
     def score(text: tf.Tensor) -> dict[str, tf.Tensor]:
         ids = assets.tokenizer.encode_graph(text + "\n" if newline else text)
-        ids = ids if newline else append(ids, END)
+        if not newline:  # an empty line is its end alone, not an unknown word
+            is_empty = tf.strings.regex_full_match(text, r"[\pZ\s\x0b\x1c-\x1f\x85]*")
+            ids = append(keep(ids, tf.gather(~is_empty, row_ids(ids))), END)
         before = tf.concat([[begin], ids.values[:-1]], 0)
         flat = {"tokens": tf.where(position_in_row(ids) == 0, begin, before), "targets": ids.values}
         found = by_length(ids.row_splits, flat, measure, {"nats": tf.TensorSpec([], tf.float32)}, of_steps=True)

@@ -70,7 +70,7 @@ class SearchConfig:
     """How much more similar states count."""
     dynamic: Annotated[int, Range(0, 1000)] = 0
     """Tokens after each of which the model learns from them (5 to 20 are usual); 0 for a model that stays as it is."""
-    dynamic_rate: NotNegative = 0.0
+    dynamic_rate: Annotated[float, Range(0, 1)] = 0.0
     """Learning rate of that; where it is 0, training fits it and the decay to validation data once it is done."""
     dynamic_decay: Fraction = 0.0
     """How much the weights are drawn back to those that were trained, at each step."""
