@@ -21,6 +21,7 @@ TASK: Task[Config, Watched, Options] = Task(
     metric=Metric("pinball", lower_is_better=True),
     unit="steps",
     resources=RESOURCES,
+    modules=("nlp_rnn.metrics.anomalies", "nlp_rnn.metrics.signals"),
     read=read,
     assets=assets,
     settle=settle,
