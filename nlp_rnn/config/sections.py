@@ -248,7 +248,8 @@ def refuse_idle(config: Any, given: Iterable[str], cells: Collection[str] = (), 
     Raises:
         InputError: one is given.
     """
-    used = cells or [cell for cell in [getattr(getattr(config, "stack", None), "cell", "")] if cell]
+    cell = getattr(getattr(config, "stack", None), "cell", "")
+    used = cells or ([cell] if cell else [])
     for name in given:
         needs = _ONLY_WITH.get(name)
         if needs and not (getattr(config.train, needs) or f"train.{needs}" in varied):

@@ -89,9 +89,9 @@ def overlap_notes(splits: Mapping[str, Records], name: str) -> list[str]:
 
 
 def _labels(counts: Counter[str]) -> str:
-    if set(counts) <= {None, "None"}:
+    if set(counts) == {None}:
         return ""
-    shown = [f"{label} {count:,}" for label, count in counts.most_common(6)]
+    shown = [f"{'no label' if label is None else label} {count:,}" for label, count in counts.most_common(6)]
     return ", ".join(shown) + (f", and {len(counts) - 6} more" if len(counts) > 6 else "")
 
 

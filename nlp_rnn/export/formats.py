@@ -38,8 +38,8 @@ def about_of(run: AnyRun) -> dict[str, Any]:
     }
 
 
-def _file_of(module: str) -> str:
-    return str(import_module(module).__file__)
+def _file_of(module: str) -> Path:
+    return Path(str(import_module(module).__file__))
 
 
 def described_signatures(task: AnyTask, config: Any, model: keras.Model, assets: Assets) -> dict[str, Signature]:
@@ -67,7 +67,7 @@ def export(run: AnyRun, path: Path, to: str, weights: str) -> Path:
         from nlp_rnn.export.onnx import export_onnx
 
         beside = {"example.py": Path(str(files(task.resources))) / "plain.py"} if task.resources else {}
-        beside |= {Path(place).name: Path(place) for place in map(_file_of, task.modules)}
+        beside |= {place.name: place for place in map(_file_of, task.modules)}
         return export_onnx(path, run.model, run.assets, signatures, about, weights == "int8", beside)
     if to == "litert":
         from nlp_rnn.export.litert import export_litert

@@ -65,7 +65,7 @@ class Reference:
     """Scores of normal data, by which others are judged.
 
     Beyond the last tenth, the tail is taken as exponential (peaks over a threshold), so that few scores say something
-    of rare ones.
+    of rare ones. Where fewer than ten scores lie there, those from the median on count too.
 
     Args:
         scores: any number of them; kept are at most 1,000 quantiles.
@@ -76,7 +76,7 @@ class Reference:
         self.scores = found if len(found) <= 1000 else np.quantile(found, np.linspace(0, 1, 1000))
         self.high = float(np.quantile(found, 1 - TAIL)) if len(found) else 0.0
         over = found[found > self.high] - self.high
-        # Of few scores the middle half says more of how fast the tail falls than the one or two at its end.
+        # Of few scores the upper half says more of how fast the tail falls than the one or two at its end.
         usual = max((self.high - float(np.median(found))) / math.log(0.5 / TAIL), 0.0) if len(found) else 0.0
         missing = max(_ENOUGH - len(over), 0)
         excess = (float(over.sum()) + missing * usual) / max(len(over) + missing, 1)

@@ -174,8 +174,10 @@ class RemoteModel:
                     refuse(one, self.config)
             arguments = task.input.serving_arguments(some)
             is_alone = list(arguments) == [task.input.name]
-            alone = arguments[task.input.name] if is_alone else []
-            found = self.rows(alone, answers.signature) if is_alone else self._columns(arguments, answers.signature)
+            if is_alone:
+                found: Iterable[Any] = self.rows(arguments[task.input.name], answers.signature)
+            else:
+                found = self._columns(arguments, answers.signature)
             predictions = (answers.prediction(row, options) for row in found)
             named = getattr(task.input, "named", lambda value, prediction: prediction)
             yield from map(named, some, predictions)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,11 +56,10 @@ _NEEDED: tuple[str | Callable[[str], Any], ...] = (
     "",
     _has_odd_blanks,
 )
-"""What a line must have for the patterns to match at all, which takes no time to see."""
+"""For each pattern what a line must have for it to match: a text, or what a cheap test finds."""
 _STEPS = tuple(zip(_COMPILED, _NEEDED, strict=True))
 
 
-@lru_cache(100_000)  # a line is read again whenever its session is judged
 def template_of(line: str) -> str:
     """The template of a line, without blanks.
 
