@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlp_rnn.cli import main
+    from nlp_rnn.comparer import compare
     from nlp_rnn.ensembler import ensemble
     from nlp_rnn.registry import register
     from nlp_rnn.run import Run, load
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from nlp_rnn.trainer import train
 
 __version__ = "0.1.0"
-__all__ = ["Run", "Task", "ensemble", "load", "main", "register", "train"]
+__all__ = ["Run", "Task", "compare", "ensemble", "load", "main", "register", "train"]
 
 _PLACES = {
     "Run": "nlp_rnn.run",
     "Task": "nlp_rnn.tasks.base",
+    "compare": "nlp_rnn.comparer",
     "ensemble": "nlp_rnn.ensembler",
     "load": "nlp_rnn.run",
     "main": "nlp_rnn.cli",

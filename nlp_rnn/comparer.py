@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nlp_rnn.assets import Assets
+from nlp_rnn.config.comparable import cells_of, check_comparable
 from nlp_rnn.config.sections import PARALLEL_CELLS
-from nlp_rnn.config.values import check_ranges, override, to_dict
+from nlp_rnn.config.space import dotted
+from nlp_rnn.config.values import check_ranges, override, seconds_of, to_dict
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.metrics.comparison import Candidate, Comparison
@@ -27,7 +29,7 @@ from nlp_rnn.paths import replacing
 from nlp_rnn.processes import refuse_standard_input, train_apart
 from nlp_rnn.registry import get_task
 from nlp_rnn.run import Run, load
-from nlp_rnn.trainer import batches_for, built, prepare_machine, read_splits, with_absolute_paths
+from nlp_rnn.trainer import batches_for, built, given_settings, prepare_machine, read_splits, with_absolute_paths
 
 if TYPE_CHECKING:
     from nlp_rnn.data.batching import EpochSource
@@ -59,9 +61,52 @@ class Plan:
 
 
 def compare(
+    task: str,
+    models: str | Sequence[str] = "lstm,gru,mingru,simple_rnn",
+    budget: str | float = "5m",
+    seeds: int = 3,
+    out: str | Path | None = None,
+    recipe: str = "starter",
+    config: str | Path | None = None,
+    **sections: Any,
+) -> Comparison:
+    """Trains models on the same data and measures them: what the verb `compare` does.
+
+    Args:
+        task: name of the task.
+        models: cells, as `stack.cell` has them. The first sets how many weights all have.
+        budget: of training, for each model and seed: seconds, or a time such as "90s" or "5m".
+        seeds: trainings of each model.
+        out: a folder, by default `runs/compare-<recipe>`; what is finished in it is not done again.
+        recipe: name of the settings to begin with.
+        config: a YAML file of settings that go before the recipe's.
+        **sections: settings that go before both, as for `nlp_rnn.train`.
+
+    Returns:
+        What was measured; `nlp_rnn.display.comparison` has its table, its pictures and its page.
+
+    Raises:
+        InputError: data or settings are wrong, or are what `compare` chooses itself.
+        Interrupted: a training was; the same call goes on.
+
+    Example:
+
+        found = nlp_rnn.compare("sentiment", "lstm,gru,qrnn", budget="1m", data={"train": "mine.csv"})
+        print(as_text(found))
+    """
+    names = cells_of(models)
+    settings = given_settings(task, recipe, config, sections, names)
+    check_comparable(task, settings, dotted(sections))
+    seconds = seconds_of(budget) if isinstance(budget, str) else float(budget)
+    if not seconds > 0 or seeds < 1:
+        raise InputError("A comparison needs a budget above 0 seconds and a seed or more.")
+    return compare_with(task, settings, names, seconds, seeds, Path(out or f"runs/compare-{recipe}"), recipe)
+
+
+def compare_with(
     task: str, settings: Any, models: Sequence[str], seconds: float, seeds: int, out: Path, recipe: str = "starter"
 ) -> Comparison:
-    """Trains models on the same data and measures them.
+    """Trains models with finished settings and measures them.
 
     Args:
         task: name of the task.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -60,13 +60,7 @@ def train(
         run = nlp_rnn.train("sentiment", recipe="starter", train={"epochs": 2})
         run.metrics["accuracy"]
     """
-    if "data" in sections:
-        from nlp_rnn.data.memory import data_settings
-
-        sections["data"] = data_settings(sections["data"])
-    settings = override(settings_for(task, recipe, config), at_own_pace(sections))
-    check_ranges(settings)
-    refuse_idle(settings, dotted(sections))
+    settings = given_settings(task, recipe, config, sections)
     if settings.train.init_from or settings.train.teacher:
         from nlp_rnn.transfer import begun
 
@@ -115,6 +109,31 @@ def resume(
         settings = override(settings, {"train": {"teacher": teacher or settings.train.teacher}})
         read_settings(Path(settings.train.teacher))  # before anything else: is it there?
     return _train_in(path, found, settings, path.name, resuming=True)
+
+
+def given_settings(
+    task: str, recipe: str, config: str | Path | None, sections: Mapping[str, Any], cells: Sequence[str] = ()
+) -> Any:
+    """The settings that Python gives; data in memory are kept in files, and those that do nothing are refused.
+
+    Args:
+        task: name of the task.
+        recipe: name of the settings to begin with.
+        config: a YAML file of settings that go before the recipe's.
+        sections: settings that go before both.
+        cells: those that will be trained, where they are several.
+
+    Raises:
+        InputError: they are wrong.
+    """
+    if "data" in sections:
+        from nlp_rnn.data.memory import data_settings
+
+        sections = {**sections, "data": data_settings(sections["data"])}
+    settings = override(settings_for(task, recipe, config), at_own_pace(sections))
+    check_ranges(settings)
+    refuse_idle(settings, dotted(sections), cells)
+    return settings
 
 
 def settings_for(task: str, recipe: str, config: str | Path | None = None) -> Any:

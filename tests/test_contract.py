@@ -28,9 +28,14 @@ WAVEFORMS = Subject(
 )
 
 
-# What is exported and resumed by default; the others are with `-m slow`. Records apart, and a text that goes on.
+# What is exported, resumed and copied by default; the others are slow. Records apart, and a text that goes on.
 BY_DEFAULT = ("sentiment", "language-modeling")
-HEAVY = ("test_a_run_that_was_cut_off_resumes_bit_for_bit", "test_the_verbs_of_all_tasks")
+HEAVY = (
+    "test_a_pickled_run_is_the_same",
+    "test_a_run_that_was_cut_off_resumes_bit_for_bit",
+    "test_a_saved_copy_is_the_same_and_is_not_written_over",
+    "test_the_verbs_of_all_tasks",
+)
 
 
 @pytest.mark.usefixtures("waveforms")

@@ -171,8 +171,9 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         SUBJECTS["sentiment"].run.export(tmp_path / "model", "litert")
 
 
-@pytest.mark.parametrize("cell", [slow("lstm"), "gru", slow("simple_rnn")])
-@pytest.mark.parametrize("bidirectional", [slow(False), True])
+@pytest.mark.slow  # six conversions
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+@pytest.mark.parametrize("bidirectional", [False, True])
 def test_every_cell(cell, bidirectional, tmp_path):
     from nlp_rnn.layers import RecurrentStack, TokenEmbedding
     from nlp_rnn.models.classifier import ClassifierHead, SequenceClassifier
@@ -214,7 +215,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("kind", ["unicode", "fine", "treebank", "whitespace", "character", "byte", "subword"])
-@pytest.mark.parametrize(("lowercase", "form"), [(False, "none"), (True, "nfkc")])
+@pytest.mark.parametrize(("lowercase", "form"), [slow(False, "none"), (True, "nfkc")])
 def test_ids_in_plain_python_are_those_of_the_graph(kind, lowercase, form, tmp_path):
     from nlp_rnn.export.tokens import Tokens
     from nlp_rnn.text.normalization import Normalizer

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from nlp_rnn.config.values import Count, check_ranges
+from nlp_rnn.config.values import Count, check_ranges, seconds_of
 from nlp_rnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ class SweepOptions:
 def run(task: str, arguments: list[str]) -> int:
     """Trains with many settings, and writes the best ones."""
     from nlp_rnn.cli import program
-    from nlp_rnn.cli.compare import seconds_of
     from nlp_rnn.cli.train import given_names, settings_before, with_settings
     from nlp_rnn.config.sections import refuse_idle
     from nlp_rnn.config.space import read_space

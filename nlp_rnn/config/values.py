@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -301,3 +302,23 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     return value
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def seconds_of(budget: str) -> float:
+    """Seconds of a time such as 90s, 5m or 1h.
+
+    Raises:
+        InputError: it is none.
+
+    Example:
+
+    >>> seconds_of("1.5m")
+    90.0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", budget.strip())
+    if match is None or float(match[1]) == 0:
+        raise InputError(f'The budget "{budget}" is no time: give seconds, minutes or hours, such as 90s, 5m or 1h.')
+    return float(match[1]) * _SECONDS[match[2]]

@@ -14,6 +14,7 @@ from nlp_rnn.audio.resampling import resampled, resampled_rows
 from nlp_rnn.audio.spectra import fourier_filters, mel_filters
 from nlp_rnn.audio.streams import Encoding, Resampler, samples_in
 from nlp_rnn.errors import InputError
+from tests.conftest import slow
 
 
 def wave(rate, seconds=0.5, hertz=440.0):
@@ -97,7 +98,7 @@ def test_samples_without_a_header_need_a_rate():
 
 
 @pytest.mark.parametrize(("rate", "to"), [(16000, 8000), (44100, 16000), (8000, 16000)])
-@pytest.mark.parametrize("size", [100, 1777])
+@pytest.mark.parametrize("size", [100, slow(1777)])
 def test_pieces_are_converted_as_the_whole_is(rate, to, size):
     def convert(samples, own):
         return resampled(tf.constant(samples), own, to).numpy()

@@ -8,10 +8,11 @@ import json
 
 import pytest
 
+import nlp_rnn
 from nlp_rnn import comparer, processes
 from nlp_rnn.cli import run_command
-from nlp_rnn.cli.compare import models_of, seconds_of
-from nlp_rnn.config.values import override
+from nlp_rnn.config.comparable import cells_of
+from nlp_rnn.config.values import override, seconds_of
 from nlp_rnn.errors import InputError
 from nlp_rnn.registry import get_task
 
@@ -94,6 +95,16 @@ def test_two_cells_are_compared_and_what_is_finished_is_kept(corpus, tmp_path, t
     assert "qrnn" in shown
     assert found["advice"].split(".")[0] in shown
 
+    # From Python it is the same comparison.
+    settings = {"embedding": {"size": 8}, "stack": {"units": 8}, "tokenizer": {"kind": "word"}}
+    again = nlp_rnn.compare(
+        "sentiment", ["gru", "qrnn"], 3, 1, out, data={"train": corpus, "test_fraction": 0.3}, **settings
+    )
+    assert len(trained) == 2
+    assert {one.name: one.qualities for one in again.candidates} == {
+        one["name"]: one["qualities"] for one in found["candidates"]
+    }
+
     # Nor do changed data go beside what was trained on others.
     before = corpus.read_text()
     corpus.write_text(before.replace(",good", ",fair"))
@@ -135,10 +146,28 @@ def test_a_folder_with_other_things_is_left_alone(corpus, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
-@pytest.mark.parametrize("option", ["--train.epochs", "--stack.cell", "--train.patience"])
+@pytest.mark.parametrize("option", ["--train.epochs", "--stack.cell", "--train.patience", "--init-from"])
 def test_what_compare_decides_itself_is_refused(corpus, tmp_path, capsys, option):
     assert run_command(None, arguments_for(corpus, tmp_path / "out", option, "3")) == 2
-    assert f"compare chooses {option} itself" in capsys.readouterr().err
+    name = {"--init-from": "train.init_from"}.get(option, option.removeprefix("--"))
+    assert f"compare chooses {name} itself" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_python_refuses_the_same(corpus, tmp_path):
+    def compared(models="lstm,gru", budget="3s", **sections):
+        return nlp_rnn.compare("sentiment", models, budget, out=tmp_path / "out", data=str(corpus), **sections)
+
+    for sections, message in (
+        ({"train": {"epochs": 3}}, r"compare chooses train\.epochs itself"),
+        ({"stack": {"heads": 2}}, r"stack\.heads is a setting of transformer"),
+        ({"stack": {"unit": 2}}, "unit"),
+        ({"models": "lstm"}, "two models or more"),
+        ({"budget": 0}, "above 0 seconds"),
+        ({"budget": "long"}, "is no time"),
+    ):
+        with pytest.raises(InputError, match=message):
+            compared(**sections)
     assert not (tmp_path / "out").exists()
 
 
@@ -163,11 +192,11 @@ def test_models_have_about_equally_many_weights(corpus, cell):
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [("lstm,gpu", 'no cell "gpu"'), ("lstm", "two cells or more"), ("gru,gru", "twice"), ("", "two cells or more")],
+    [("lstm,gpu", 'no cell "gpu"'), ("lstm", "two models or more"), ("gru,gru", "twice"), ("", "two models or more")],
 )
 def test_models_that_make_no_sense(given, message):
     with pytest.raises(InputError, match=message):
-        models_of(given)
+        cells_of(given)
 
 
 @pytest.mark.parametrize(("given", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), (" 2 m ", 120)])

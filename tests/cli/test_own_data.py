@@ -22,6 +22,7 @@ from nlp_rnn.tasks.sentiment import TASK as SENTIMENT
 from nlp_rnn.tasks.translation import TASK as TRANSLATION
 from nlp_rnn.training.callbacks import Validation
 from nlp_rnn.training.pace import pace_note, paced
+from tests.conftest import slow
 from tests.subjects import SUBJECTS
 
 TINY = ("--embedding.size", 4, "--stack.units", 2, "--tokenizer.min_count", 1)
@@ -203,7 +204,7 @@ def test_too_few_records_to_hold_some_out(command, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("task", ["sentiment", "ner", "translation"])
+@pytest.mark.parametrize("task", ["sentiment", slow("ner"), slow("translation")])
 def test_a_wrong_column_is_seen_before_tensorflow_is_imported_and_leaves_nothing(tmp_path, python, task):
     (tmp_path / "data.csv").write_text("a,b\n1,2\n")
     code = (

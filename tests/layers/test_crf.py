@@ -151,6 +151,7 @@ def test_probabilities_stay_finite_where_scores_are_huge(use_native):
     np.testing.assert_allclose(pairs.sum((2, 3)), 1, atol=1e-2)
 
 
+@pytest.mark.slow  # XLA compiles
 def test_xla_gives_the_same():
     crf = make(5)
     emissions = np.random.default_rng(0).normal(size=(3, 7, 5)).astype("float32")

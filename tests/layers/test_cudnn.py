@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from nlp_rnn.layers import GRU, LSTM, RecurrentStack, kernels
+from tests.conftest import slow
 from tests.layers import reference
 
 
@@ -68,8 +69,7 @@ def gpu(monkeypatch):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(("masked", "residual"), [(True, True), (False, False), slow(True, False), slow(False, True)])
 def test_cudnn_gets_what_the_loop_gets(request, cell, bidirectional, masked, residual):
     layer = RecurrentStack(cell, 3, layers=3, bidirectional=bidirectional, residual=residual, weight_drop=0.5)
     layer.build((None, None, 4))
@@ -80,11 +80,11 @@ def test_cudnn_gets_what_the_loop_gets(request, cell, bidirectional, masked, res
     parts = (2 if cell == "lstm" else 1) * (2 if bidirectional else 1)
     state = [[tf.constant(generator.normal(size=(3, 3)), tf.float32) for _ in range(parts)] for _ in range(3)]
     mask = tf.constant(np.arange(5) < np.array([5, 1, 3])[:, None]) if masked else None
-    slow = layer(sequence, mask=mask, initial_state=state)
+    looped = layer(sequence, mask=mask, initial_state=state)
     request.getfixturevalue("gpu")
     assert {kernels.kernel_of(one)[0] for one in layer.forward_layers} == {"cudnn"}
     fast = layer(sequence, mask=mask, initial_state=state)
-    for one, other in zip(tf.nest.flatten(fast), tf.nest.flatten(slow), strict=True):
+    for one, other in zip(tf.nest.flatten(fast), tf.nest.flatten(looped), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
@@ -96,12 +96,12 @@ def test_a_layer_alone_too(request, kind, options):
     layer = kind(3, return_state=True, **options)
     sequence = tf.constant(np.random.default_rng(0).normal(size=(2, 5, 4)), tf.float32)
     kept, seed = layer(sequence), layer.cell.seed_generator.state.numpy()
-    slow = layer(sequence, training=True)
-    assert np.allclose(slow[0], kept[0]) == ("dropout" not in options)
+    looped = layer(sequence, training=True)
+    assert np.allclose(looped[0], kept[0]) == ("dropout" not in options)
     request.getfixturevalue("gpu")
     layer.cell.seed_generator.state.assign(seed)
     layer.cell._dropout_mask = None
-    for one, other in zip(layer(sequence, training=True), slow, strict=True):
+    for one, other in zip(layer(sequence, training=True), looped, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 

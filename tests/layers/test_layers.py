@@ -25,6 +25,7 @@ from nlp_rnn.layers import (
     TokenEmbedding,
 )
 from nlp_rnn.models import ClassifierHead, SequenceClassifier, Tagger, TaggingHead, WordEmbedding
+from tests.conftest import slow
 
 IDS = np.array([[5, 6, 7, 0, 0], [1, 0, 0, 0, 0]], np.int32)
 SEQUENCE = np.random.default_rng(0).normal(size=(2, 5, 6)).astype("float32")
@@ -74,7 +75,7 @@ def float32_sum(tensor):
     return keras.ops.sum(keras.ops.cast(tensor, "float32"))
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", slow("mixed_float16")])
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer(name, policy):
     make, inputs, arguments = LAYERS[name]

@@ -113,7 +113,8 @@ def test_a_row_without_a_step_keeps_its_state():
         np.testing.assert_array_equal(one[1], other[1])
 
 
-@pytest.mark.parametrize("name", ["qrnn", *map(slow, ("mingru", "minlstm", "rglru", "sru"))])
+@pytest.mark.slow  # five trainings
+@pytest.mark.parametrize("name", SCAN_CELLS)
 def test_keras_users_find_what_they_know(name, tmp_path):
     """An embedding that masks, both directions by Keras's wrapper, `fit`, saving and loading."""
     cls, options = MAKES[name]
@@ -161,7 +162,7 @@ def test_gradients_of_weights_are_those_of_finite_differences(name):
 
 
 @pytest.mark.parametrize("name", SCAN_CELLS)
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bidirectional", [slow(False), True])
 def test_deep_stacks_keep_gradients_and_read_each_row_alone(name, bidirectional):
     stack = RecurrentStack(name, 8, layers=6, bidirectional=bidirectional, residual=True, normalization="rms")
     x = random(3, 9, 8)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from nlp_rnn import layers
 from nlp_rnn.layers import GRU, LSTM, RecurrentStack, SimpleRNN, kernel_of
-from tests.conftest import slow
 from tests.layers import reference
 
 CASES = {
@@ -216,8 +215,9 @@ def test_stack_dropout_is_one_mask_per_sequence():
     assert (dropped[0] != dropped[1]).any()
 
 
-@pytest.mark.parametrize(("dtype", "both_ways"), [slow("int32", False), ("uint8", True), slow("bool", False)])
-@pytest.mark.parametrize("name", [slow("SimpleRNN"), "GRU", slow("LSTM")])
+@pytest.mark.slow  # nine pairs of trainings
+@pytest.mark.parametrize(("dtype", "both_ways"), [("int32", False), ("uint8", True), ("bool", False)])
+@pytest.mark.parametrize("name", ["SimpleRNN", "GRU", "LSTM"])
 def test_integers_and_booleans_are_numbers_as_in_keras(dtype, name, both_ways):
     values = np.random.default_rng(0).integers(0, 2, (4, 6, 3)).astype(dtype)
 

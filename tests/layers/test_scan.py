@@ -16,6 +16,7 @@ from nlp_rnn.layers import linear_scan
 from nlp_rnn.layers.native import library
 from nlp_rnn.layers.scan import KINDS, scan
 from nlp_rnn.machine import cores
+from tests.conftest import slow
 from tests.layers.reference import scan_by_formula
 
 needs_native = pytest.mark.skipif(library().operations is None, reason=f"no compiled kernels: {library().reason}")
@@ -109,7 +110,7 @@ def many_threads():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("backwards", [slow(False), True])
 def test_stretches_of_time_give_what_the_whole_gives(kind, backwards, many_threads):
     for masking, units in (("none", 5), ("any", 33)):
         compare_with_formula(kind, 1, 700, units, masking, backwards, seed=3)
@@ -184,6 +185,7 @@ def test_a_graph_of_any_length_gives_the_same(use_native):
         np.testing.assert_allclose(run(a, b), expected, rtol=1e-5)
 
 
+@pytest.mark.slow  # XLA compiles
 def test_xla_gives_the_same():
     generator = np.random.default_rng(0)
     a, b = (generator.random((2, 40, 3)).astype("float32") for _ in range(2))

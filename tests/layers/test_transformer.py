@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from nlp_rnn.layers import RecurrentStack, SelfAttention, TokenEmbedding, TransformerStack, stack_of
 from nlp_rnn.models import ClassifierHead, SequenceClassifier
+from tests.conftest import slow
 
 
 def random(*shape, seed=0):
@@ -56,7 +57,7 @@ def stack(**options):
     return TransformerStack(12, layers=2, heads=2, **{"context": 5, "bidirectional": False, **options})
 
 
-@pytest.mark.parametrize("parts", [[1] * 17, [4, 13], [13, 4], [17]])
+@pytest.mark.parametrize("parts", [[1] * 17, [4, 13], slow([13, 4]), slow([17])])
 def test_a_text_read_in_parts_gives_what_it_gives_as_a_whole(parts):
     layers, x = stack(), random(2, 17, 4).astype("float32")
     whole, final = layers(x)
@@ -187,7 +188,7 @@ def test_it_is_part_of_functional_models():
     assert isinstance(stack_of("gru", units=8, heads=2, context=4), RecurrentStack)
 
 
-@pytest.mark.parametrize("parts", [[1] * 17, [3, 14], [12, 5]])
+@pytest.mark.parametrize("parts", [[1] * 17, slow([3, 14]), [12, 5]])
 def test_a_state_that_grows_gives_the_same(parts):
     layers, x = stack(), random(2, 17, 4).astype("float32")
     whole, _ = layers(x)

@@ -116,7 +116,7 @@ def language_model(head=None, tied=True):
     return strayed(LanguageModel(TokenEmbedding(20, 6), RecurrentStack("lstm", 8, 2, bidirectional=False), head))
 
 
-@pytest.mark.parametrize("head", ["tied", "untied", "adaptive"])
+@pytest.mark.parametrize("head", ["tied", slow("untied"), "adaptive"])
 def test_language_models(head, tmp_path):
     def one():
         return language_model(AdaptiveSoftmaxHead(20, cutoffs=(8, 14)) if head == "adaptive" else None, head == "tied")
@@ -169,7 +169,7 @@ def test_translators(attention, feeds, tmp_path):
         assert joined.infer(features, width=3)["tokens"].shape[0] == 2
 
 
-@pytest.mark.parametrize("kind", [SegmentForecaster, EncoderDecoder, DeepAR])
+@pytest.mark.parametrize("kind", [SegmentForecaster, slow(EncoderDecoder), DeepAR])
 def test_forecasters(kind, tmp_path):
     members = [strayed(kind(2, 24, 12, units=8)) for _ in range(2)]
     for number, member in enumerate(members):

@@ -71,12 +71,12 @@ TARGET = np.array([[2, 4, 5, 6], [2, 7, 0, 0], [2, 8, 9, 0]], np.int32)
 
 
 DECODERS = list(itertools.product(["simple_rnn", "gru", "lstm"], [*Attention.KINDS, "none"], [False, True]))
-COMMON = [("lstm", "additive", False), ("simple_rnn", "none", False)]  # and each attention, with input feeding
+COMMON = [("lstm", "additive", False), ("simple_rnn", "none", False), ("gru", "dot", True), ("gru", "multi_head", True)]
 
 
 @pytest.mark.parametrize(
     ("cell", "attention", "input_feeding"),
-    [one if one in COMMON or (one[0], one[2]) == ("gru", True) else slow(*one) for one in DECODERS],
+    [one if one in COMMON else slow(*one) for one in DECODERS],
 )
 def test_steps_one_by_one_give_what_a_call_gives(cell, attention, input_feeding):
     made = model(cell, attention, input_feeding)

@@ -48,7 +48,7 @@ def test_an_alarm_says_why(shop):
     assert max(cut.why, key=lambda one: one.surprise).event == "(end)"
 
 
-def test_surprises_are_the_models_and_sum_to_the_probability(shop):
+def test_surprises_are_the_models_and_sum_to_the_probability():
     """The score of the mean is -log p of the whole session by its events."""
     run = SUBJECTS["anomaly"].run
     records = run.read([{"events": "open read read close"}], "predict")

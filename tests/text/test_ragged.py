@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 
 from nlp_rnn.text.ragged import by_length
+from tests.conftest import slow
 
 
 @pytest.mark.parametrize("lengths", [[3], [1, 1, 1], [5, 1, 40, 2, 2, 7, 300, 6, 1], [64] * 50 + [1] * 50, [9000, 1]])
-@pytest.mark.parametrize("of_steps", [True, False])
+@pytest.mark.parametrize("of_steps", [True, slow(False)])
 def test_results_stay_with_their_rows(lengths, of_steps):
     rng = np.random.default_rng(0)
     splits = np.concatenate([[0], np.cumsum(lengths)])

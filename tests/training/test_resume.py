@@ -153,7 +153,8 @@ def test_a_signal_ends_it_with_a_checkpoint(uninterrupted, data, tmp_path, monke
     assert_same_run(uninterrupted, out)
 
 
-@pytest.mark.parametrize("exchanged", [slow(False), True])
+@pytest.mark.slow  # two trainings resumed
+@pytest.mark.parametrize("exchanged", [False, True])
 def test_ended_while_what_is_learned_after_training_is_written(tmp_path, monkeypatch, exchanged):
     """Such as the scores that normal data have, which are assets; before their file was exchanged, and after it."""
     subject = SUBJECTS["anomaly"]

@@ -126,7 +126,8 @@ def test_jit_compiled_training_agrees_with_plain(tmp_path):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=2e-3)
 
 
-@pytest.mark.parametrize(("optimizer", "cell"), [slow("adamw", "simple_rnn"), ("sgd", "gru")])
+@pytest.mark.slow  # trainings
+@pytest.mark.parametrize(("optimizer", "cell"), [("adamw", "simple_rnn"), ("sgd", "gru")])
 def test_other_cells_and_optimizers_learn(tmp_path, optimizer, cell):
     rate = 0.02 if optimizer == "adamw" else 0.3
     settings = {"epochs": 4, "optimizer": optimizer, "learning_rate": rate, "weight_decay": 1e-3}
