@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 TAIL, PEAK = 0.1, 3
+_KEPT = 1000  # quantiles of scores
 _ENOUGH = 10  # scores beyond the tail's beginning, by which its scale is known
 
 
@@ -73,7 +74,7 @@ class Reference:
 
     def __init__(self, scores: Sequence[float] | np.ndarray) -> None:
         found = np.sort(np.asarray(scores, np.float64))
-        self.scores = found if len(found) <= 1000 else np.quantile(found, np.linspace(0, 1, 1000))
+        self.scores = found if len(found) <= _KEPT else np.quantile(found, np.linspace(0, 1, _KEPT))
         self.high = float(np.quantile(found, 1 - TAIL)) if len(found) else 0.0
         over = found[found > self.high] - self.high
         # Of few scores the upper half says more of how fast the tail falls than the one or two at its end.
@@ -110,6 +111,22 @@ class Reference:
         if budget < TAIL:
             return self.high + self.excess * math.log(TAIL / budget)
         return float(np.quantile(self.scores, 1 - budget)) if len(self.scores) else 0.0
+
+    def beyond(self, budget: float) -> str:
+        """A sentence where a budget asks for less than one of the scores, else an empty one.
+
+        >>> Reference(np.arange(50)).beyond(0.01)
+        'A budget of 0.01 is one false alarm in 100, and only 50 normal scores are known: the threshold is a guess.'
+        >>> Reference(np.arange(50)).beyond(0.1)
+        ''
+        """
+        count = len(self.scores)
+        if count >= _KEPT or budget * count >= 1:  # of 1,000 quantiles there may have been many more
+            return ""
+        return (
+            f"A budget of {budget:g} is one false alarm in {1 / budget:,.0f}, and only {count:,} normal scores are "
+            f"known: the threshold is a guess."
+        )
 
 
 def detection_report(scores: np.ndarray, is_anomaly: np.ndarray, alarms: np.ndarray | None = None) -> dict[str, Any]:

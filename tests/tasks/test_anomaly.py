@@ -59,6 +59,16 @@ def test_surprises_are_the_models_and_sum_to_the_probability():
     np.testing.assert_allclose(outputs["nats"][0], expected[0], rtol=1e-5)
 
 
+def test_a_budget_of_which_the_normal_scores_say_nothing_is_said(monkeypatch):
+    run, said = SUBJECTS["anomaly"].run, []
+    monkeypatch.setattr("nlp_rnn.display.console.console.warn", said.append)
+    Watcher(run, budget=0.5)
+    assert said == []
+    Watcher(run, budget=1e-6)
+    assert "one false alarm in 1,000,000" in said[0]
+    assert "normal scores are known: the threshold is a guess" in said[0]
+
+
 SESSIONS = ["open " + "read write " * 30 + "close", "open close"]
 
 

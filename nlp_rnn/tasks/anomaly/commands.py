@@ -64,6 +64,7 @@ class Watcher:
         import numpy as np
         import tensorflow as tf
 
+        from nlp_rnn.display.console import console
         from nlp_rnn.tasks.anomaly.scores import reference_of
         from nlp_rnn.text.tokenizer import BEGIN
 
@@ -72,6 +73,8 @@ class Watcher:
         self.path = Path(state) if state else None
         self.reference, self.memory = reference_of(run.assets.judge, "events"), run.config.score.memory
         self.parts = [np.zeros((1, run.model.state_size), np.float32) for _ in range(run.model.state_parts)]
+        if said := self.reference.beyond(budget):
+            console.warn(said)
         self.last, self.mean, self.events, self.seen, self.is_high = BEGIN, 0.0, 0, 0, False
         if state:
             check_place(state, "--state")

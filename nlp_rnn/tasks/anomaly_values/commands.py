@@ -69,11 +69,14 @@ class Watcher:
     def __init__(self, run: AnyRun, budget: float = 0.001, state: str | Path | None = None) -> None:
         import numpy as np
 
+        from nlp_rnn.display.console import console
         from nlp_rnn.tasks.anomaly_values.scores import score_reference
 
         refuse_other_models(run, "memory" in run.assets.get("judge", {}), "watch", "a run of anomaly-values")
         self.run, self.judge, self.reference = run, run.assets.judge, score_reference(run.assets.judge)
         self.limit, self.path = self.reference.threshold(budget), Path(state) if state else None
+        if said := self.reference.beyond(budget):
+            console.warn(said)
         self.kept = np.zeros((0, len(self.judge["targets"])))
         self.seen = self.steps = self.left_out = 0
         self.height = 0.0
