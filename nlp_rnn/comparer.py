@@ -5,59 +5,35 @@ Each training is a process of its own, so that its memory is its own, and a run 
 
 from __future__ import annotations
 
-import json
-import math
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlp_rnn.assets import Assets
-from nlp_rnn.config.comparable import cells_of, check_comparable
-from nlp_rnn.config.sections import PARALLEL_CELLS
+from nlp_rnn.config.comparable import cells_of, check_comparable, counts_of
+from nlp_rnn.config.sections import split_seed
 from nlp_rnn.config.space import dotted
-from nlp_rnn.config.values import check_ranges, override, seconds_of, to_dict
+from nlp_rnn.config.values import check_ranges, override, seconds_of
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.metrics.comparison import Candidate, Comparison
-from nlp_rnn.paths import replacing
+from nlp_rnn.planner import Plan, planned, settings_of, with_fewer
 from nlp_rnn.processes import refuse_standard_input, train_apart
 from nlp_rnn.registry import get_task
 from nlp_rnn.run import Run, load
-from nlp_rnn.trainer import batches_for, built, given_settings, prepare_machine, read_splits, with_absolute_paths
+from nlp_rnn.trainer import given_settings, read_splits, with_absolute_paths
 
 if TYPE_CHECKING:
-    from nlp_rnn.data.batching import EpochSource
     from nlp_rnn.data.records import Records
     from nlp_rnn.tasks.base import AnyTask
 
-_PROBED = 12  # batches whose time is taken
 _PARTS = 20  # of the test data, which the bootstrap draws
 _PREDICTED = 500  # records whose prediction is timed
 _ROUNDS = 3
-_TRANSFORMERS_RATE, _TRANSFORMERS_WARMUP = 1e-3, 0.1
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How one model is trained.
-
-    Args:
-        name: of the model.
-        units: of its layers, with which it has as many weights as the first model.
-        parameters: how many those are.
-        epochs: that fit into the budget.
-    """
-
-    name: str
-    units: int
-    parameters: int
-    epochs: int
 
 
 def compare(
@@ -66,6 +42,7 @@ def compare(
     budget: str | float = "5m",
     seeds: int = 3,
     out: str | Path | None = None,
+    labels: Sequence[int] = (),
     recipe: str = "starter",
     config: str | Path | None = None,
     **sections: Any,
@@ -78,6 +55,7 @@ def compare(
         budget: of training, for each model and seed: seconds, or a time such as "90s" or "5m".
         seeds: trainings of each model.
         out: a folder, by default `runs/compare-<recipe>`; what is finished in it is not done again.
+        labels: numbers of training records with which each model is trained too, in as many steps.
         recipe: name of the settings to begin with.
         config: a YAML file of settings that go before the recipe's.
         **sections: settings that go before both, as for `nlp_rnn.train`.
@@ -100,11 +78,19 @@ def compare(
     seconds = seconds_of(budget) if isinstance(budget, str) else float(budget)
     if not seconds > 0 or seeds < 1:
         raise InputError("A comparison needs a budget above 0 seconds and a seed or more.")
-    return compare_with(task, settings, names, seconds, seeds, Path(out or f"runs/compare-{recipe}"), recipe)
+    folder = Path(out or f"runs/compare-{recipe}")
+    return compare_with(task, settings, names, seconds, seeds, folder, recipe, counts_of(labels))
 
 
 def compare_with(
-    task: str, settings: Any, models: Sequence[str], seconds: float, seeds: int, out: Path, recipe: str = "starter"
+    task: str,
+    settings: Any,
+    models: Sequence[str],
+    seconds: float,
+    seeds: int,
+    out: Path,
+    recipe: str = "starter",
+    labels: Sequence[int] = (),
 ) -> Comparison:
     """Trains models with finished settings and measures them.
 
@@ -116,6 +102,7 @@ def compare_with(
         seeds: trainings of each model.
         out: a folder; what is finished in it is not done again.
         recipe: name of the settings, for the reports.
+        labels: numbers of training records with which each model is trained too, in as many steps.
 
     Raises:
         InputError: a model or the data make no sense, the budget is shorter than an epoch, or the folder holds another
@@ -126,129 +113,40 @@ def compare_with(
     check_ranges(settings)
     refuse_standard_input(settings, "compare")
     settings = override(with_absolute_paths(settings), {"train": {"patience": 0, "steps": 0, "passes": 1}})
+    # The same records are held out whatever the seed of training is: no model is measured on what another one learned.
+    settings = override(settings, {"data": {"seed": split_seed(settings)}})
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder with --out.")
-    plans = _plans(found, settings, models, seconds, out)
-    for seed in range(seeds):
-        for plan in plans:
-            folder = _folder(out, plan, seed)
-            if not (folder / "report.json").exists():
-                console.print(f"Training {folder.name} …")
-            train_apart(task, _settings_of(settings, plan.name, plan.units, plan.epochs, seed), recipe, folder)
-    return _measured(found, plans, seconds, seeds, out)
+    splits = read_splits(found, settings)
+    records = len(splits["train"])
+    _check_labels(found, settings, labels, records)
+    plans = planned(found, settings, models, seconds, splits, out)
+    for count in (0, *labels):
+        for seed in range(seeds):
+            for plan in plans:
+                folder = _folder(out, plan, seed, count)
+                if not (folder / "report.json").exists():
+                    console.print(f"Training {folder.name} …")
+                own = settings_of(settings, plan.name, plan.units, plan.epochs, seed)
+                train_apart(task, with_fewer(own, count, records) if count else own, recipe, folder)
+    return _measured(found, plans, seconds, seeds, out, labels)
 
 
-def _settings_of(settings: Any, name: str, units: int | None = None, epochs: int | None = None, seed: int = 0) -> Any:
-    """The settings of one model. Cells that run in parallel, and transformers, are stacked, with residuals around
-    normalised layers; they have no recurrent kernel to drop from. A transformer needs a lower learning rate."""
-    stack: dict[str, Any] = {"cell": name}
-    if name in (*PARALLEL_CELLS, "transformer"):
-        stack |= {"weight_drop": 0.0, "layers": max(2, settings.stack.layers), "residual": True}
-        stack |= {"normalization": "rms"} if settings.stack.normalization == "none" else {}
-    if name in ("simple_rnn", "rglru", "transformer"):  # which have no gates that chrono initialisation knows
-        stack["chrono"] = 0
-    if units is not None:
-        stack["units"] = units
-    train: dict[str, Any] = {"seed": settings.train.seed + seed}
-    if name == "transformer":
-        train |= {"learning_rate": min(settings.train.learning_rate, _TRANSFORMERS_RATE), "schedule": "cosine"}
-        train |= {"warmup": max(settings.train.warmup, _TRANSFORMERS_WARMUP), "optimizer": "adamw"}
-    if epochs is not None:
-        train["epochs"] = epochs
-    return override(settings, {"stack": stack, "train": train})
+def _check_labels(task: AnyTask, settings: Any, labels: Sequence[int], records: int) -> None:
+    if labels and not hasattr(settings.data, "train_records"):
+        raise InputError(f"The records of the task {task.name} cannot be fewer by their number: leave --labels out.")
+    for count in labels:
+        if count >= records:
+            raise InputError(f"There are {records:,} training records: --labels {count} are not fewer.")
 
 
-def _folder(out: Path, plan: Plan, seed: int) -> Path:
-    return out / f"{plan.name}-{seed}"
+def _folder(out: Path, plan: Plan, seed: int, count: int = 0) -> Path:
+    return out / (f"{plan.name}-{seed}-of-{count}" if count else f"{plan.name}-{seed}")
 
 
-# Before training: how wide each model may be, and for how many epochs there is time.
-
-
-def _plans(task: AnyTask, settings: Any, models: Sequence[str], seconds: float, out: Path) -> list[Plan]:
-    """Those of each model; what a folder holds already is kept, so that what was begun can be finished."""
-    asked = {"task": task.name, "models": list(models), "seconds": seconds, "settings": to_dict(settings)}
-    path = out / "plan.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if kept and kept["asked"] != json.loads(json.dumps(asked)):
-        raise InputError(f"{out} holds a comparison with other settings: give another folder with --out.")
-    if not kept and out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty and holds no comparison: give another folder with --out.")
-    splits = read_splits(task, settings)
-    data = {name: records.fingerprint() for name, records in splits.items()}
-    if kept and kept["data"] != data:
-        raise InputError(f"The data have changed since {out} was begun: give another folder with --out.")
-    if kept:
-        return [Plan(**plan) for plan in kept["plans"]]
-    settings, _ = prepare_machine(settings)
-    assets = task.assets(settings, splits["train"])
-    prepared, batches = batches_for(task, settings, assets, splits)
-    wanted = built(task, _settings_of(prepared, models[0]), assets).count_params()
-    plans: list[Plan] = []
-    for name in models:
-        units = prepared.stack.units if not plans else _units_for(task, prepared, name, assets, wanted)
-        plans.append(_plan(task, _settings_of(prepared, name, units), assets, batches["train"], seconds))
-    out.mkdir(parents=True, exist_ok=True)
-    found = {"asked": asked, "data": data, "plans": [asdict(plan) for plan in plans]}
-    with replacing(path) as place:
-        place.write_text(json.dumps(found), encoding="utf-8")
-    return plans
-
-
-def _plan(task: AnyTask, settings: Any, assets: Assets, batches: EpochSource, seconds: float) -> Plan:
-    name, units = settings.stack.cell, settings.stack.units
-    model = built(task, settings, assets)
-    each = batches.steps_per_epoch * _seconds_per_step(Run(task, settings, assets, model), batches)
-    epochs = math.floor(seconds / each)
-    if epochs < 1:
-        raise InputError(
-            f"One epoch of {name} takes about {each:.1f} s here: give --budget {math.ceil(each * 1.1)}s or "
-            f"more, or less data."
-        )
-    weights = model.count_params()
-    console.print(f"{name}: {units} units, {weights:,} weights; {epochs} epochs of {each:.1f} s in {seconds:.0f} s.")
-    return Plan(name, units, weights, epochs)
-
-
-def _units_for(task: AnyTask, settings: Any, name: str, assets: Assets, wanted: int) -> int:
-    """The units with which a model has about as many weights as are wanted.
-
-    Weights are a quadratic function of the units, which three models tell.
-    """
-    # None that embeddings have too, since some cells have another matrix where sizes differ; and the heads of a
-    # transformer share its units evenly.
-    even = 2 * settings.stack.heads if name == "transformer" else 1
-    widths = tuple(even * (width // even + 1) - (even == 1) for width in (33, 67, 131))
-    counts = [built(task, _settings_of(settings, name, width), assets).count_params() for width in widths]
-    square, linear, constant = np.polyfit(widths, counts, 2)
-    if abs(square) < 1e-9:
-        units = (wanted - constant) / linear
-    else:
-        units = (-linear + math.sqrt(max(linear**2 - 4 * square * (constant - wanted), 0.0))) / (2 * square)
-    return even * max(1, round(units / even))
-
-
-def _seconds_per_step(run: Run[Any, Any, Any], batches: EpochSource) -> float:
-    """The mean time of a step of training, after all shapes among the batches were seen once."""
-    import tensorflow as tf
-
-    run.compile()
-    run.model.make_train_function()
-    some = list(islice(batches.dataset(), _PROBED))
-    times = []
-    for _ in range(2):
-        for batch in some:
-            one = iter(tf.data.Dataset.from_tensors(batch))
-            started = time.perf_counter()
-            float(run.model.train_function(one)["loss"])
-            times.append(time.perf_counter() - started)
-    return statistics.fmean(times[len(some) :])
-
-
-# After training: what was asked of each.
-
-
-def _measured(task: AnyTask, plans: Sequence[Plan], seconds: float, seeds: int, out: Path) -> Comparison:
+def _measured(
+    task: AnyTask, plans: Sequence[Plan], seconds: float, seeds: int, out: Path, labels: Sequence[int]
+) -> Comparison:
     runs = {plan.name: [load(_folder(out, plan, seed), task.name) for seed in range(seeds)] for plan in plans}
     first = next(iter(runs.values()))[0]
     split, records = _measured_records(task, first.config)
@@ -266,6 +164,7 @@ def _measured(task: AnyTask, plans: Sequence[Plan], seconds: float, seeds: int, 
                 qualities=[values[0] for values in measured],
                 parts=[values[1 : 1 + len(parts)] for values in measured] if parts else (),
                 by_length=np.mean([values[1 + len(parts) :] for values in measured], 0).tolist(),
+                by_labels=[(count, _with_few(task, out, plan, seeds, count, records)) for count in labels],
                 seconds_to_reach=reached[plan.name],
                 training_speed=statistics.median(report[f"{task.unit}_per_second"] for report in reports),
                 prediction_speed=speeds[plan.name],
@@ -294,6 +193,12 @@ def _measured(task: AnyTask, plans: Sequence[Plan], seconds: float, seeds: int, 
     metrics = runs[best][0].metrics
     simple = {**metrics.get(f"{metric.name} of", {}), **task.baselines(first.config, train, records)}
     return replace(found, baselines=simple, remarks=task.remarks(metrics))
+
+
+def _with_few(task: AnyTask, out: Path, plan: Plan, seeds: int, count: int, records: Records) -> float:
+    """The mean metric of the runs that had `count` training records."""
+    runs = (load(_folder(out, plan, seed, count), task.name) for seed in range(seeds))
+    return statistics.fmean(_metrics(run, records, [range(len(records))])[0] for run in runs)
 
 
 def _measured_records(task: AnyTask, config: Any) -> tuple[str, Records]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from nlp_rnn.config.sections import split_seed
 from nlp_rnn.config.space import Between, Choice, Space, nested
 from nlp_rnn.config.values import check_ranges, override, settings_of
 from nlp_rnn.display.console import console
@@ -84,7 +85,7 @@ def sweep(
     task, began = get_task(plan.task), time.monotonic()
     check_ranges(plan.settings)
     refuse_standard_input(plan.settings, "sweep")
-    plan = replace(plan, settings=with_absolute_paths(plan.settings))
+    plan = prepared(plan)
     study = _study(task, plan)
     while seconds is None or time.monotonic() - began < seconds:
         with _next(study, plan, trials) as trial:
@@ -94,6 +95,15 @@ def sweep(
         _stop_where_all_fail(study)
         after(_found(task, study))
     return _found(task, study)
+
+
+def prepared(plan: Plan) -> Plan:
+    """The plan with settings that mean the same everywhere: paths are absolute, and where the seed of training is
+    varied, the same records are held out in all trials."""
+    settings = with_absolute_paths(plan.settings)
+    if "train.seed" in plan.space:
+        settings = override(settings, {"data": {"seed": split_seed(settings)}})
+    return replace(plan, settings=settings)
 
 
 def _study(task: AnyTask, plan: Plan) -> optuna.Study:

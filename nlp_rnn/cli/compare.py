@@ -22,6 +22,9 @@ class CompareOptions:
     """Training time of each model and seed, such as 90s, 5m or 1h."""
     seeds: Count = 3
     """Trainings of each model."""
+    labels: Annotated[str, tyro.conf.arg(metavar="N,…")] = ""
+    """Trains each model with so many of the training records too, such as 100,1000, in as many steps: how few labels
+    does it need? Each number takes as long as the whole."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where runs, comparison.json and comparison.html go; by default runs/compare-<recipe>. What is finished there is
     not done again."""
@@ -36,7 +39,7 @@ class CompareOptions:
 def run(task: str, arguments: list[str]) -> int:
     """Trains the models, measures them, and says which to choose."""
     from nlp_rnn.cli.train import given_names, settings_before, with_settings
-    from nlp_rnn.config.comparable import cells_of, check_comparable
+    from nlp_rnn.config.comparable import cells_of, check_comparable, counts_of
     from nlp_rnn.config.sections import refuse_idle
 
     arguments, settings = settings_before(task, arguments)
@@ -45,18 +48,18 @@ def run(task: str, arguments: list[str]) -> int:
     about = f"Compares recurrent cells in the task {task}."
     options = with_settings(CompareOptions, settings, arguments, task, "compare", about)
     check_ranges(options)
-    models, seconds = cells_of(options.models), seconds_of(options.budget)
+    models, seconds, labels = cells_of(options.models), seconds_of(options.budget), counts_of(options.labels)
     refuse_idle(options.settings, given, models)
     out = Path(options.out or f"runs/compare-{options.recipe}")
-    return _compared(task, options, models, seconds, out)
+    return _compared(task, options, models, seconds, labels, out)
 
 
-def _compared(task: str, options: Any, models: list[str], seconds: float, out: Path) -> int:
+def _compared(task: str, options: Any, models: list[str], seconds: float, labels: list[int], out: Path) -> int:
     from nlp_rnn.comparer import compare_with, curves_of
     from nlp_rnn.display.comparison import advice, as_page, as_text
     from nlp_rnn.paths import replacing
 
-    found = compare_with(task, options.settings, models, seconds, options.seeds, out, options.recipe)
+    found = compare_with(task, options.settings, models, seconds, options.seeds, out, options.recipe, labels)
     kept = {**asdict(found), "best": [one.name for one in found.ties()], "advice": advice(found)}
     for name, text in (
         ("comparison.json", json.dumps(kept, ensure_ascii=False, indent=1)),

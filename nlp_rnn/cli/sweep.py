@@ -67,7 +67,7 @@ def run(task: str, arguments: list[str]) -> int:
         raise InputError(f"--{fixed[0]} is given, and {options.space} varies it: leave one of them out.")
     cells = getattr(space.get("stack.cell"), "values", ())
     refuse_idle(options.settings, [*given_names(arguments), *space], cells, space)
-    from nlp_rnn.trainer import PATHS, with_absolute_paths
+    from nlp_rnn.trainer import PATHS
     from nlp_rnn.transfer import decided
 
     if several := [name for name in space if name in PATHS]:
@@ -75,11 +75,11 @@ def run(task: str, arguments: list[str]) -> int:
     if fixed := [name for name in space if name in decided(options.settings)]:
         raise InputError(f"{fixed[0]} is as in {options.settings.train.init_from}: leave it out of {options.space}.")
     seconds = None if options.budget is None else seconds_of(options.budget)
-    from nlp_rnn.sweeper import Plan
+    from nlp_rnn.sweeper import Plan, prepared
 
     out = Path(options.out or f"runs/sweep-{options.recipe}")
-    settings = with_absolute_paths(options.settings)
-    plan = Plan(task, settings, space, options.recipe, out, options.storage, options.name, options.pruner)
+    plan = Plan(task, options.settings, space, options.recipe, out, options.storage, options.name, options.pruner)
+    plan = prepared(plan)
     found = _swept(plan, options.trials, seconds, program(task, "train"))
     _show(found, plan, options.json)
     return 0

@@ -38,6 +38,27 @@ def cells_of(models: str | Iterable[str]) -> list[str]:
     return names
 
 
+def counts_of(labels: str | Iterable[int]) -> list[int]:
+    """Numbers of training records, the smallest first.
+
+    Raises:
+        InputError: one is none.
+
+    Example:
+
+    >>> counts_of("1000, 100")
+    [100, 1000]
+    """
+    given = [part for part in labels.split(",") if part.strip()] if isinstance(labels, str) else list(labels)
+    try:
+        found = sorted({int(part) for part in given})
+    except ValueError:
+        found = [0]
+    if found and found[0] < 1:
+        raise InputError(f"Numbers of training records such as 100,1000 are needed, not {labels}.")
+    return found
+
+
 def check_comparable(task: str, settings: Any, given: Iterable[str] = ()) -> None:
     """Refuses a task whose models have no cells, and settings that a comparison chooses.
 

@@ -24,7 +24,8 @@ from nlp_rnn.errors import InputError
 def read_split(
     data: DataConfig, split: str, fields: Fields, seed: int = 0, starter: Path | None = None
 ) -> Records | None:
-    """Reads one split, cutting it off the training data where it is given nowhere.
+    """Reads one split, cutting it off the training data where it is given nowhere; of the training records so many as
+    `data.train_records` says.
 
     Args:
         data: the settings.
@@ -41,6 +42,35 @@ def read_split(
     """
     if split == "predict":
         split, fields = "test", fields.for_prediction()
+    found = _read(data, split, fields, seed, starter)
+    if split != "train" or found is None:
+        return found
+    return some_of(found, getattr(data, "train_records", 0), seed, fields.label)
+
+
+def some_of(records: Records, count: int, seed: int, label: str | None = None) -> Records:
+    """So many of the records, drawn at random, of every label alike; more contain the fewer. 0 takes all.
+
+    Args:
+        records: any.
+        count: how many are drawn.
+        seed: of the draw.
+        label: the field of their labels, where they have one.
+    """
+    if not 0 < count < len(records):
+        return records
+    generator = np.random.default_rng(seed)
+    labels = np.array(list(records.column(label))) if label else np.zeros(len(records))
+    rank = np.empty(len(records))
+    for value in np.unique(labels):
+        places = generator.permutation(np.flatnonzero(labels == value))
+        rank[places] = (np.arange(len(places)) + 0.5) / len(places)
+    drawn = np.sort(np.argsort(rank, kind="stable")[:count])
+    note = f"{count:,} of {len(records):,}, drawn at random (seed {seed})"
+    return records.select(drawn.tolist()).noting(note)
+
+
+def _read(data: DataConfig, split: str, fields: Fields, seed: int, starter: Path | None) -> Records | None:
     form = Form(data.format, data.delimiter)
     given = getattr(data, split) if split != "train" else ()
     if given:

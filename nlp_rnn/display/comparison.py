@@ -18,6 +18,7 @@ def headings(comparison: Comparison) -> list[str]:
         comparison.metric,
         "±",
         "short / middle / long",
+        *([f"with {' / '.join(f'{count:,}' for count in counts)} records"] if (counts := _counts(comparison)) else []),
         "s to reach the weakest's best",
         f"{comparison.unit}/s in training",
         "records/s in prediction",
@@ -28,6 +29,11 @@ def headings(comparison: Comparison) -> list[str]:
         "epochs",
         "s of training",
     ]
+
+
+def _counts(comparison: Comparison) -> list[int]:
+    """The numbers of training records with which all models were trained too."""
+    return [count for count, _ in comparison.candidates[0].by_labels]
 
 
 def rows(comparison: Comparison) -> list[list[str]]:
@@ -44,6 +50,7 @@ def _row(one: Candidate, mark: str) -> list[str]:
         f"{one.quality:.4g}{mark}",
         f"{one.spread:.2g}" if len(one.qualities) > 1 else "",
         " / ".join(f"{value:.4g}" for value in one.by_length),
+        *([" / ".join(f"{value:.4g}" for _, value in one.by_labels)] if one.by_labels else []),
         "" if one.seconds_to_reach is None else f"{one.seconds_to_reach:,.0f}",
         f"{one.training_speed:,.0f}",
         f"{one.prediction_speed:,.0f}",
@@ -99,6 +106,20 @@ def plot_qualities(comparison: Comparison) -> Figure:
     return figure
 
 
+def plot_labels(comparison: Comparison) -> Figure:
+    """The metric by the number of training records; all of them stand at the right."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    counts = [f"{count:,}" for count in _counts(comparison)]
+    for one in comparison.ranked():
+        axes.plot([*counts, "all"], [*(value for _, value in one.by_labels), one.quality], marker="o", label=one.name)
+    axes.set_xlabel("training records")
+    axes.set_ylabel(comparison.metric)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
 def as_page(comparison: Comparison, curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """One HTML page that needs no other file."""
     tied = {one.name for one in comparison.ties()}
@@ -111,6 +132,7 @@ def as_page(comparison: Comparison, curves: Mapping[str, Sequence[tuple[float, f
     pictures = [
         embedded(plot_qualities(comparison), "The metric of each seed"),
         embedded(plot_curves(curves, comparison.metric), "Learning curves"),
+        *([embedded(plot_labels(comparison), "How few labels are needed")] if _counts(comparison) else []),
     ]
     seeds = len(comparison.candidates[0].qualities)
     trainings = "one training" if seeds == 1 else f"{seeds} trainings"

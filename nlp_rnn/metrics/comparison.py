@@ -22,6 +22,7 @@ class Candidate:
         qualities: the metric of the test data, one for each seed.
         parts: the metric of parts of the test data, `[seeds][parts]`, the same parts for every model.
         by_length: the metric of the shortest, the middle and the longest third of the test data.
+        by_labels: (training records, the metric with so few of them).
         seconds_to_reach: seconds of training until the validation metric was as good as the weakest model's best; None
             if it never was.
         training_speed: units, such as tokens, a second.
@@ -38,6 +39,7 @@ class Candidate:
     qualities: Sequence[float]
     parts: Sequence[Sequence[float]] = ()
     by_length: Sequence[float] = ()
+    by_labels: Sequence[tuple[int, float]] = ()
     seconds_to_reach: float | None = None
     training_speed: float = 0.0
     prediction_speed: float = 0.0
@@ -126,8 +128,8 @@ def advice(comparison: Comparison) -> str:
     """Which model to choose for these data, and why, in a few plain sentences.
 
     The rules: among models that chance cannot tell from the best, the one that predicts fastest, if it is clearly
-    faster than the best, else the best. Said as well: who learns clearly faster, who loses on
-    long inputs, and whether a simple method does as well.
+    faster than the best, else the best. Said as well: who learns clearly faster, who loses on long inputs, who
+    needs fewer labels, and whether a simple method does as well.
     """
     tied = comparison.ties()
     best = tied[0]
@@ -139,7 +141,7 @@ def advice(comparison: Comparison) -> str:
         times = fastest.prediction_speed / best.prediction_speed
         said.append(f"Of these, {fastest.name} answers fastest, {times:.1f} times as fast as {best.name}.")
     said += [_who_learns_first(comparison), _who_fails_on_long_inputs(comparison), _simple_methods(comparison, chosen)]
-    said += [_who_had_more_time(comparison), *comparison.remarks]
+    said += [_who_needs_few_labels(comparison), _who_had_more_time(comparison), *comparison.remarks]
     if min(len(one.qualities) for one in comparison.candidates) == 1:
         said.append("Each was trained once: how much chance in training matters is not known (--seeds 3 tells).")
     said.append(f"Choose {chosen.name}.")
@@ -206,6 +208,18 @@ def _who_fails_on_long_inputs(comparison: Comparison) -> str:
         return ""
     verb = "loses" if len(worse) == 1 else "lose"
     return f"As inputs get longer, {' and '.join(worse)} {verb} more than {steadiest} does."
+
+
+def _who_needs_few_labels(comparison: Comparison) -> str:
+    """With the fewest labels, the best and the worst, where they are clearly apart."""
+    if not all(one.by_labels for one in comparison.candidates):
+        return ""
+    count = min(count for count, _ in comparison.candidates[0].by_labels)
+    values = {one.name: dict(one.by_labels)[count] for one in comparison.candidates}
+    worst, *_, best = sorted(values, key=lambda name: values[name] * (-1 if comparison.lower_is_better else 1))
+    if abs(values[best] - values[worst]) <= 0.05 * max(abs(comparison.ranked()[0].quality), 1e-12):
+        return ""
+    return f"With {count:,} training records, {best} has {values[best]:.4g}, and {worst} {values[worst]:.4g}."
 
 
 def _simple_methods(comparison: Comparison, chosen: Candidate) -> str:

@@ -9,10 +9,11 @@ import json
 import pytest
 
 import nlp_rnn
-from nlp_rnn import comparer, processes
+from nlp_rnn import comparer, planner, processes
 from nlp_rnn.cli import run_command
 from nlp_rnn.config.comparable import cells_of
 from nlp_rnn.config.values import override, seconds_of
+from nlp_rnn.display.comparison import as_page, as_text
 from nlp_rnn.errors import InputError
 from nlp_rnn.registry import get_task
 
@@ -98,9 +99,13 @@ def test_two_cells_are_compared_and_what_is_finished_is_kept(corpus, tmp_path, t
     # From Python it is the same comparison.
     settings = {"embedding": {"size": 8}, "stack": {"units": 8}, "tokenizer": {"kind": "word"}}
     again = nlp_rnn.compare(
-        "sentiment", ["gru", "qrnn"], 3, 1, out, data={"train": corpus, "test_fraction": 0.3}, **settings
+        "sentiment", ["gru", "qrnn"], 3, 1, out, [30], data={"train": corpus, "test_fraction": 0.3}, **settings
     )
-    assert len(trained) == 2
+    assert len(trained) == 4  # those with fewer labels
+    assert all(0 <= value <= 1 for one in again.candidates for count, value in one.by_labels if count == 30)
+    assert [[count for count, _ in one.by_labels] for one in again.candidates] == [[30], [30]]
+    assert "with 30 records" in as_text(again)
+    assert as_page(again, {"gru": [(1.0, 0.5)]}).count("data:image/png;base64") == 3
     assert {one.name: one.qualities for one in again.candidates} == {
         one["name"]: one["qualities"] for one in found["candidates"]
     }
@@ -115,11 +120,51 @@ def test_two_cells_are_compared_and_what_is_finished_is_kept(corpus, tmp_path, t
     # Another comparison does not go into the same folder.
     assert run_command(None, arguments_for(corpus, out, "--models", "gru,lstm")) == 2
     assert "give another folder with --out" in capsys.readouterr().err
-    assert len(trained) == 2
+    assert len(trained) == 4
+
+
+def test_all_trainings_hold_out_the_same_records(corpus, tmp_path, monkeypatch):
+    """Else seeds would be measured on records that they learned."""
+    asked, shown = {}, []
+    monkeypatch.setattr(planner, "_seconds_per_step", lambda run, batches: 0.01)
+    monkeypatch.setattr(
+        comparer, "train_apart", lambda task, settings, recipe, folder: asked.update({folder.name: settings})
+    )
+    monkeypatch.setattr(comparer, "_measured", lambda *arguments: shown.append(arguments))
+    data = {"train": str(corpus), "test_fraction": 0.3}
+    nlp_rnn.compare("sentiment", "lstm,gru", 3, 2, tmp_path / "out", [50, 20], data=data, train={"batch_size": 24})
+    names = {f"{cell}-{seed}{few}" for cell in ("lstm", "gru") for seed in (0, 1) for few in ("", "-of-20", "-of-50")}
+    assert set(asked) == names
+    assert {settings.data.seed for settings in asked.values()} == {0}
+    assert {name[-1]: settings.train.seed for name, settings in asked.items() if "of" not in name} == {"0": 0, "1": 1}
+    parts = [get_task("sentiment").read(asked[name], "test").fingerprint() for name in sorted(names)]
+    assert len(set(parts)) == 1
+    few, many = asked["gru-1-of-20"], asked["gru-1"]
+    assert (few.data.train_records, many.data.train_records) == (20, 0)
+    assert (few.train.passes, many.train.passes) == (7, 1)  # of 144 records
+    assert few.train.epochs == many.train.epochs
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "message"),
+    [
+        ("sentiment", "20,many", "Numbers of training records such as 100,1000 are needed, not 20,many"),
+        ("sentiment", "0", "Numbers of training records"),
+        ("sentiment", "20,5000", "There are 144 training records: --labels 5000 are not fewer"),
+        ("language-modeling", "20", "cannot be fewer by their number: leave --labels out"),
+    ],
+)
+def test_labels_that_make_no_sense(corpus, tmp_path, capsys, task, labels, message):
+    arguments = arguments_for(corpus, tmp_path / "out", "--labels", labels)
+    arguments[1] = task
+    arguments = [a for a in arguments if task == "sentiment" or a not in ("--data.test-fraction", "0.3")]
+    assert run_command(None, arguments) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_budget_below_an_epoch_is_refused(corpus, tmp_path, trained, capsys, monkeypatch):
-    monkeypatch.setattr(comparer, "_seconds_per_step", lambda run, batches: 100.0)
+    monkeypatch.setattr(planner, "_seconds_per_step", lambda run, batches: 100.0)
     assert run_command(None, arguments_for(corpus, tmp_path / "out")) == 2
     assert "One epoch of lstm takes about" in capsys.readouterr().err
     assert not trained
@@ -131,7 +176,7 @@ def test_a_training_that_fails_says_where_to_read_more(corpus, tmp_path, capsys,
         return 1, False
 
     monkeypatch.setattr(processes, "_run", fails)
-    monkeypatch.setattr(comparer, "_seconds_per_step", lambda run, batches: 0.01)
+    monkeypatch.setattr(planner, "_seconds_per_step", lambda run, batches: 0.01)
     assert run_command(None, arguments_for(corpus, tmp_path / "out", "--models", "gru,lstm")) == 2
     error = capsys.readouterr().err
     assert "Training gru-0 failed: The loss is not finite." in error
@@ -185,8 +230,8 @@ def test_models_have_about_equally_many_weights(corpus, cell):
     config = override(task.Config(), settings)
     assets = task.assets(config, task.read(config, "train"))
     wanted = task.build(config, assets).count_params()
-    units = comparer._units_for(task, config, cell, assets, wanted)
-    found = task.build(comparer._settings_of(config, cell, units), assets).count_params()
+    units = planner._units_for(task, config, cell, assets, wanted)
+    found = task.build(planner.settings_of(config, cell, units), assets).count_params()
     assert found == pytest.approx(wanted, rel=0.06)
 
 

@@ -180,6 +180,17 @@ def test_settings_that_were_tried_are_not_tried_again(corpus, trainings, command
     assert len(json.loads(out)["trials"]) == 6
 
 
+def test_the_same_records_are_held_out_where_the_seed_is_varied(corpus, trainings, command):
+    Path("space.yaml").write_text("train.seed: [3, 4, 5]\n")
+    code, _, log = command(*corpus, "--trials", 3, "--train.seed", 7)
+    assert code == 2, log
+    code, _, log = command(*corpus, "--trials", 6)
+    assert code == 0, log
+    settings = [read_yaml(path) for path in Path("out").glob("trial-*.yaml")]
+    assert len({one["train"]["seed"] for one in settings}) > 1
+    assert {one["data"]["seed"] for one in [*settings, read_yaml("out/best.yaml")]} == {0}
+
+
 def test_a_run_no_file_and_what_a_run_decides_are_refused(corpus, reviews, command):
     code, _, log = command(*corpus[:-1], reviews.path)
     assert code == 2

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
 from nlp_rnn.config.values import override
+from nlp_rnn.data.records import Records
+from nlp_rnn.data.splits import some_of
 from nlp_rnn.errors import InputError
 from nlp_rnn.registry import get_task
 
@@ -41,6 +44,32 @@ def test_no_group_stands_on_both_sides_of_a_split(grouped):
     assert "whole groups" in splits["test"].notes[0]
     again = task.read(config, "test")
     assert list(again.column(task.input.name)) == list(splits["test"].column(task.input.name))
+
+
+def test_fewer_training_records_are_part_of_more_and_what_is_held_out_stays(grouped):
+    task, config, _ = grouped
+
+    def texts(split, count):
+        fewer = override(config, {"data": {"group": "", "train_records": count}})
+        return list(task.read(fewer, split).column(task.input.name))
+
+    everything = texts("train", 0)
+    assert texts("train", 10_000) == everything
+    few, more = texts("train", 10), texts("train", 40)
+    assert (len(few), len(more)) == (10, 40)
+    assert set(few) < set(more) < set(everything)
+    assert texts("train", 10) == few
+    assert texts("test", 10) == texts("test", 0)
+    assert texts("validation", 10) == texts("validation", 0)
+
+
+def test_of_every_label_alike():
+    records = Records([{"text": str(k), "label": "rare" if k % 5 == 0 else "common"} for k in range(100)])
+    found = some_of(records, 20, seed=3, label="label")
+    assert Counter(found.column("label")) == {"common": 16, "rare": 4}
+    assert "20 of 100, drawn at random (seed 3)" in found.notes
+    other = some_of(records, 20, seed=4, label="label")
+    assert list(other.column("text")) != list(found.column("text"))
 
 
 def test_groups_that_cannot_be_held_out_are_refused(grouped, tmp_path):

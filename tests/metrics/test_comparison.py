@@ -96,6 +96,16 @@ def test_who_loses_nothing_does_not_fail_on_long_inputs():
     assert "longer" not in advice(comparison(perfect, learns_late))
 
 
+def test_who_needs_few_labels_is_said_where_it_is_clear():
+    one, other = candidate("gru", 0.8, by_labels=[(100, 0.7), (1000, 0.78)]), candidate("transformer", 0.8, seed=1)
+    said = advice(comparison(one, replace(other, by_labels=[(100, 0.55), (1000, 0.77)])))
+    assert "With 100 training records, gru has 0.7, and transformer 0.55." in said
+    assert "training records" not in advice(comparison(one, replace(other, by_labels=[(100, 0.69), (1000, 0.5)])))
+    assert "training records" not in advice(comparison(one, other))
+    errors = replace(comparison(one, replace(other, by_labels=[(100, 0.55)])), lower_is_better=True)
+    assert "With 100 training records, transformer has 0.55, and gru 0.7." in advice(errors)
+
+
 def test_differences_in_time_are_said_and_fractions_of_a_second_are_not():
     slow, fast = candidate("sru", 0.8, seconds=8.0, seconds_to_reach=1.2), candidate("gru", 0.7, seconds=5.0)
     said = advice(comparison(slow, replace(fast, seconds_to_reach=0.4)))

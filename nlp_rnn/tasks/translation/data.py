@@ -25,11 +25,12 @@ SIDES = ("source", "target")
 def read(config: Config, split: str) -> Records | None:
     """Records `{"source", "target", "line"}`; those of "predict" have no target."""
     from nlp_rnn.data.fields import Fields
-    from nlp_rnn.data.splits import is_starter, read_split
+    from nlp_rnn.data.splits import is_starter, read_split, some_of
 
     data = config.data
     if is_starter(data, split):
-        return _starter(data, split)
+        found = _starter(data, split)
+        return some_of(found, data.train_records, split_seed(config)) if split == "train" else found
     columns = {"source": data.source, "target": data.target}
     if data.swap:  # of two files the first is then the target's
         columns = {"target": data.source, "source": data.target}
