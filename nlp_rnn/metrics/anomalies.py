@@ -14,6 +14,7 @@ import numpy as np
 
 TAIL, PEAK = 0.1, 3
 _KEPT = 1000  # quantiles of scores
+_TIE = 1e-4  # part of a score by which equal sequences may differ, since batches round in other ways
 _ENOUGH = 10  # scores beyond the tail's beginning, by which its scale is known
 
 
@@ -66,17 +67,24 @@ class Reference:
     """Scores of normal data, by which others are judged.
 
     Beyond the last tenth, the tail is taken as exponential (peaks over a threshold), so that few scores say something
-    of rare ones. Where fewer than ten scores lie there, those from the median on count too.
+    of rare ones. Where fewer than ten scores lie there, those from the median on count too. A score that is less than
+    a known one by no more than rounding is equal to it: normal sequences are often all the same.
 
     Args:
         scores: any number of them; kept are at most 1,000 quantiles.
+
+    Attributes:
+        known: what a score must reach at most to be as high as each of them, in order.
+        edge: where the tail begins.
     """
 
     def __init__(self, scores: Sequence[float] | np.ndarray) -> None:
         found = np.sort(np.asarray(scores, np.float64))
         self.scores = found if len(found) <= _KEPT else np.quantile(found, np.linspace(0, 1, _KEPT))
         self.high = float(np.quantile(found, 1 - TAIL)) if len(found) else 0.0
-        over = found[found > self.high] - self.high
+        self.known = self.scores - _TIE * np.abs(self.scores)
+        self.edge = self.high + _TIE * abs(self.high)
+        over = found[found > self.edge] - self.high
         # Of few scores the upper half says more of how fast the tail falls than the one or two at its end.
         usual = max((self.high - float(np.median(found))) / math.log(0.5 / TAIL), 0.0) if len(found) else 0.0
         missing = max(_ENOUGH - len(over), 0)
@@ -98,9 +106,9 @@ class Reference:
 
     def nats_of(self, scores: np.ndarray) -> np.ndarray:
         """The same of many scores, in their shape."""
-        above = len(self.scores) - np.searchsorted(self.scores, scores, "left")
-        usual = 0.0 - np.log(np.maximum((above + 1) / (len(self.scores) + 1), TAIL))
-        return np.where(scores > self.high, (scores - self.high) / self.excess - math.log(TAIL), usual)
+        above = len(self.known) - np.searchsorted(self.known, scores, "left")
+        usual = 0.0 - np.log(np.maximum((above + 1) / (len(self.known) + 1), TAIL))
+        return np.where(scores > self.edge, (scores - self.high) / self.excess - math.log(TAIL), usual)
 
     def kept(self) -> list[float]:
         """The scores, as JSON keeps them."""

@@ -71,3 +71,14 @@ def test_simple_methods():
     assert len(runs) == 4998
     assert len(np.unique(runs)) == len({tuple(ids[i : i + 3]) for i in range(4998)})
     assert len(m.ngrams(ids[:2], 3)) == 0
+
+
+def test_equal_sequences_are_equal_however_they_were_rounded():
+    """Half of the normal ones are the same, and so is the highest of them."""
+    normal = np.concatenate([np.full(50, 0.7), np.linspace(0.1, 0.6, 50)])
+    reference = m.Reference(normal)
+    for score in (0.7 * (1 - 1e-5), 0.7, 0.7 * (1 + 1e-5)):
+        assert reference.p_value(score) == pytest.approx(51 / 101, rel=1e-3)
+    assert reference.p_value(0.72) < 0.1
+    again = m.Reference(reference.kept())
+    assert again.p_value(np.float32(0.7)) == pytest.approx(51 / 101, rel=1e-3)

@@ -87,10 +87,10 @@ def _nats_of(scores: tf.Tensor, reference: Reference) -> tf.Tensor:
 
     from nlp_rnn.metrics.anomalies import TAIL
 
-    known = tf.constant(reference.scores, tf.float32)
+    known = tf.constant(reference.known, tf.float32)
     above = tf.reduce_sum(tf.cast(known >= scores[:, None], tf.float32), 1)
-    usual = 0.0 - tf.math.log(tf.maximum((above + 1) / (len(reference.scores) + 1), TAIL))
-    return tf.where(scores > reference.high, (scores - reference.high) / reference.excess - math.log(TAIL), usual)
+    usual = 0.0 - tf.math.log(tf.maximum((above + 1) / (len(reference.known) + 1), TAIL))
+    return tf.where(scores > reference.edge, (scores - reference.high) / reference.excess - math.log(TAIL), usual)
 
 
 def reasons(

@@ -157,9 +157,9 @@ def _nats(scores: tf.Tensor, reference: Reference) -> tf.Tensor:
     """As `Reference.nats_of`."""
     import tensorflow as tf
 
-    known = tf.constant(reference.scores)
+    known = tf.constant(reference.known)
     flat = tf.reshape(scores, [-1])
-    above = len(reference.scores) - tf.searchsorted(known, flat)
-    part = tf.cast(tf.reshape(above, tf.shape(scores)) + 1, tf.float64) / (len(reference.scores) + 1)
+    above = len(reference.known) - tf.searchsorted(known, flat)
+    part = tf.cast(tf.reshape(above, tf.shape(scores)) + 1, tf.float64) / (len(reference.known) + 1)
     usual = -tf.math.log(tf.maximum(part, 0.1))
-    return tf.where(scores > reference.high, (scores - reference.high) / reference.excess - math.log(0.1), usual)
+    return tf.where(scores > reference.edge, (scores - reference.high) / reference.excess - math.log(0.1), usual)
