@@ -67,14 +67,14 @@ class Reference:
     """Scores of normal data, by which others are judged.
 
     Beyond the last tenth, the tail is taken as exponential (peaks over a threshold), so that few scores say something
-    of rare ones. Where fewer than ten scores lie there, those from the median on count too. A score that is less than
+    of rare ones. Where fewer than ten scores lie there, those from the median on count too. A score that is above
     a known one by no more than rounding is equal to it: normal sequences are often all the same.
 
     Args:
         scores: any number of them; kept are at most 1,000 quantiles.
 
     Attributes:
-        known: what a score must reach at most to be as high as each of them, in order.
+        known: what a score may reach and be no higher than each of them, in order.
         edge: where the tail begins.
     """
 
@@ -82,7 +82,7 @@ class Reference:
         found = np.sort(np.asarray(scores, np.float64))
         self.scores = found if len(found) <= _KEPT else np.quantile(found, np.linspace(0, 1, _KEPT))
         self.high = float(np.quantile(found, 1 - TAIL)) if len(found) else 0.0
-        self.known = self.scores - _TIE * np.abs(self.scores)
+        self.known = self.scores + _TIE * np.abs(self.scores)
         self.edge = self.high + _TIE * abs(self.high)
         over = found[found > self.edge] - self.high
         # Of few scores the upper half says more of how fast the tail falls than the one or two at its end.
