@@ -5,6 +5,8 @@ Each training is a process of its own, so that its memory is its own, and a run 
 
 from __future__ import annotations
 
+import json
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -20,7 +22,8 @@ from nlp_rnn.config.space import dotted
 from nlp_rnn.config.values import check_ranges, override, seconds_of
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
-from nlp_rnn.metrics.comparison import Candidate, Comparison
+from nlp_rnn.metrics.comparison import Candidate, Comparison, as_dict
+from nlp_rnn.paths import replacing
 from nlp_rnn.planner import Plan, planned, settings_of, with_fewer
 from nlp_rnn.processes import refuse_standard_input, train_apart
 from nlp_rnn.registry import get_task
@@ -42,7 +45,7 @@ def compare(
     budget: str | float = "5m",
     seeds: int = 3,
     out: str | Path | None = None,
-    labels: Sequence[int] = (),
+    labels: int | Sequence[int] = (),
     recipe: str = "starter",
     config: str | Path | None = None,
     **sections: Any,
@@ -54,8 +57,9 @@ def compare(
         models: cells, as `stack.cell` has them. The first sets how many weights all have.
         budget: of training, for each model and seed: seconds, or a time such as "90s" or "5m".
         seeds: trainings of each model.
-        out: a folder, by default `runs/compare-<recipe>`; what is finished in it is not done again.
-        labels: numbers of training records with which each model is trained too, in as many steps.
+        out: a folder, by default `runs/compare-<recipe>`, for the runs, comparison.json and comparison.html; what is
+            finished in it is not done again.
+        labels: numbers of training records with which each model is trained too, in about as many steps.
         recipe: name of the settings to begin with.
         config: a YAML file of settings that go before the recipe's.
         **sections: settings that go before both, as for `nlp_rnn.train`.
@@ -75,9 +79,11 @@ def compare(
     names = cells_of(models)
     settings = given_settings(task, recipe, config, sections, names)
     check_comparable(task, settings, dotted(sections))
-    seconds = seconds_of(budget) if isinstance(budget, str) else float(budget)
-    if not seconds > 0 or seeds < 1:
-        raise InputError("A comparison needs a budget above 0 seconds and a seed or more.")
+    seconds = seconds_of(budget) if isinstance(budget, str) else budget
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+        raise InputError(f'The budget {budget!r} is no time: give seconds above 0, or a time such as "5m".')
+    if not isinstance(seeds, int) or seeds < 1:
+        raise InputError(f"seeds is {seeds!r}; it must be a whole number, at least 1.")
     folder = Path(out or f"runs/compare-{recipe}")
     return compare_with(task, settings, names, seconds, seeds, folder, recipe, counts_of(labels))
 
@@ -102,7 +108,7 @@ def compare_with(
         seeds: trainings of each model.
         out: a folder; what is finished in it is not done again.
         recipe: name of the settings, for the reports.
-        labels: numbers of training records with which each model is trained too, in as many steps.
+        labels: numbers of training records with which each model is trained too, in about as many steps.
 
     Raises:
         InputError: a model or the data make no sense, the budget is shorter than an epoch, or the folder holds another
@@ -129,15 +135,31 @@ def compare_with(
                     console.print(f"Training {folder.name} …")
                 own = settings_of(settings, plan.name, plan.units, plan.epochs, seed)
                 train_apart(task, with_fewer(own, count, records) if count else own, recipe, folder)
-    return _measured(found, plans, seconds, seeds, out, labels)
+    measured = _measured(found, plans, seconds, seeds, out, labels)
+    _write(measured, out)
+    return measured
+
+
+def _write(found: Comparison, out: Path) -> None:
+    """comparison.json and comparison.html."""
+    from nlp_rnn.display.comparison import as_page
+
+    curves = curves_of(found.task, [one.name for one in found.candidates], out)
+    text = json.dumps(as_dict(found), ensure_ascii=False, indent=1)
+    for name, content in (("comparison.json", text), ("comparison.html", as_page(found, curves))):
+        with replacing(out / name) as place:
+            place.write_text(content, encoding="utf-8")
 
 
 def _check_labels(task: AnyTask, settings: Any, labels: Sequence[int], records: int) -> None:
     if labels and not hasattr(settings.data, "train_records"):
-        raise InputError(f"The records of the task {task.name} cannot be fewer by their number: leave --labels out.")
+        raise InputError(
+            f"The records of the task {task.name} cannot be fewer by their number: leave the numbers of labels out."
+        )
     for count in labels:
         if count >= records:
-            raise InputError(f"There are {records:,} training records: --labels {count} are not fewer.")
+            raise InputError(f"There are {records:,} training records: {count} labels are not fewer.")
+        task.read(with_fewer(settings, count, records), "train")  # with one of each label at least
 
 
 def _folder(out: Path, plan: Plan, seed: int, count: int = 0) -> Path:

@@ -70,8 +70,8 @@ def settings_of(settings: Any, name: str, units: int | None = None, epochs: int 
 
 
 def with_fewer(settings: Any, count: int, records: int) -> Any:
-    """The same settings for `count` of all the training records, which are read over again, so that training has as
-    many steps as with all of them."""
+    """The same settings for `count` of all the training records, which are read over again, so that training has
+    about as many steps as with all of them."""
     passes = max(1, round(records / count))
     return override(settings, {"data": {"train_records": count}, "train": {"passes": passes}})
 

@@ -317,7 +317,8 @@ def batches_for(
     batches = {name: task.batches(config, assets, records, config.train.seed) for name, records in splits.items()}
     count = max(len(splits["validation"]), len(getattr(batches["validation"], "lengths", ())))
     if count < _FEW_VALIDATION:
-        console.warn(f"Only {count} validation records choose the best epoch: results will be noisy.")
+        choose = "1 validation record chooses" if count == 1 else f"{count} validation records choose"
+        console.warn(f"Only {choose} the best epoch: results will be noisy.")
     console.print(data_table(splits, batches, task.unit, task.count))
     steps = batches["train"].steps_per_epoch
     train = paced(config.train, steps)

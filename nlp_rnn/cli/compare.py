@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,8 +23,8 @@ class CompareOptions:
     seeds: Count = 3
     """Trainings of each model."""
     labels: Annotated[str, tyro.conf.arg(metavar="N,…")] = ""
-    """Trains each model with so many of the training records too, such as 100,1000, in as many steps: how few labels
-    does it need? Each number takes as long as the whole."""
+    """Trains each model with so many of the training records too, such as 100,1000, in about as many steps: how few
+    labels does it need? Each number takes about as long as the whole."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where runs, comparison.json and comparison.html go; by default runs/compare-<recipe>. What is finished there is
     not done again."""
@@ -55,17 +55,13 @@ def run(task: str, arguments: list[str]) -> int:
 
 
 def _compared(task: str, options: Any, models: list[str], seconds: float, labels: list[int], out: Path) -> int:
-    from nlp_rnn.comparer import compare_with, curves_of
-    from nlp_rnn.display.comparison import advice, as_page, as_text
-    from nlp_rnn.paths import replacing
+    from nlp_rnn.comparer import compare_with
+    from nlp_rnn.display.comparison import as_text
+    from nlp_rnn.metrics.comparison import as_dict
 
     found = compare_with(task, options.settings, models, seconds, options.seeds, out, options.recipe, labels)
-    kept = {**asdict(found), "best": [one.name for one in found.ties()], "advice": advice(found)}
-    for name, text in (
-        ("comparison.json", json.dumps(kept, ensure_ascii=False, indent=1)),
-        ("comparison.html", as_page(found, curves_of(task, models, out))),
-    ):
-        with replacing(out / name) as place:
-            place.write_text(text, encoding="utf-8")
-    print(json.dumps(kept, ensure_ascii=False) if options.json else f"{as_text(found)}\n\n{out / 'comparison.html'}")
+    if options.json:
+        print(json.dumps(as_dict(found), ensure_ascii=False))
+    else:
+        print(f"{as_text(found)}\n\n{out / 'comparison.html'}")
     return 0

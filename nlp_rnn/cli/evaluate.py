@@ -56,6 +56,8 @@ def run(task: str | None, arguments: list[str]) -> int:
     options: Any = parse(kind, arguments, prog, "Measures a run on labelled data, given as --data.")
     settings = own_options(owner.Options, options)
     check_ranges(settings)
+    if getattr(options.data, "train_records", 0) != getattr(config.data, "train_records", 0):
+        raise InputError("--data.train_records is a setting of training, and evaluate does not train: leave it out.")
     records, source = labelled_records(owner, config, options.data)  # mistakes in names are seen at once
     found = load(options.run, task)
     found.config = replace(found.config, data=options.data)

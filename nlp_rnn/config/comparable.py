@@ -26,8 +26,8 @@ def cells_of(models: str | Iterable[str]) -> list[str]:
     >>> cells_of("lstm, gru")
     ['lstm', 'gru']
     """
-    given = models.split(",") if isinstance(models, str) else models
-    names, known = [name.strip() for name in given if name.strip()], get_args(Cell)
+    given = models.split(",") if isinstance(models, str) else models or ()
+    names, known = [str(name).strip() for name in given if str(name).strip()], get_args(Cell)
     for name in names:
         if name not in known:
             raise InputError(f'There is no cell "{name}".{did_you_mean(name, known)} Models are {", ".join(known)}.')
@@ -38,7 +38,7 @@ def cells_of(models: str | Iterable[str]) -> list[str]:
     return names
 
 
-def counts_of(labels: str | Iterable[int]) -> list[int]:
+def counts_of(labels: str | int | Iterable[int] | None) -> list[int]:
     """Numbers of training records, the smallest first.
 
     Raises:
@@ -49,10 +49,10 @@ def counts_of(labels: str | Iterable[int]) -> list[int]:
     >>> counts_of("1000, 100")
     [100, 1000]
     """
-    given = [part for part in labels.split(",") if part.strip()] if isinstance(labels, str) else list(labels)
+    parts: Iterable[Any] = labels.split(",") if isinstance(labels, str) else () if labels is None else labels  # type: ignore[assignment]
     try:
-        found = sorted({int(part) for part in given})
-    except ValueError:
+        found = sorted({int(part) for part in ([labels] if isinstance(labels, int) else parts) if str(part).strip()})
+    except (TypeError, ValueError):
         found = [0]
     if found and found[0] < 1:
         raise InputError(f"Numbers of training records such as 100,1000 are needed, not {labels}.")

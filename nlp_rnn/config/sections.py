@@ -47,8 +47,8 @@ class GroupedData(DataConfig):
     """Column that says what belongs together, such as a film, an author or a document: parts that are held out then
     have no group that training sees."""
     train_records: Annotated[int, AtLeast(0)] = 0
-    """Train on so many of the training records, drawn at random, of every label alike; 0 takes all. What is held out
-    stays the same, and more records contain the fewer, so that learning curves can be compared."""
+    """Train on so many of the training records, drawn at random, at least one with each label; 0 takes all. What is
+    held out stays the same, and more records contain the fewer, so that learning curves can be compared."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ What is cut off is the same every time: of every label alike by a seed, or the e
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from nlp_rnn.config.sections import DataConfig
 from nlp_rnn.data.fields import GROUP, Fields
 from nlp_rnn.data.readers import Form
-from nlp_rnn.data.records import Records
+from nlp_rnn.data.records import Record, Records
 from nlp_rnn.data.sources import has_split, read_sources
 from nlp_rnn.data.tables import NoLabelsError
 from nlp_rnn.errors import InputError
@@ -45,29 +45,57 @@ def read_split(
     found = _read(data, split, fields, seed, starter)
     if split != "train" or found is None:
         return found
-    return some_of(found, getattr(data, "train_records", 0), seed, fields.label)
+    return some_of(found, getattr(data, "train_records", 0), seed, fields.label, fields.labels_of)
 
 
-def some_of(records: Records, count: int, seed: int, label: str | None = None) -> Records:
-    """So many of the records, drawn at random, of every label alike; more contain the fewer. 0 takes all.
+def some_of(
+    records: Records,
+    count: int,
+    seed: int,
+    label: str | None = None,
+    labels_of: Callable[[Record], set[str]] | None = None,
+) -> Records:
+    """So many of the records, drawn at random; more contain the fewer. 0 takes all.
 
     Args:
         records: any.
         count: how many are drawn.
         seed: of the draw.
-        label: the field of their labels, where they have one.
+        label: the field of their label, where they have one: each has its share, and one record at least.
+        labels_of: record → its labels, where it may have several: one record at least has each of them.
+
+    Raises:
+        InputError: the count is too small for that.
     """
-    if not 0 < count < len(records):
+    if not count:
         return records
-    generator = np.random.default_rng(seed)
-    labels = np.array(list(records.column(label))) if label else np.zeros(len(records))
+    if count >= len(records):
+        return records.noting(
+            f"{count:,} training records were asked for: all are taken" if count > len(records) else ""
+        )
+    order = np.random.default_rng(seed).permutation(len(records))
     rank = np.empty(len(records))
-    for value in np.unique(labels):
-        places = generator.permutation(np.flatnonzero(labels == value))
-        rank[places] = (np.arange(len(places)) + 0.5) / len(places)
-    drawn = np.sort(np.argsort(rank, kind="stable")[:count])
+    rank[order] = (np.arange(len(records)) + 0.5) / len(records)
+    labels: list[set[str]] = []
+    if label:
+        values = list(records.column(label))
+        labels = [{value} for value in values]
+        for value in set(values):
+            own = [place for place in order if values[place] == value]
+            rank[own] = (np.arange(len(own)) + 0.5) / len(own)
+    elif labels_of is not None:
+        labels = [labels_of(record) for record in records]
+    seen: set[str] = set()
+    for place in order if labels else ():
+        if not labels[place] <= seen:  # the first that has it
+            seen |= labels[place]
+            rank[place] -= 1.0
+    if (fewest := int((rank < 0).sum())) > count:
+        raise InputError(
+            f"--data.train_records {count}: {fewest} records are needed for one of each label, give as many."
+        )
     note = f"{count:,} of {len(records):,}, drawn at random (seed {seed})"
-    return records.select(drawn.tolist()).noting(note)
+    return records.select(np.sort(np.argsort(rank, kind="stable")[:count]).tolist()).noting(note)
 
 
 def _read(data: DataConfig, split: str, fields: Fields, seed: int, starter: Path | None) -> Records | None:

@@ -31,6 +31,7 @@ class PlainConsole(Console):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **settings)
+        self._said: set[str] = set()
 
     def render_str(self, text: str, **settings: Any) -> Text:
         return super().render_str(visible(text), **settings)
@@ -38,6 +39,12 @@ class PlainConsole(Console):
     def warn(self, text: str) -> None:
         """Prints a text in yellow."""
         self.print(text, style="yellow")
+
+    def warn_once(self, text: str) -> None:
+        """As `warn`, for what may be found again and again; nothing is said of an empty text."""
+        if text and text not in self._said:
+            self._said.add(text)
+            self.warn(text)
 
 
 console = PlainConsole(stderr=True)

@@ -89,7 +89,8 @@ class Reference:
         usual = max((self.high - float(np.median(found))) / math.log(0.5 / TAIL), 0.0) if len(found) else 0.0
         missing = max(_ENOUGH - len(over), 0)
         excess = (float(over.sum()) + missing * usual) / max(len(over) + missing, 1)
-        self.excess = excess or max(abs(self.high) * 0.05, 1e-6)
+        of_high = 0.05 if len(found) >= _ENOUGH else 0.5  # where all are the same; of one or two, little is known
+        self.excess = excess or max(abs(self.high) * of_high, 1e-6)
 
     def p_value(self, score: float) -> float:
         """How often normal data have such a score, or a higher one.
@@ -131,10 +132,9 @@ class Reference:
         count = len(self.scores)
         if count >= _KEPT or budget * count >= 1:  # of 1,000 quantiles there may have been many more
             return ""
-        return (
-            f"A budget of {budget:g} is one false alarm in {1 / budget:,.0f}, and only {count:,} normal scores are "
-            f"known: the threshold is a guess."
-        )
+        known = f"{count:,} normal scores are known" if count != 1 else "1 normal score is known"
+        asked = f"A budget of {budget:g} is one false alarm in {1 / budget:,.0f}"
+        return f"{asked}, and only {known}: the threshold is a guess."
 
 
 def detection_report(scores: np.ndarray, is_anomaly: np.ndarray, alarms: np.ndarray | None = None) -> dict[str, Any]:

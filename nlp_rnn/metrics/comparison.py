@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -148,6 +149,12 @@ def advice(comparison: Comparison) -> str:
     return " ".join(filter(None, said))
 
 
+def as_dict(comparison: Comparison) -> dict[str, Any]:
+    """Plain values, with the names of the best and the advice."""
+    best = [one.name for one in comparison.ties()]
+    return {**asdict(comparison), "best": best, "advice": advice(comparison)}
+
+
 def _clearly(more: float, less: float) -> bool:
     return less > 0 and more / less >= _CLEARLY
 
@@ -230,3 +237,13 @@ def _simple_methods(comparison: Comparison, chosen: Candidate) -> str:
     return (
         f"A simple method does as well: {', '.join(f'{name} ({comparison.baselines[name]:.4g})' for name in better)}."
     )
+
+
+def beaten_by(metric: str, method: str, theirs: float, ours: float) -> str:
+    """A sentence on a simple method that is no worse than the model.
+
+    >>> beaten_by("mae", "drift", 1.0, 1.0)
+    'A simple method does as well by mae: drift with 1.0000, the model has 1.0000.'
+    """
+    verb = "does as well" if theirs == ours else "is better"
+    return f"A simple method {verb} by {metric}: {method} with {theirs:.4f}, the model has {ours:.4f}."

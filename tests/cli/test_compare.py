@@ -104,6 +104,7 @@ def test_two_cells_are_compared_and_what_is_finished_is_kept(corpus, tmp_path, t
     assert len(trained) == 4  # those with fewer labels
     assert all(0 <= value <= 1 for one in again.candidates for count, value in one.by_labels if count == 30)
     assert [[count for count, _ in one.by_labels] for one in again.candidates] == [[30], [30]]
+    assert "with 30 records" in (out / "comparison.html").read_text()
     assert "with 30 records" in as_text(again)
     assert as_page(again, {"gru": [(1.0, 0.5)]}).count("data:image/png;base64") == 3
     assert {one.name: one.qualities for one in again.candidates} == {
@@ -125,12 +126,13 @@ def test_two_cells_are_compared_and_what_is_finished_is_kept(corpus, tmp_path, t
 
 def test_all_trainings_hold_out_the_same_records(corpus, tmp_path, monkeypatch):
     """Else seeds would be measured on records that they learned."""
-    asked, shown = {}, []
+    asked = {}
     monkeypatch.setattr(planner, "_seconds_per_step", lambda run, batches: 0.01)
     monkeypatch.setattr(
         comparer, "train_apart", lambda task, settings, recipe, folder: asked.update({folder.name: settings})
     )
-    monkeypatch.setattr(comparer, "_measured", lambda *arguments: shown.append(arguments))
+    monkeypatch.setattr(comparer, "_measured", lambda *arguments: None)
+    monkeypatch.setattr(comparer, "_write", lambda *arguments: None)
     data = {"train": str(corpus), "test_fraction": 0.3}
     nlp_rnn.compare("sentiment", "lstm,gru", 3, 2, tmp_path / "out", [50, 20], data=data, train={"batch_size": 24})
     names = {f"{cell}-{seed}{few}" for cell in ("lstm", "gru") for seed in (0, 1) for few in ("", "-of-20", "-of-50")}
@@ -150,8 +152,9 @@ def test_all_trainings_hold_out_the_same_records(corpus, tmp_path, monkeypatch):
     [
         ("sentiment", "20,many", "Numbers of training records such as 100,1000 are needed, not 20,many"),
         ("sentiment", "0", "Numbers of training records"),
-        ("sentiment", "20,5000", "There are 144 training records: --labels 5000 are not fewer"),
-        ("language-modeling", "20", "cannot be fewer by their number: leave --labels out"),
+        ("sentiment", "1,20", "--data.train_records 1: 2 records are needed for one of each label"),
+        ("sentiment", "20,5000", "There are 144 training records: 5000 labels are not fewer"),
+        ("language-modeling", "20", "cannot be fewer by their number: leave the numbers of labels out"),
     ],
 )
 def test_labels_that_make_no_sense(corpus, tmp_path, capsys, task, labels, message):
@@ -208,7 +211,13 @@ def test_python_refuses_the_same(corpus, tmp_path):
         ({"stack": {"heads": 2}}, r"stack\.heads is a setting of transformer"),
         ({"stack": {"unit": 2}}, "unit"),
         ({"models": "lstm"}, "two models or more"),
-        ({"budget": 0}, "above 0 seconds"),
+        ({"budget": 0}, "0 is no time"),
+        ({"budget": float("inf")}, "inf is no time"),
+        ({"budget": None}, "None is no time"),
+        ({"seeds": 1.5}, "seeds is 1.5"),
+        ({"labels": 0}, "Numbers of training records"),
+        ({"labels": ["some"]}, "Numbers of training records"),
+        ({"models": None}, "two models or more"),
         ({"budget": "long"}, "is no time"),
     ):
         with pytest.raises(InputError, match=message):

@@ -68,8 +68,38 @@ def test_of_every_label_alike():
     found = some_of(records, 20, seed=3, label="label")
     assert Counter(found.column("label")) == {"common": 16, "rare": 4}
     assert "20 of 100, drawn at random (seed 3)" in found.notes
+    assert "200 training records were asked for: all are taken" in some_of(records, 200, seed=3, label="label").notes
     other = some_of(records, 20, seed=4, label="label")
     assert list(other.column("text")) != list(found.column("text"))
+
+
+def test_every_label_is_drawn():
+    records = Records([{"text": str(k), "label": "rare" if k == 77 else "ab"[k % 2]} for k in range(100)])
+    for count in (3, 4, 50):
+        assert set(some_of(records, count, seed=1, label="label").column("label")) == {"a", "b", "rare"}
+    with pytest.raises(InputError, match=r"--data\.train_records 2: 3 records are needed for one of each label"):
+        some_of(records, 2, seed=1, label="label")
+    several = Records([{"tags": ["x"] if k != 5 else ["x", "y"]} for k in range(30)])
+    found = some_of(several, 2, seed=1, labels_of=lambda record: set(record["tags"]))
+    assert ["x", "y"] in list(found.column("tags"))
+
+
+def test_pairs_are_drawn_from_those_that_are_left(tmp_path):
+    lines = [json.dumps({"source": f"one {k % 20}", "target": f"eins {k % 20}"}) for k in range(60)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines) + "\n")
+    task = get_task("translation")
+    data = {
+        "train": [str(tmp_path / "pairs.jsonl")],
+        "validation_fraction": 0.0,
+        "duplicates": False,
+        "train_records": 15,
+    }
+    assert len(task.read(override(task.Config(), {"data": data}), "train")) == 15
+
+
+def test_evaluate_does_not_train(command, reviews):
+    code, _, log = command("evaluate", reviews.path, "--data.train_records", 5)
+    assert (code, "evaluate does not train: leave it out" in log) == (2, True)
 
 
 def test_groups_that_cannot_be_held_out_are_refused(grouped, tmp_path):

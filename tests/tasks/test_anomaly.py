@@ -67,6 +67,13 @@ def test_a_budget_of_which_the_normal_scores_say_nothing_is_said(monkeypatch):
     Watcher(run, budget=1e-6)
     assert "one false alarm in 1,000,000" in said[0]
     assert "normal scores are known: the threshold is a guess" in said[0]
+    monkeypatch.setattr("nlp_rnn.display.console.console._said", set())
+    run("open read close", budget=0.5)
+    assert len(said) == 1
+    run("open read close", budget=1e-5)
+    run("open read close", budget=1e-5)
+    assert "one false alarm in 100,000" in said[1]
+    assert len(said) == 2
 
 
 SESSIONS = ["open " + "read write " * 30 + "close", "open close"]

@@ -73,8 +73,7 @@ class Watcher:
         self.path = Path(state) if state else None
         self.reference, self.memory = reference_of(run.assets.judge, "events"), run.config.score.memory
         self.parts = [np.zeros((1, run.model.state_size), np.float32) for _ in range(run.model.state_parts)]
-        if said := self.reference.beyond(budget):
-            console.warn(said)
+        console.warn_once(self.reference.beyond(budget))
         self.last, self.mean, self.events, self.seen, self.is_high = BEGIN, 0.0, 0, 0, False
         if state:
             check_place(state, "--state")

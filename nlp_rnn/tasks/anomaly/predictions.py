@@ -62,9 +62,11 @@ class Judgement:
 
 def decode(outputs: Outputs, records: Records, assets: Assets, options: Options) -> list[Judgement]:
     """Surprises → scores, and reasons."""
+    from nlp_rnn.display.console import console
     from nlp_rnn.tasks.anomaly.data import words_of
 
     reference, lines = reference_of(assets.judge, "sessions"), assets.judge["lines"]
+    console.warn_once(reference.beyond(options.budget))
     known = {*assets.tokenizer.vocabulary}
     found = []
     for place, (record, score) in enumerate(zip(records, scores_of(outputs, assets.judge), strict=True)):
@@ -153,13 +155,15 @@ def _by_kind(records: Records, scores: np.ndarray, is_anomaly: np.ndarray, kinds
 
 def remarks(metrics: Metrics) -> list[str]:
     """Says where a simple method tells anomalies apart as well."""
+    from nlp_rnn.metrics.comparison import beaten_by
+
     others = metrics.get("auc_roc of")
     if not others:
         return []
     name, value = max(others.items(), key=lambda pair: pair[1])
     if value < metrics["auc_roc"]:
         return []
-    return [f"A simple method is better by auc_roc: {name} with {value:.4f}, the model has {metrics['auc_roc']:.4f}."]
+    return [beaten_by("auc_roc", name, value, metrics["auc_roc"])]
 
 
 def from_row(row: dict[str, Any], options: Options) -> Judgement:

@@ -75,8 +75,7 @@ class Watcher:
         refuse_other_models(run, "memory" in run.assets.get("judge", {}), "watch", "a run of anomaly-values")
         self.run, self.judge, self.reference = run, run.assets.judge, score_reference(run.assets.judge)
         self.limit, self.path = self.reference.threshold(budget), Path(state) if state else None
-        if said := self.reference.beyond(budget):
-            console.warn(said)
+        console.warn_once(self.reference.beyond(budget))
         self.kept = np.zeros((0, len(self.judge["targets"])))
         self.seen = self.steps = self.left_out = 0
         self.height = 0.0

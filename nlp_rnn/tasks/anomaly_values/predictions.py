@@ -210,9 +210,11 @@ def causes(steps: Steps, rarities: np.ndarray, step: int, judge: Any) -> list[Ca
 
 def alarms_of(scores: np.ndarray, judge: Any, reference: Any, options: Options) -> np.ndarray:
     """At which steps there is an alarm, booleans `[steps]`: the peaks of the scores above the threshold."""
+    from nlp_rnn.display.console import console
     from nlp_rnn.metrics.signals import dynamic_threshold, peaks
 
     dynamic = options.threshold == "dynamic"
+    console.warn_once("" if dynamic else reference.beyond(options.budget))
     limit = dynamic_threshold(scores) if dynamic else reference.threshold(options.budget)
     return peaks(scores, judge["rest"])[0] > limit
 
@@ -266,13 +268,13 @@ def _pinball(found: Sequence[Steps], labels: Sequence[Any], levels: Sequence[flo
 
 def remarks(metrics: Metrics) -> list[str]:
     """Says where a simple method tells anomalies apart as well."""
+    from nlp_rnn.metrics.comparison import beaten_by
+
     found = []
     for key in ("nab", "vus_pr"):
         others = metrics.get(f"{key} of", {})
         if others and (best := max(others, key=lambda name: others[name])) and others[best] >= metrics[key]:
-            found.append(
-                f"A simple method is better by {key}: {best} with {others[best]:.4f}, the model has {metrics[key]:.4f}."
-            )
+            found.append(beaten_by(key, best, others[best], metrics[key]))
     return found
 
 

@@ -188,15 +188,14 @@ def evaluate(records: Records, predictions: Sequence[Forecast], outputs: Outputs
 
 def remarks(metrics: Metrics) -> list[str]:
     """Says where a simple method does as well."""
+    from nlp_rnn.metrics.comparison import beaten_by
+
     found = []
     for name in ("mae", "mse"):
         better = {n: v for n, v in metrics.get(f"{name} of", {}).items() if v is not None and v <= metrics[name]}
         if better:
             best = min(better, key=lambda method: better[method])
-            found.append(
-                f"A simple method is better by {name}: {best} with {better[best]:.4f}, the model has "
-                f"{metrics[name]:.4f}."
-            )
+            found.append(beaten_by(name, best, better[best], metrics[name]))
     return found
 
 

@@ -27,15 +27,15 @@ def read(config: Config, split: str) -> Records | None:
     from nlp_rnn.data.fields import Fields
     from nlp_rnn.data.splits import is_starter, read_split, some_of
 
-    data = config.data
+    data, count, seed = replace(config.data, train_records=0), config.data.train_records, split_seed(config)
     if is_starter(data, split):
         found = _starter(data, split)
-        return some_of(found, data.train_records, split_seed(config)) if split == "train" else found
+        return some_of(found, count, seed) if split == "train" else found
     columns = {"source": data.source, "target": data.target}
     if data.swap:  # of two files the first is then the target's
         columns = {"target": data.source, "source": data.target}
-    records = read_split(data, split, Fields(columns, inputs=("source",), parallel=True), split_seed(config))
-    return _filtered(records, data) if records is not None and split == "train" else records
+    records = read_split(data, split, Fields(columns, inputs=("source",), parallel=True), seed)
+    return some_of(_filtered(records, data), count, seed) if records is not None and split == "train" else records
 
 
 def assets(config: Config, records: Records) -> Assets:
