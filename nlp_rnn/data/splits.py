@@ -78,10 +78,12 @@ def some_of(
     rank[order] = (np.arange(len(records)) + 0.5) / len(records)
     labels: list[set[str]] = []
     if label:
-        values = list(records.column(label))
-        labels = [{value} for value in values]
-        for value in set(values):
-            own = [place for place in order if values[place] == value]
+        labels = [{value} for value in records.column(label)]
+        places: dict[str, list[int]] = {}
+        for place in order:
+            (value,) = labels[place]
+            places.setdefault(value, []).append(place)
+        for own in places.values():
             rank[own] = (np.arange(len(own)) + 0.5) / len(own)
     elif labels_of is not None:
         labels = [labels_of(record) for record in records]
