@@ -49,9 +49,11 @@ def counts_of(labels: str | int | Iterable[int] | None) -> list[int]:
     >>> counts_of("1000, 100")
     [100, 1000]
     """
-    parts: Iterable[Any] = labels.split(",") if isinstance(labels, str) else () if labels is None else labels  # type: ignore[assignment]
+    parts: Iterable[str | int] = [labels] if isinstance(labels, int) else labels or ()
+    if isinstance(labels, str):
+        parts = labels.split(",")
     try:
-        found = sorted({int(part) for part in ([labels] if isinstance(labels, int) else parts) if str(part).strip()})
+        found = sorted({int(part) for part in parts if str(part).strip()})
     except (TypeError, ValueError):
         found = [0]
     if found and found[0] < 1:

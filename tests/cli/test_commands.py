@@ -15,6 +15,7 @@ import yaml
 
 from nlp_rnn.config.options import spell_booleans
 from nlp_rnn.config.values import to_dict
+from nlp_rnn.errors import did_you_mean
 from tests.subjects import SUBJECTS
 
 
@@ -264,3 +265,8 @@ def test_a_run_loads_without_the_chatter_of_tensorflow(reviews, tmp_path):
     command = [sys.executable, "-c", code, str(reviews.path), str(tmp_path / "run.pickle")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_nothing_is_proposed_that_was_typed():
+    assert did_you_mean("ner", ["ner", "sentiment"]) == " Available: sentiment."
+    assert did_you_mean("ner", ["ner"]) == ""

@@ -14,7 +14,6 @@ from nlp_rnn.config.sections import TrainConfig
 from nlp_rnn.config.values import override
 from nlp_rnn.data.batching import Batches, Rows
 from nlp_rnn.data.repeated import Repeated
-from nlp_rnn.errors import did_you_mean
 from nlp_rnn.registry import get_task
 from nlp_rnn.tasks.ner import TASK as NER
 from nlp_rnn.tasks.ner import EntityOptions
@@ -189,11 +188,6 @@ def test_entities_of_little_confidence_are_left_out(command):
     assert (code, len(json.loads(out)["entities"])) == (0, len(sure))
     assert NER.options(run.config) == EntityOptions()
     assert run.evaluate(run.task.read(run.config, "validation"), EntityOptions(1.0))["recall"] == 0
-
-
-def test_nothing_is_proposed_that_was_typed():
-    assert did_you_mean("ner", ["ner", "sentiment"]) == " Available: sentiment."
-    assert did_you_mean("ner", ["ner"]) == ""
 
 
 def test_too_few_records_to_hold_some_out(command, tmp_path):

@@ -74,6 +74,9 @@ def test_a_budget_of_which_the_normal_scores_say_nothing_is_said(monkeypatch):
     run("open read close", budget=1e-5)
     assert "one false alarm in 100,000" in said[1]
     assert len(said) == 2
+    monkeypatch.delitem(run.assets.judge, "sessions")  # as in the epochs of training
+    run("open read close", budget=1e-4)
+    assert len(said) == 2
 
 
 SESSIONS = ["open " + "read write " * 30 + "close", "open close"]

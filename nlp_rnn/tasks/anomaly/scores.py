@@ -49,7 +49,6 @@ def calibrate(run: AnyRun, records: Records) -> Metrics | None:
     """Learns from normal data what scores are usual."""
     import numpy as np
 
-    from nlp_rnn.display.console import console
     from nlp_rnn.metrics.anomalies import Reference, smoothed
 
     judge = run.assets.judge
@@ -58,8 +57,5 @@ def calibrate(run: AnyRun, records: Records) -> Metrics | None:
     values = {name: _of_kind(outputs, judge, name) for name in PARTS} | {"events": np.concatenate(events)}
     for name, scores in values.items():
         judge[name] = Reference(scores).kept()
-    reference = Reference(scores_of(outputs, judge))
-    judge["sessions"] = reference.kept()
-    if said := reference.beyond(run.options().budget):
-        console.warn(f"{said} More normal validation sessions make it sure.")
+    judge["sessions"] = Reference(scores_of(outputs, judge)).kept()
     return None

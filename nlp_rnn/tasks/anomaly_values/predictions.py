@@ -214,7 +214,8 @@ def alarms_of(scores: np.ndarray, judge: Any, reference: Any, options: Options) 
     from nlp_rnn.metrics.signals import dynamic_threshold, peaks
 
     dynamic = options.threshold == "dynamic"
-    console.warn_once("" if dynamic else reference.beyond(options.budget))
+    if "scores" in judge and not dynamic:  # the epochs of training are measured before normal scores are known
+        console.warn_once(reference.beyond(options.budget))
     limit = dynamic_threshold(scores) if dynamic else reference.threshold(options.budget)
     return peaks(scores, judge["rest"])[0] > limit
 

@@ -117,7 +117,6 @@ def calibrate(run: AnyRun, records: Records) -> Metrics | None:
     """Learns from the normal steps of validation data what deviations and scores are usual."""
     import numpy as np
 
-    from nlp_rnn.display.console import console
     from nlp_rnn.metrics.anomalies import Reference
 
     judge = run.assets.judge
@@ -132,8 +131,5 @@ def calibrate(run: AnyRun, records: Records) -> Metrics | None:
         every = np.concatenate(parts)
         judge[name] = [Reference(channel if len(channel) else [0.0]).kept() for channel in every.T]
     scores = [score_of(rarity(steps, judge))[keep] for steps, keep in zip(found, kept, strict=True)]
-    reference = Reference(np.concatenate(scores))
-    judge["scores"] = reference.kept() or [0.0]
-    if said := reference.beyond(run.options().budget):
-        console.warn(f"{said} More normal validation steps make it sure.")
+    judge["scores"] = Reference(np.concatenate(scores)).kept() or [0.0]
     return None
