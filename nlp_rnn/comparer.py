@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nlp_rnn.config.comparable import cells_of, check_comparable, counts_of
-from nlp_rnn.config.sections import split_seed
+from nlp_rnn.config.sections import RecurrentSettings, Settings, split_seed
 from nlp_rnn.config.space import dotted
 from nlp_rnn.config.values import check_ranges, override, seconds_of
 from nlp_rnn.display.console import console
@@ -27,11 +27,12 @@ from nlp_rnn.paths import replacing
 from nlp_rnn.planner import Plan, planned, settings_of, with_fewer
 from nlp_rnn.processes import refuse_standard_input, train_apart
 from nlp_rnn.registry import get_task
-from nlp_rnn.run import Run, load
+from nlp_rnn.run import load
 from nlp_rnn.trainer import given_settings, read_splits, with_absolute_paths
 
 if TYPE_CHECKING:
     from nlp_rnn.data.records import Records
+    from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.base import AnyTask
 
 _PARTS = 20  # of the test data, which the bootstrap draws
@@ -77,8 +78,8 @@ def compare(
         print(as_text(found))
     """
     names = cells_of(models)
-    settings = given_settings(task, recipe, config, sections, names)
-    check_comparable(task, settings, dotted(sections))
+    given = given_settings(task, recipe, config, sections, names)
+    settings = check_comparable(task, given, dotted(sections))
     seconds = seconds_of(budget) if isinstance(budget, str) else budget
     if not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
         raise InputError(f'The budget {budget!r} is no time: give seconds above 0, or a time such as "5m".')
@@ -90,7 +91,7 @@ def compare(
 
 def compare_with(
     task: str,
-    settings: Any,
+    settings: RecurrentSettings,
     models: Sequence[str],
     seconds: float,
     seeds: int,
@@ -151,7 +152,7 @@ def _write(found: Comparison, out: Path) -> None:
             place.write_text(content, encoding="utf-8")
 
 
-def _check_labels(task: AnyTask, settings: Any, labels: Sequence[int], records: int) -> None:
+def _check_labels(task: AnyTask, settings: RecurrentSettings, labels: Sequence[int], records: int) -> None:
     if labels and not hasattr(settings.data, "train_records"):
         raise InputError(
             f"The records of the task {task.name} cannot be fewer by their number: leave the numbers of labels out."
@@ -223,7 +224,7 @@ def _with_few(task: AnyTask, out: Path, plan: Plan, seeds: int, count: int, reco
     return statistics.fmean(_metrics(run, records, [range(len(records))])[0] for run in runs)
 
 
-def _measured_records(task: AnyTask, config: Any) -> tuple[str, Records]:
+def _measured_records(task: AnyTask, config: Settings) -> tuple[str, Records]:
     """The test data; without any, the validation data, which chose the best epochs; and which of them it is."""
     for split in ("test", "validation"):
         records = task.read(config, split)
@@ -235,7 +236,7 @@ def _measured_records(task: AnyTask, config: Any) -> tuple[str, Records]:
     return split, records
 
 
-def _metrics(run: Run[Any, Any, Any], records: Records, subsets: Sequence[Sequence[int]]) -> list[float]:
+def _metrics(run: AnyRun, records: Records, subsets: Sequence[Sequence[int]]) -> list[float]:
     """The metric of each subset of the records."""
     task, name = run.task, run.task.metric.name
     if task.goes_on:  # each stretch is read by itself
@@ -262,7 +263,7 @@ def _parts(task: AnyTask, count: int) -> list[list[int]]:
     return [places.tolist() for places in found]
 
 
-def _thirds(run: Run[Any, Any, Any], records: Records) -> list[list[int]]:
+def _thirds(run: AnyRun, records: Records) -> list[list[int]]:
     """Places of the records in three parts by length, the shortest first; none where they have no lengths of their
     own."""
     lengths = np.asarray(getattr(run.batches_of(records), "lengths", ()))

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.config.sections import PARALLEL_CELLS
+from nlp_rnn.config.sections import PARALLEL_CELLS, RecurrentSettings
 from nlp_rnn.config.values import override, to_dict
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.paths import replacing
-from nlp_rnn.run import Run
+from nlp_rnn.run import AnyRun, Run
 from nlp_rnn.trainer import batches_for, built, prepare_machine
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ class Plan:
     epochs: int
 
 
-def settings_of(settings: Any, name: str, units: int | None = None, epochs: int | None = None, seed: int = 0) -> Any:
+def settings_of(
+    settings: RecurrentSettings, name: str, units: int | None = None, epochs: int | None = None, seed: int = 0
+) -> RecurrentSettings:
     """The settings of one model. Cells that run in parallel, and transformers, are stacked, with residuals around
     normalised layers; they have no recurrent kernel to drop from. A transformer needs a lower learning rate."""
     stack: dict[str, Any] = {"cell": name}
@@ -69,7 +71,7 @@ def settings_of(settings: Any, name: str, units: int | None = None, epochs: int 
     return override(settings, {"stack": stack, "train": train})
 
 
-def with_fewer(settings: Any, count: int, records: int) -> Any:
+def with_fewer(settings: RecurrentSettings, count: int, records: int) -> RecurrentSettings:
     """The same settings for `count` of all the training records, which are read over again, so that training has
     about as many steps as with all of them."""
     passes = max(1, round(records / count))
@@ -77,7 +79,12 @@ def with_fewer(settings: Any, count: int, records: int) -> Any:
 
 
 def planned(
-    task: AnyTask, settings: Any, models: Sequence[str], seconds: float, splits: Mapping[str, Records], out: Path
+    task: AnyTask,
+    settings: RecurrentSettings,
+    models: Sequence[str],
+    seconds: float,
+    splits: Mapping[str, Records],
+    out: Path,
 ) -> list[Plan]:
     """The plan of each model; what a folder holds already is kept, so that what was begun can be finished."""
     asked = {"task": task.name, "models": list(models), "seconds": seconds, "settings": to_dict(settings)}
@@ -107,7 +114,7 @@ def planned(
     return plans
 
 
-def _plan(task: AnyTask, settings: Any, assets: Assets, batches: EpochSource, seconds: float) -> Plan:
+def _plan(task: AnyTask, settings: RecurrentSettings, assets: Assets, batches: EpochSource, seconds: float) -> Plan:
     name, units = settings.stack.cell, settings.stack.units
     model = built(task, settings, assets)
     each = batches.steps_per_epoch * _seconds_per_step(Run(task, settings, assets, model), batches)
@@ -122,7 +129,7 @@ def _plan(task: AnyTask, settings: Any, assets: Assets, batches: EpochSource, se
     return Plan(name, units, weights, epochs)
 
 
-def _units_for(task: AnyTask, settings: Any, name: str, assets: Assets, wanted: int) -> int:
+def _units_for(task: AnyTask, settings: RecurrentSettings, name: str, assets: Assets, wanted: int) -> int:
     """The units with which a model has about as many weights as are wanted.
 
     Weights are a quadratic function of the units, which three models tell.
@@ -140,7 +147,7 @@ def _units_for(task: AnyTask, settings: Any, name: str, assets: Assets, wanted: 
     return even * max(1, round(units / even))
 
 
-def _seconds_per_step(run: Run[Any, Any, Any], batches: EpochSource) -> float:
+def _seconds_per_step(run: AnyRun, batches: EpochSource) -> float:
     """The mean time of a step of training, after all shapes among the batches were seen once."""
     import tensorflow as tf
 

@@ -9,10 +9,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from nlp_rnn.config.sections import Settings
 from nlp_rnn.config.values import to_dict
 from nlp_rnn.errors import InputError, Interrupted
 from nlp_rnn.paths import replacing
@@ -27,7 +27,7 @@ class TrainingFailed(InputError):
 
 def train_apart(
     task: str,
-    settings: Any,
+    settings: Settings,
     recipe: str,
     folder: Path,
     goes_on: Callable[[], bool] | None = None,
@@ -66,7 +66,7 @@ def train_apart(
     raise TrainingFailed(f"Training {folder.name} failed: {_last_words(log, code)} ({log} says more.)")
 
 
-def _command(task: str, settings: Any, recipe: str, folder: Path) -> list[str]:
+def _command(task: str, settings: Settings, recipe: str, folder: Path) -> list[str]:
     command = [sys.executable, "-m", "nlp_rnn", "train", task]
     if (folder / "config.yaml").exists():
         return [*command, "--resume", str(folder)]
@@ -118,7 +118,7 @@ def _end_with(parent: int) -> Callable[[], None] | None:
     return ask
 
 
-def refuse_standard_input(settings: Any, verb: str) -> None:
+def refuse_standard_input(settings: Settings, verb: str) -> None:
     """Data that several processes read must be files.
 
     Raises:

@@ -45,6 +45,8 @@ from nlp_rnn.tasks.inputs import records_of
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from nlp_rnn.config.sections import Settings
+
 _CHUNK = 4000
 _FEWEST_HALVED = 20
 
@@ -103,7 +105,7 @@ class Run(Generic[C, P, O]):
             InputError: there is no such option, or a number is out of range.
         """
         try:
-            options = replace(self.task.options(self.config), **changes)  # type: ignore[type-var]
+            options = replace(self.task.options(self.config), **changes)
         except TypeError as error:
             raise InputError(f"The task {self.task.name} has no such option: {error}.") from None
         check_ranges(options)
@@ -175,7 +177,7 @@ class Run(Generic[C, P, O]):
         """Compiles the model with the loss and optimizer of the configuration, the learning rate constant."""
         from nlp_rnn.training.compiling import compile_model
 
-        train = self.config.train  # type: ignore[attr-defined]
+        train = self.config.train
         compile_model(self.model, self.task.loss(self.config), train, learning_rate=learning_rate)
 
     def calibrate(self, records: Records) -> Metrics | None:
@@ -359,7 +361,7 @@ class Run(Generic[C, P, O]):
 AnyRun: TypeAlias = Run[Any, Any, Any]
 
 
-def _unpickled(task: str, config: Any, contents: bytes, path: Path | None, report: dict[str, Any]) -> AnyRun:
+def _unpickled(task: str, config: Settings, contents: bytes, path: Path | None, report: dict[str, Any]) -> AnyRun:
     from nlp_rnn.startup import import_tensorflow
 
     import_tensorflow()

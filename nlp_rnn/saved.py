@@ -9,12 +9,13 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 
 from nlp_rnn.assets import Assets
+from nlp_rnn.config.sections import Settings
 from nlp_rnn.config.values import override, read_yaml
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
@@ -22,10 +23,13 @@ from nlp_rnn.paths import replace_files, replacing
 from nlp_rnn.registry import get_task
 from nlp_rnn.tasks.base import AnyTask
 
+if TYPE_CHECKING:
+    import keras
+
 FORMAT = 1
 
 
-def read_settings(path: Path, task: str | None = None) -> tuple[AnyTask, Any]:
+def read_settings(path: Path, task: str | None = None) -> tuple[AnyTask, Settings]:
     """The task and the configuration of a run directory.
 
     Raises:
@@ -111,7 +115,7 @@ def begun_with_assets(path: Path) -> str:
     return str(values.get("begun_with") or Assets.fingerprint(path / "assets"))
 
 
-def model_in(path: Path, task: AnyTask, assets: Assets) -> Any:
+def model_in(path: Path, task: AnyTask, assets: Assets) -> keras.Model:
     """The model of a run directory.
 
     Raises:
@@ -144,7 +148,7 @@ def report_in(path: Path) -> dict[str, Any]:
     return {}
 
 
-def read_records(task: AnyTask, config: Any, data: Any, split: str, **columns: Any) -> Records:
+def read_records(task: AnyTask, config: Settings, data: Any, split: str, **columns: Any) -> Records:
     """Records of a task from a source or from rows in memory.
 
     Args:
@@ -167,7 +171,7 @@ def read_records(task: AnyTask, config: Any, data: Any, split: str, **columns: A
     return records
 
 
-def weights_digest(model: Any) -> str:
+def weights_digest(model: keras.Model) -> str:
     """A digest of what a model has learned."""
     digest = hashlib.blake2b(digest_size=8)
     for variable in model.weights:
@@ -175,7 +179,7 @@ def weights_digest(model: Any) -> str:
     return digest.hexdigest()
 
 
-def write_state(path: Path, model: Any, about: dict[str, Any], parts: Sequence[np.ndarray]) -> None:
+def write_state(path: Path, model: keras.Model, about: dict[str, Any], parts: Sequence[np.ndarray]) -> None:
     """Keeps the state of a stream.
 
     Args:
@@ -189,7 +193,7 @@ def write_state(path: Path, model: Any, about: dict[str, Any], parts: Sequence[n
         np.savez(sink, about=np.array(json.dumps({**about, "run": weights_digest(model)})), **arrays)
 
 
-def read_state(path: Path, model: Any, count: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+def read_state(path: Path, model: keras.Model, count: int) -> tuple[dict[str, Any], list[np.ndarray]]:
     """What `write_state` kept, with `count` arrays.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.config.recipes import load_recipe
-from nlp_rnn.config.sections import refuse_idle
+from nlp_rnn.config.sections import S, Settings, refuse_idle
 from nlp_rnn.config.space import dotted
 from nlp_rnn.config.values import check_ranges, override, read_yaml, settings_of
 from nlp_rnn.display.console import console
@@ -22,6 +22,9 @@ from nlp_rnn.registry import get_task
 from nlp_rnn.training.folders import new_folder, sole_owner
 
 if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
     from nlp_rnn.data.batching import EpochSource
     from nlp_rnn.data.records import Records
     from nlp_rnn.run import AnyRun
@@ -68,7 +71,7 @@ def train(
     return train_with(task, settings, out, recipe)
 
 
-def train_with(task: str, settings: Any, out: str | Path | None, recipe: str) -> AnyRun:
+def train_with(task: str, settings: Settings, out: str | Path | None, recipe: str) -> AnyRun:
     """Trains with finished settings in a new run directory."""
     check_ranges(settings)
     from nlp_rnn.training.devices import is_chief
@@ -113,7 +116,7 @@ def resume(
 
 def given_settings(
     task: str, recipe: str, config: str | Path | None, sections: Mapping[str, Any], cells: Sequence[str] = ()
-) -> Any:
+) -> Settings:
     """The settings that Python gives; data in memory are kept in files, and those that do nothing are refused.
 
     Args:
@@ -136,7 +139,7 @@ def given_settings(
     return settings
 
 
-def settings_for(task: str, recipe: str, config: str | Path | None = None) -> Any:
+def settings_for(task: str, recipe: str, config: str | Path | None = None) -> Settings:
     """The task's settings: defaults, then the recipe, then the file."""
     found = get_task(task)
     settings = found.Config()
@@ -158,7 +161,7 @@ def at_own_pace(sections: Mapping[str, Any]) -> dict[str, Any]:
     return {**sections, "train": {**train, "steps": 0}}
 
 
-def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool) -> AnyRun:
+def _train_in(out: Path, task: AnyTask, config: Settings, recipe: str, resuming: bool) -> AnyRun:
     """The whole of training: data, assets, batches, model, fit, measure, report."""
     from nlp_rnn.transfer import with_its_assets
 
@@ -205,7 +208,7 @@ def _train_in(out: Path, task: AnyTask, config: Any, recipe: str, resuming: bool
     return run
 
 
-def _begin(task: AnyTask, config: Any, model: Any, assets: Assets, batches: EpochSource) -> None:
+def _begin(task: AnyTask, config: Settings, model: keras.Model, assets: Assets, batches: EpochSource) -> None:
     """What a model is given before it is trained."""
     from nlp_rnn.transfer import take_weights
 
@@ -246,7 +249,7 @@ _CHANGEABLE = (
 )
 
 
-def with_absolute_paths(config: Any) -> Any:
+def with_absolute_paths(config: S) -> S:
     """Files by absolute paths, so that a run can be resumed from another folder."""
     for setting, value in list(settings_of(config)):
         if setting.dotted in PATHS:
@@ -261,11 +264,11 @@ def _absolute(place: str) -> str:
     return os.path.abspath(place) if is_file else place
 
 
-def _decides_how_tensorflow_starts(config: Any) -> bool:
+def _decides_how_tensorflow_starts(config: Settings) -> bool:
     return config.train.jit == "on" or "," in config.train.devices or "TF_CONFIG" in os.environ
 
 
-def prepare_machine(config: Any) -> tuple[Any, Any]:
+def prepare_machine(config: S) -> tuple[S, tf.distribute.Strategy | None]:
     """Starts TensorFlow: → the configuration with the precision that it means here, and the strategy of its devices."""
     from nlp_rnn.startup import import_tensorflow, keep_what_xla_compiles
     from nlp_rnn.training.devices import is_chief, strategy_for
@@ -282,7 +285,7 @@ def prepare_machine(config: Any) -> tuple[Any, Any]:
     return config, strategy_for(config.train)
 
 
-def read_splits(task: AnyTask, config: Any) -> dict[str, Records]:
+def read_splits(task: AnyTask, config: Settings) -> dict[str, Records]:
     """The records of each split that there is."""
     found = {name: task.read(config, name) for name in ("train", "validation", "test")}
     splits = {name: records for name, records in found.items() if records is not None}
@@ -297,8 +300,8 @@ def _is_quick() -> bool:
 
 
 def batches_for(
-    task: AnyTask, config: Any, assets: Assets, splits: Mapping[str, Records]
-) -> tuple[Any, dict[str, EpochSource]]:
+    task: AnyTask, config: S, assets: Assets, splits: Mapping[str, Records]
+) -> tuple[S, dict[str, EpochSource]]:
     """The batches of each split, and the configuration with what follows from the data; says what the data are."""
     from nlp_rnn.data.repeated import Repeated
     from nlp_rnn.data.summary import data_table, overlap_notes, vocabulary_notes
@@ -329,7 +332,7 @@ def batches_for(
     return replace(config, train=train), batches
 
 
-def built(task: AnyTask, config: Any, assets: Assets) -> Any:
+def built(task: AnyTask, config: Settings, assets: Assets) -> keras.Model:
     """The model that the settings describe; settings that make no sense are an `InputError`."""
     memory = total_memory()
     for setting, value in settings_of(config):
@@ -347,7 +350,7 @@ def built(task: AnyTask, config: Any, assets: Assets) -> Any:
         raise InputError(f"No model can be built with these settings: {error}") from error
 
 
-def _describe(model: Any, batches: EpochSource, strategy: Any) -> None:
+def _describe(model: keras.Model, batches: EpochSource, strategy: Any) -> None:
     from nlp_rnn.training.devices import describe_kernels
 
     kernels = "; ".join(sorted(set(describe_kernels(model).values())))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nlp_rnn.assets import INDEX, Assets
-from nlp_rnn.config.sections import split_seed
+from nlp_rnn.config.sections import S, Settings, split_seed
 from nlp_rnn.config.space import nested
 from nlp_rnn.config.values import override, settings_of
 from nlp_rnn.display.console import console
@@ -21,7 +21,10 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.saved import load_assets, model_in, read_settings, report_in, weights_digest
 
 if TYPE_CHECKING:
+    import keras
+
     from nlp_rnn.data.batching import EpochSource
+    from nlp_rnn.tasks.base import AnyTask
 
 _OF_ALL_TASKS = ("tokenizer", "embedding", "stack")
 _NEVER = ("data", "train", "search", "score", "augment")
@@ -29,7 +32,7 @@ _NEVER = ("data", "train", "search", "score", "augment")
 _FREE = ("dropout", "word_dropout", "weight_drop", "replace_rare", "vectors", "extra_words", "trainable", "vocabulary")
 
 
-def decided(config: Any) -> dict[str, Any]:
+def decided(config: Settings) -> dict[str, Any]:
     """The settings that the run `train.init_from` decides, by dotted name; none where there is no such run.
 
     Raises:
@@ -65,7 +68,7 @@ def decided(config: Any) -> dict[str, Any]:
     return {**found, **{name: value for name, value in gone.items() if name in mine}}
 
 
-def _by_teacher(config: Any) -> dict[str, Any]:
+def _by_teacher(config: Settings) -> dict[str, Any]:
     """The settings that the run `train.teacher` decides: how text becomes ids."""
     source = config.train.teacher
     task, theirs = _finished(source, "a teacher")
@@ -80,7 +83,7 @@ def _tokenizer(source: str) -> Path:
     return Path(source, "assets", "tokenizer")
 
 
-def _finished(source: str, what: str) -> tuple[Any, Any]:
+def _finished(source: str, what: str) -> tuple[AnyTask, Settings]:
     """The task and the settings of a run that has a model."""
     found = read_settings(Path(source))
     if not (Path(source) / "model.keras").is_file():
@@ -88,7 +91,7 @@ def _finished(source: str, what: str) -> tuple[Any, Any]:
     return found
 
 
-def begun(config: Any, given: Iterable[str]) -> Any:
+def begun(config: S, given: Iterable[str]) -> S:
     """The settings with those that the run decides.
 
     Args:
@@ -114,7 +117,7 @@ def begun(config: Any, given: Iterable[str]) -> Any:
     return override(config, nested(taken)) if taken else config
 
 
-def with_its_assets(config: Any, assets: Assets) -> Assets:
+def with_its_assets(config: Settings, assets: Assets) -> Assets:
     """The other vocabularies of the run, such as that of characters, and its order of the labels where they are the
     same."""
     source = config.train.init_from or config.train.teacher
@@ -139,7 +142,7 @@ def _words(tokenizer: Any) -> Any:
     return getattr(tokenizer, "vocabulary", getattr(tokenizer, "size", None))
 
 
-def take_weights(config: Any, model: Any, assets: Assets) -> str:
+def take_weights(config: Settings, model: keras.Model, assets: Assets) -> str:
     """Assigns the weights of the run that have the same place and shape, of a layer all or none, and the head where the
     labels are the same: → what was taken, in a sentence.
 
@@ -166,7 +169,9 @@ def take_weights(config: Any, model: Any, assets: Assets) -> str:
     return f"{said}; new: {names[False]}." if names[False] else f"{said}."
 
 
-def begin_lessons(config: Any, model: Any, assets: Path, batches: EpochSource, fingerprint: str) -> dict[str, str]:
+def begin_lessons(
+    config: Settings, model: keras.Model, assets: Path, batches: EpochSource, fingerprint: str
+) -> dict[str, str]:
     """Lets a model learn from the run `train.teacher`, if there is one: → a digest of the "teacher".
 
     Args:
@@ -223,7 +228,7 @@ def _fits(theirs: Any, mine: Any) -> bool:
     return theirs is not None and tuple(theirs.shape) == tuple(mine.shape)
 
 
-def _by_place(model: Any) -> dict[str, Any]:
+def _by_place(model: keras.Model) -> dict[str, Any]:
     """Weights by where they are, whatever the model and the task, and whether it was built or loaded. An embedding of
     words alone is that of words among other features."""
     found = {}

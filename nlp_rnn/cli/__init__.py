@@ -19,6 +19,7 @@ from nlp_rnn.config.options import peek, run_path, wants_help
 from nlp_rnn.errors import Diverged, ExportDiffers, InputError, Interrupted, WorkerLost, did_you_mean
 
 if TYPE_CHECKING:
+    from nlp_rnn.config.sections import Settings
     from nlp_rnn.tasks.base import AnyTask
 
 VERBS = {
@@ -161,7 +162,7 @@ def program(task: str | None, verb: str) -> str:
     return f"nlp-rnn {verb} {task}" if task and verb in _OF_TASKS else f"nlp-rnn {verb}"
 
 
-def settings_of_run(task: str | None, arguments: list[str], prog: str) -> tuple[AnyTask, Any]:
+def settings_of_run(task: str | None, arguments: list[str], prog: str) -> tuple[AnyTask, Settings]:
     """The task and the configuration of the run, which comes first; for help without a run the task with its defaults,
     or a task that has nothing of its own where none is named."""
     from nlp_rnn.registry import get_task

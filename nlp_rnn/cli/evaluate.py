@@ -21,6 +21,7 @@ from nlp_rnn.config.values import check_ranges, former_names
 from nlp_rnn.errors import InputError
 
 if TYPE_CHECKING:
+    from nlp_rnn.config.sections import Settings
     from nlp_rnn.data.records import Records
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.base import AnyTask
@@ -67,7 +68,7 @@ def run(task: str | None, arguments: list[str]) -> int:
     return _print(found, records, settings, options)
 
 
-def labelled_records(task: AnyTask, config: Any, places: Any) -> tuple[Records, str]:
+def labelled_records(task: AnyTask, config: Settings, places: Any) -> tuple[Records, str]:
     """What to measure on, and what it is called.
 
     Args:
@@ -89,7 +90,7 @@ def labelled_records(task: AnyTask, config: Any, places: Any) -> tuple[Records, 
     raise InputError("There is no data to evaluate on: give --data.")
 
 
-def _print(found: AnyRun, records: Records, settings: Any, options: EvaluateOptions) -> int:
+def _print(found: AnyRun, records: Records, settings: Settings, options: EvaluateOptions) -> int:
     from nlp_rnn.data.summary import unknown_note
     from nlp_rnn.display.console import PlainConsole, visible
     from nlp_rnn.report import flat, result_table

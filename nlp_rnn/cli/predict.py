@@ -28,6 +28,7 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.paths import check_place, replacing
 
 if TYPE_CHECKING:
+    from nlp_rnn.config.sections import Settings
     from nlp_rnn.data.records import Records
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.base import AnyTask
@@ -159,7 +160,7 @@ def _is_same(one: str, other: str) -> bool:
     return all(path.is_file() for path in paths) and paths[0].samefile(paths[1])
 
 
-def _draw(found: AnyRun, records: Records | None, options: PredictOptions, settings: Any) -> None:
+def _draw(found: AnyRun, records: Records | None, options: PredictOptions, settings: Settings) -> None:
     from nlp_rnn.display.console import visible
     from nlp_rnn.display.figures import save_figure
 
@@ -191,7 +192,7 @@ def _write_all(found: AnyRun, options: PredictOptions, predictions: Iterator[Any
     return count
 
 
-def _records(task: AnyTask, config: Any, options: PredictOptions) -> Records | None:
+def _records(task: AnyTask, config: Settings, options: PredictOptions) -> Records | None:
     """The records of --input, or of standard input where that has columns; says what was noted of them."""
     from nlp_rnn.display.console import visible
     from nlp_rnn.saved import read_records
@@ -213,7 +214,7 @@ def _records(task: AnyTask, config: Any, options: PredictOptions) -> Records | N
     return records
 
 
-def _predictions(found: AnyRun, records: Records | None, options: PredictOptions, settings: Any) -> Iterator[Any]:
+def _predictions(found: AnyRun, records: Records | None, options: PredictOptions, settings: Settings) -> Iterator[Any]:
     if options.inputs:
         yield from found.predict(options.inputs, settings)
     elif records is not None:
@@ -256,7 +257,7 @@ def beside(kept: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     return {**found, **values}
 
 
-def _prompt(found: AnyRun, options: PredictOptions, settings: Any) -> int:
+def _prompt(found: AnyRun, options: PredictOptions, settings: Settings) -> int:
     print(f"Type a {found.task.input.noun} and press Enter; an empty line ends.", file=sys.stderr)
     write = _writer(found, options)
     while True:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from nlp_rnn.config.options import parse, peek, rename, rename_settings
-from nlp_rnn.config.sections import refuse_idle
+from nlp_rnn.config.sections import Settings, refuse_idle
 from nlp_rnn.config.values import check_ranges, former_names, override, read_yaml, settings_of
 from nlp_rnn.errors import InputError, Interrupted
 from nlp_rnn.registry import get_task
@@ -64,7 +64,7 @@ def run(task: str, arguments: list[str]) -> int:
     return 0
 
 
-def settings_before(task: str, arguments: list[str]) -> tuple[list[str], Any]:
+def settings_before(task: str, arguments: list[str]) -> tuple[list[str], Settings]:
     """The arguments with settings under the names that they have today, and the settings that they change: those of
     `--recipe` and `--config`."""
     from nlp_rnn import trainer
@@ -76,7 +76,7 @@ def settings_before(task: str, arguments: list[str]) -> tuple[list[str], Any]:
     return rename_settings(arguments, former_names(settings)), settings
 
 
-def with_settings(kind: type, settings: Any, arguments: list[str], task: str, verb: str, about: str) -> Any:
+def with_settings(kind: type, settings: Settings, arguments: list[str], task: str, verb: str, about: str) -> Any:
     """Parses the options of a verb, which get all settings as `settings`; where epochs or passes are given, the steps
     of a recipe do not count."""
     from nlp_rnn.cli import program

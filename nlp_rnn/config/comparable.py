@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import cast, get_args
 
-from nlp_rnn.config.sections import Cell
+from nlp_rnn.config.sections import Cell, RecurrentSettings, Settings
 from nlp_rnn.errors import InputError, did_you_mean
 
 _CHOSEN = {
@@ -61,13 +61,16 @@ def counts_of(labels: str | int | Iterable[int] | None) -> list[int]:
     return found
 
 
-def check_comparable(task: str, settings: Any, given: Iterable[str] = ()) -> None:
+def check_comparable(task: str, settings: Settings, given: Iterable[str] = ()) -> RecurrentSettings:
     """Refuses a task whose models have no cells, and settings that a comparison chooses.
 
     Args:
         task: its name.
         settings: of the task.
         given: the dotted names of the settings that the user gave.
+
+    Returns:
+        The settings.
 
     Raises:
         InputError: it is such a task, or one of them is given.
@@ -78,3 +81,4 @@ def check_comparable(task: str, settings: Any, given: Iterable[str] = ()) -> Non
     for name in (*given, *begun):
         if name in _CHOSEN:
             raise InputError(f"compare chooses {name} itself: leave it out ({_CHOSEN[name]}).")
+    return cast("RecurrentSettings", settings)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
 import tyro
 
@@ -229,6 +229,31 @@ class TrainConfig:
         return fastest_precision() if self.precision == "auto" else self.precision
 
 
+class Settings(Protocol):
+    """What the settings of every task have."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def data(self) -> DataConfig:
+        """Where the records come from."""
+
+    @property
+    def train(self) -> TrainConfig:
+        """How the model is fitted."""
+
+
+class RecurrentSettings(Settings, Protocol):
+    """What the settings of tasks have whose models have a stack."""
+
+    @property
+    def stack(self) -> StackConfig:
+        """Its layers."""
+
+
+S = TypeVar("S", bound=Settings)
+
+
 _ONLY_OF = {"activation": "simple_rnn", "heads": "transformer", "context": "transformer"}
 
 
@@ -238,7 +263,9 @@ _ONLY_WITH = {
 }
 
 
-def refuse_idle(config: Any, given: Iterable[str], cells: Collection[str] = (), varied: Collection[str] = ()) -> None:
+def refuse_idle(
+    config: Settings, given: Iterable[str], cells: Collection[str] = (), varied: Collection[str] = ()
+) -> None:
     """Settings that do nothing beside the others must not be given, since nobody would notice: those of the stack that
     its cell does not have, those of beginning with a run without a run.
 
@@ -263,6 +290,6 @@ def refuse_idle(config: Any, given: Iterable[str], cells: Collection[str] = (), 
             raise InputError(f"{name} is a setting of {only_of}, and {which} {', '.join(used)}: leave one of them out.")
 
 
-def split_seed(config: Any) -> int:
+def split_seed(config: Settings) -> int:
     """The seed of the parts that are held out, of settings with the sections `data` and `train`."""
     return int(config.train.seed if config.data.seed < 0 else config.data.seed)

@@ -14,13 +14,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from nlp_rnn.errors import InputError, did_you_mean
 
-C = TypeVar("C")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+C = TypeVar("C", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -116,12 +119,12 @@ class Setting:
                     raise InputError(f"{self.dotted} is {item}; it must be {allowed}.")
 
 
-def settings_of(config: Any, section: str = "") -> Iterator[tuple[Setting, Any]]:
+def settings_of(config: DataclassInstance, section: str = "") -> Iterator[tuple[Setting, Any]]:
     """All settings of a configuration, also those of its sections, each with its value."""
     hints = get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
             yield from settings_of(value, f"{section}{field.name}.")
         else:
             hint, notes = _parts(hints[field.name])
@@ -149,7 +152,7 @@ def check_levels(levels: Sequence[float]) -> None:
         )
 
 
-def check_ranges(config: Any) -> None:
+def check_ranges(config: DataclassInstance) -> None:
     """Every number of a configuration must be in its range.
 
     Raises:
@@ -168,7 +171,7 @@ def check_ranges(config: Any) -> None:
         setting.check(value)
 
 
-def former_names(config: Any) -> dict[str, str]:
+def former_names(config: DataclassInstance) -> dict[str, str]:
     """Dotted names of earlier versions → today's."""
     return {f"{s.section}{s.former}": s.dotted for s, _ in settings_of(config) if s.former}
 
@@ -187,7 +190,7 @@ def override(config: C, values: dict[str, Any], where: str = "") -> C:
     >>> override(Config(), {"epochs": 3}), override(Config(), {"passes": 4})
     (Config(epochs=3), Config(epochs=4))
     """
-    names = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
+    names = [field.name for field in dataclasses.fields(config)]
     own = {setting.name: setting for setting, _ in settings_of(config) if not setting.section}
     former = {setting.former: setting.name for setting in own.values() if setting.former}
     changes = {}
@@ -196,13 +199,13 @@ def override(config: C, values: dict[str, Any], where: str = "") -> C:
         if name not in names:
             raise InputError(f'There is no setting "{dotted}".{did_you_mean(str(key), names)}')
         current = getattr(config, name)
-        if dataclasses.is_dataclass(current):
+        if dataclasses.is_dataclass(current) and not isinstance(current, type):
             if not isinstance(value, dict):
                 raise InputError(f'"{dotted}" is a section: give its settings below it.')
             changes[name] = override(current, value, f"{dotted}.")
         else:
             changes[name] = _checked(value, own[name].hint, dotted)
-    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    return dataclasses.replace(config, **changes)
 
 
 def _checked(value: Any, hint: Any, dotted: str) -> Any:
@@ -291,7 +294,7 @@ def parse_yaml(text: str, shown: str) -> dict[str, Any]:
     return values
 
 
-def to_dict(config: Any) -> dict[str, Any]:
+def to_dict(config: DataclassInstance) -> dict[str, Any]:
     """A configuration as nested dicts of plain values, as written to `config.yaml`."""
     return _plain(dataclasses.asdict(config))
 

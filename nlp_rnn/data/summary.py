@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from nlp_rnn.config.sections import TokenizerConfig
 from nlp_rnn.data.batching import EpochSource
 from nlp_rnn.data.records import Records
 
@@ -44,7 +45,7 @@ def data_table(
     return table
 
 
-def vocabulary_notes(assets: Mapping[str, Any], settings: Any) -> list[str]:
+def vocabulary_notes(assets: Mapping[str, Any], settings: TokenizerConfig | None) -> list[str]:
     """How large the vocabularies are, and where one is smaller than the settings of the tokenizer ask for.
 
     Args:
@@ -52,8 +53,10 @@ def vocabulary_notes(assets: Mapping[str, Any], settings: Any) -> list[str]:
         settings: a `TokenizerConfig`, or None for a task without.
     """
     found: dict[int, tuple[str, Any]] = {}
+    if settings is None:
+        return []
     for name, asset in assets.items():
-        if settings is not None and getattr(asset, "asset_kind", "") == "tokenizer" and asset.kind == settings.kind:
+        if getattr(asset, "asset_kind", "") == "tokenizer" and asset.kind == settings.kind:
             found.setdefault(id(asset), (name, asset))
     notes = []
     for name, tokenizer in found.values():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import keras
 
     from nlp_rnn.assets import Assets
+    from nlp_rnn.config.sections import Settings
     from nlp_rnn.export.signatures import Signature
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.base import AnyTask
@@ -42,7 +43,7 @@ def _file_of(module: str) -> Path:
     return Path(str(import_module(module).__file__))
 
 
-def described_signatures(task: AnyTask, config: Any, model: keras.Model, assets: Assets) -> dict[str, Signature]:
+def described_signatures(task: AnyTask, config: Settings, model: keras.Model, assets: Assets) -> dict[str, Signature]:
     """The signatures of a task, the default one with the example of its input if it has none."""
     from nlp_rnn.export.signatures import as_signature
 

@@ -15,17 +15,19 @@ from nlp_rnn.errors import InputError
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+    from _typeshed import DataclassInstance
 
     from nlp_rnn.assets import Assets
+    from nlp_rnn.config.sections import Settings
     from nlp_rnn.data.batching import EpochSource
     from nlp_rnn.data.records import Records
     from nlp_rnn.export.signatures import Signature
     from nlp_rnn.run import AnyRun, Run
     from nlp_rnn.tasks.inputs import Input
 
-C = TypeVar("C")
+C = TypeVar("C", bound="Settings")
 P = TypeVar("P")
-O = TypeVar("O")  # noqa: E741
+O = TypeVar("O", bound="DataclassInstance")  # noqa: E741
 Features: TypeAlias = dict[str, Any]
 """Tensors of a batch by name."""
 Outputs: TypeAlias = dict[str, Any]
@@ -107,17 +109,17 @@ def labels_of(records: Records) -> Counter[str]:
     return Counter(records.column("label") if has_labels else ())
 
 
-def infer_logits(model: Any, features: Features, options: Any) -> Outputs:
+def infer_logits(model: keras.Model, features: Features, options: object) -> Outputs:
     """What a model has as `infer(features)`, or else its logits."""
     return model.infer(features) if hasattr(model, "infer") else {"logits": model(features, training=False)}
 
 
-def settled(config: Any, assets: Assets, records: Records) -> tuple[Any, str]:
+def settled(config: C, assets: Assets, records: Records) -> tuple[C, str]:
     """For a task whose settings do not depend on the data."""
     return config, ""
 
 
-def no_options(config: Any) -> Any:
+def no_options(config: Settings) -> NoOptions:
     """For a task in which nothing can be changed after training."""
     return NoOptions()
 
@@ -213,7 +215,7 @@ class Task(Generic[C, P, O]):
     resources: str = ""
     infer: Callable[[Any, Features, O], Outputs] = infer_logits
     Options: type[O] = NoOptions  # type: ignore[assignment]
-    options: Callable[[C], O] = no_options
+    options: Callable[[C], O] = no_options  # type: ignore[assignment]
     count: Callable[[Records], Counter[str]] = labels_of
     show: Callable[[P, dict[str, Any] | None], str] = lambda prediction, record: str(prediction)
     errors: Callable[[Records, Sequence[P], int], list[str]] | None = None
