@@ -188,5 +188,5 @@ def _loader(kind: str) -> Any:
     return found
 
 
-def _write_json(path: Path, values: Any) -> None:
+def _write_json(path: Path, values: object) -> None:
     path.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -80,7 +80,7 @@ def _escaped(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", shown)
 
 
-def scalars(metrics: Mapping[str, Any]) -> list[str]:
+def scalars(metrics: Mapping[str, object]) -> list[str]:
     """The names of the metrics that are numbers, or for which there is none."""
     return [key for key, value in metrics.items() if value is None or isinstance(value, (int, float))]
 

@@ -134,7 +134,7 @@ def _entropies(outputs: Any) -> list[float]:
     return found
 
 
-def _calibration(run: AnyRun, records: Records, predictions: Sequence[Any]) -> list[tuple[float, float, int]]:
+def _calibration(run: AnyRun, records: Records, predictions: Sequence[object]) -> list[tuple[float, float, int]]:
     """Predictions in bins of their confidence."""
     if run.task.confidences is None:
         return []

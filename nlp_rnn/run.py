@@ -43,6 +43,7 @@ from nlp_rnn.tasks.base import C, Features, Metrics, O, Outputs, P, Task
 from nlp_rnn.tasks.inputs import records_of
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
     from nlp_rnn.config.sections import Settings
@@ -74,7 +75,7 @@ class Run(Generic[C, P, O]):
         task: Task[C, P, O],
         config: C,
         assets: Assets,
-        model: Any,
+        model: keras.Model,
         path: str | Path | None = None,
         report: dict[str, Any] | None = None,
     ) -> None:
@@ -300,7 +301,7 @@ class Run(Generic[C, P, O]):
         """Writes `config.yaml` and `assets/`."""
         write_settings(path, {"task": self.task.name, "format": FORMAT}, to_dict(self.config), self.assets)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
         """For pickle: what `save` writes, and where the run came from."""
         with tempfile.TemporaryDirectory() as folder:
             self.assets.save(Path(folder) / "assets")
@@ -361,7 +362,7 @@ class Run(Generic[C, P, O]):
 AnyRun: TypeAlias = Run[Any, Any, Any]
 
 
-def _unpickled(task: str, config: Settings, contents: bytes, path: Path | None, report: dict[str, Any]) -> AnyRun:
+def _unpickled(task: str, config: Settings, contents: bytes, path: Path | None, report: dict[str, object]) -> AnyRun:
     from nlp_rnn.startup import import_tensorflow
 
     import_tensorflow()

@@ -81,7 +81,7 @@ def load_assets(path: Path) -> Assets:
     return Assets.load(path / "assets", *filter(None, allowed))
 
 
-def write_settings(path: Path, about: dict[str, Any], settings: dict[str, Any], assets: Assets) -> None:
+def write_settings(path: Path, about: dict[str, object], settings: dict[str, object], assets: Assets) -> None:
     """Writes `config.yaml` and `assets/` of a run directory. Whenever it is ended, both fit together: where they were
     written before, one file of the assets changes at most, for what is learned after training.
 
@@ -148,7 +148,7 @@ def report_in(path: Path) -> dict[str, Any]:
     return {}
 
 
-def read_records(task: AnyTask, config: Settings, data: Any, split: str, **columns: Any) -> Records:
+def read_records(task: AnyTask, config: Settings, data: object, split: str, **columns: Any) -> Records:
     """Records of a task from a source or from rows in memory.
 
     Args:
@@ -179,7 +179,7 @@ def weights_digest(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def write_state(path: Path, model: keras.Model, about: dict[str, Any], parts: Sequence[np.ndarray]) -> None:
+def write_state(path: Path, model: keras.Model, about: dict[str, object], parts: Sequence[np.ndarray]) -> None:
     """Keeps the state of a stream.
 
     Args:

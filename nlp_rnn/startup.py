@@ -15,13 +15,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nlp_rnn.machine import has_nvidia_driver, instructions
 from nlp_rnn.paths import cache_folder, use_writable_home
 
+if TYPE_CHECKING:
+    from types import ModuleType
 
-def import_tensorflow() -> Any:
+
+def import_tensorflow() -> ModuleType:
     """Imports TensorFlow without its start-up chatter; lets GPUs take memory as they need it, and keeps what is freed.
 
     No log variable silences TensorFlow 2.21 as it starts; what it writes to file descriptor 2 meanwhile is

@@ -313,7 +313,7 @@ def settings_of_trial(plan: Plan, values: Mapping[str, Any]) -> Any:
     return override(plan.settings, at_own_pace(nested(values)))
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

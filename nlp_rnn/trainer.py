@@ -82,7 +82,7 @@ def train_with(task: str, settings: Settings, out: str | Path | None, recipe: st
 
 
 def resume(
-    path: str | Path, task: str | None = None, data: Mapping[str, Any] | None = None, teacher: str = ""
+    path: str | Path, task: str | None = None, data: Mapping[str, object] | None = None, teacher: str = ""
 ) -> AnyRun:
     """Continues an interrupted run from its newest checkpoint, ending as if it had never stopped; one that has none yet
     begins anew.
@@ -115,7 +115,7 @@ def resume(
 
 
 def given_settings(
-    task: str, recipe: str, config: str | Path | None, sections: Mapping[str, Any], cells: Sequence[str] = ()
+    task: str, recipe: str, config: str | Path | None, sections: Mapping[str, object], cells: Sequence[str] = ()
 ) -> Settings:
     """The settings that Python gives; data in memory are kept in files, and those that do nothing are refused.
 
@@ -153,7 +153,7 @@ def settings_for(task: str, recipe: str, config: str | Path | None = None) -> Se
     return settings
 
 
-def at_own_pace(sections: Mapping[str, Any]) -> dict[str, Any]:
+def at_own_pace(sections: Mapping[str, object]) -> dict[str, Any]:
     """Settings that override a recipe's: where they say how many epochs or passes, its steps do not count."""
     train = sections.get("train")
     if not isinstance(train, Mapping) or {"epochs", "passes"}.isdisjoint(train) or "steps" in train:
@@ -350,7 +350,7 @@ def built(task: AnyTask, config: Settings, assets: Assets) -> keras.Model:
         raise InputError(f"No model can be built with these settings: {error}") from error
 
 
-def _describe(model: keras.Model, batches: EpochSource, strategy: Any) -> None:
+def _describe(model: keras.Model, batches: EpochSource, strategy: tf.distribute.Strategy | None) -> None:
     from nlp_rnn.training.devices import describe_kernels
 
     kernels = "; ".join(sorted(set(describe_kernels(model).values())))

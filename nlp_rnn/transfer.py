@@ -138,7 +138,7 @@ def with_its_assets(config: Settings, assets: Assets) -> Assets:
     return Assets({**assets, **taken}, assets.notes, assets.initial)
 
 
-def _words(tokenizer: Any) -> Any:
+def _words(tokenizer: object) -> Any:
     return getattr(tokenizer, "vocabulary", getattr(tokenizer, "size", None))
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from nlp_rnn.layers.base import Tensor
 
 _FEWEST, _MOST = 32, 512  # points of the integral
 _TOLERANCE = 0.01
@@ -31,7 +34,7 @@ class Attribution:
 
 
 def integrated_gradients(
-    function: Callable[[Any], Any], inputs: Any, baseline: Any = None, by_feature: bool = False
+    function: Callable[[Any], Any], inputs: Tensor, baseline: Tensor = None, by_feature: bool = False
 ) -> Attribution:
     """Integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365).
 
@@ -67,7 +70,7 @@ def integrated_gradients(
         points *= 2
 
 
-def _integral(function: Callable[[Any], Any], baseline: Any, difference: Any, points: int) -> np.ndarray:
+def _integral(function: Callable[[Any], Any], baseline: Tensor, difference: Tensor, points: int) -> np.ndarray:
     import tensorflow as tf
 
     places, weights = np.polynomial.legendre.leggauss(points)

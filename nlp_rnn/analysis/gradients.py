@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import keras
 
-def gradient_reach(model: Any, windows: np.ndarray) -> np.ndarray:
+
+def gradient_reach(model: keras.Model, windows: np.ndarray) -> np.ndarray:
     """The norm of the gradient that reaches back k steps: |∂(-log p of the last token) / ∂(vector k steps before)|.
 
     Where it falls by a factor at each step it vanishes: what lies further back cannot be learned (Hochreiter 1991;
@@ -32,7 +35,7 @@ def gradient_reach(model: Any, windows: np.ndarray) -> np.ndarray:
     return np.linalg.norm(gradient.numpy(), axis=-1).mean(0)[::-1]
 
 
-def loss_by_place(model: Any, windows: np.ndarray) -> np.ndarray:
+def loss_by_place(model: keras.Model, windows: np.ndarray) -> np.ndarray:
     """The mean -log p of the tokens at each place of windows that begin with a state of zeros, in nats.
 
     How fast it falls shows how much of what came before the model uses.

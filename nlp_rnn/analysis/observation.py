@@ -12,7 +12,11 @@ import numpy as np
 from nlp_rnn.metrics.inspection import GateUse, UnitUse
 
 if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
     from nlp_rnn.data.records import Records
+    from nlp_rnn.layers.base import Nest, Tensor
     from nlp_rnn.run import AnyRun
 
 _DRAWS, _ROWS, _FEWEST, _PART = 4, 64, 8, 400
@@ -108,13 +112,13 @@ def observe(run: AnyRun, records: Records) -> Observed:
     return Observed(stack, features, vectors.numpy(), lengths, levels, _by_distance(squares, lengths))
 
 
-def _in_parts(features: dict[str, np.ndarray], vectors: Any) -> tuple[dict[str, np.ndarray], Any, None]:
+def _in_parts(features: dict[str, np.ndarray], vectors: Tensor) -> tuple[dict[str, np.ndarray], Any, None]:
     """Long rows as parts of 400 steps, the rest left out."""
     import tensorflow as tf
 
     steps, count = int(vectors.shape[1]), int(vectors.shape[1]) // _PART
 
-    def cut(value: Any) -> Any:
+    def cut(value: Any) -> tf.Tensor:
         return tf.reshape(value[:, : count * _PART], (-1, _PART, *value.shape[2:]))
 
     of_steps = {n: v for n, v in features.items() if v.ndim > 1 and v.shape[1] == steps}
@@ -127,7 +131,7 @@ def _inputs_of(stack: Any) -> Iterator[list[tuple[Any, Any]]]:
     seen: list[tuple[Any, Any]] = []
     call = stack.call
 
-    def recorded(sequence: Any, mask: Any = None, **others: Any) -> Any:
+    def recorded(sequence: Tensor, mask: Tensor | None = None, **others: Any) -> Nest:
         seen.append((sequence, mask))
         return call(sequence, mask=mask, **others)
 
@@ -227,7 +231,7 @@ def _real(found: Observed) -> np.ndarray:
     return np.arange(found.vectors.shape[1]) < found.lengths[:, None]
 
 
-def _gates(layer: Any, read: np.ndarray, given: np.ndarray, backwards: bool) -> np.ndarray:
+def _gates(layer: keras.layers.Layer, read: np.ndarray, given: np.ndarray, backwards: bool) -> np.ndarray:
     """σ of what the gates of a layer see, `[rows, steps, gates × units]`."""
     if hasattr(layer, "cell"):
         bias = np.asarray(layer.cell.bias) if layer.cell.use_bias else np.zeros(())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import tensorflow as tf
 
@@ -12,7 +11,7 @@ _ZEROS = 16  # zero crossings of the filter on either side
 _PASSED = 0.95  # of the lower of both Nyquist frequencies
 
 
-def resampled(samples: tf.Tensor, rate: Any, to: int) -> tf.Tensor:
+def resampled(samples: tf.Tensor, rate: object, to: int) -> tf.Tensor:
     """A row of samples at another rate, by a band-limited interpolation (Smith 1984, "A Flexible Sampling-Rate
     Conversion Method"): a sinc with a Hann window, one filter for each phase.
 

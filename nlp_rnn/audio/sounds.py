@@ -9,11 +9,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nlp_rnn.errors import InputError
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
@@ -126,7 +129,7 @@ def refuse_rate(rate: int, shown: str) -> None:
         )
 
 
-def soundfile_library() -> Any:
+def soundfile_library() -> ModuleType:
     """`soundfile`, which reads the formats.
 
     Raises:
@@ -183,7 +186,7 @@ def pieces_of(samples: np.ndarray, longest: int, window: int) -> list[tuple[int,
     return [*found, (start, len(samples))]
 
 
-def sound_of(value: Any, where: str) -> Sound:
+def sound_of(value: object, where: str) -> Sound:
     """A sound from what may stand for one: a path; the contents of a file; `{"array", "sampling_rate"}` or `{"bytes",
     "path"}`, as `datasets` has them; (samples, rate); and the first and the third as JSON.
 

@@ -19,6 +19,8 @@ from nlp_rnn.config.options import peek, run_path, wants_help
 from nlp_rnn.errors import Diverged, ExportDiffers, InputError, Interrupted, WorkerLost, did_you_mean
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from nlp_rnn.config.sections import Settings
     from nlp_rnn.tasks.base import AnyTask
 
@@ -94,7 +96,7 @@ class _Terminated(KeyboardInterrupt):
 def _heard() -> Iterator[None]:
     """Within it SIGTERM raises; training has its own way to end."""
 
-    def terminate(number: int, frame: Any) -> None:
+    def terminate(number: int, frame: FrameType | None) -> None:
         raise _Terminated
 
     try:

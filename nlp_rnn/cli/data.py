@@ -11,6 +11,7 @@ from nlp_rnn.errors import InputError
 
 if TYPE_CHECKING:
     from nlp_rnn.data.quality import DataFacts
+    from nlp_rnn.tasks.base import AnyTask
 
 _FIELDS = ("text", "source")
 
@@ -40,7 +41,7 @@ def run(task: str, arguments: list[str]) -> int:
     return _told(get_task(task), options)
 
 
-def _told(task: Any, options: Any) -> int:
+def _told(task: AnyTask, options: Any) -> int:
     from nlp_rnn.cli.output import to_json
     from nlp_rnn.data.quality import data_facts, readings
     from nlp_rnn.display.console import visible

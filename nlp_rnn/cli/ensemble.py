@@ -12,6 +12,8 @@ from nlp_rnn.config.options import parse
 from nlp_rnn.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from nlp_rnn.run import AnyRun
 
 
@@ -59,7 +61,7 @@ def _figures(found: AnyRun) -> dict[str, Any]:
     return {name: found.report[name] for name in ("metrics", "members", "parameters")}
 
 
-def _table(found: AnyRun) -> Any:
+def _table(found: AnyRun) -> Table:
     """The ensemble's metrics beside those of its members, of the split that is measured last."""
     from nlp_rnn.report import result_table
 

@@ -26,7 +26,7 @@ def print_result(result: Shown, as_json: bool) -> None:
         print_shown(sys.stdout, result, str(result))
 
 
-def print_shown(sink: TextIO, result: Any, line: str) -> None:
+def print_shown(sink: TextIO, result: object, line: str) -> None:
     """Writes a result in colour where that is a terminal and the result knows how, else the line."""
     from nlp_rnn.display.console import PlainConsole, visible
 
@@ -36,7 +36,7 @@ def print_shown(sink: TextIO, result: Any, line: str) -> None:
         sink.write((visible(line) if sink.isatty() else line) + "\n")
 
 
-def to_json(values: Any) -> str:
+def to_json(values: object) -> str:
     """One line of JSON: letters of all scripts as they are, control characters escaped, and null for numbers that JSON
     does not have."""
     try:
@@ -46,7 +46,7 @@ def to_json(values: Any) -> str:
     return re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _finite(values: Any) -> Any:
+def _finite(values: object) -> Any:
     if isinstance(values, dict):
         return {name: _finite(value) for name, value in values.items()}
     if isinstance(values, (list, tuple)):

@@ -173,7 +173,7 @@ def _draw(found: AnyRun, records: Records | None, options: PredictOptions, setti
         save_figure(picture.plot(), options.plot)
 
 
-def _write_all(found: AnyRun, options: PredictOptions, predictions: Iterator[Any]) -> int:
+def _write_all(found: AnyRun, options: PredictOptions, predictions: Iterator[object]) -> int:
     write, count = _writer(found, options), 0
     rows = ((prediction, {}) for prediction in predictions) if not options.keep else _with_kept(predictions, options)
     with ExitStack() as stack:
@@ -232,7 +232,7 @@ def _predictions(found: AnyRun, records: Records | None, options: PredictOptions
             yield from found.predict(chunk, settings)
 
 
-def _with_kept(predictions: Iterator[Any], options: PredictOptions) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _with_kept(predictions: Iterator[object], options: PredictOptions) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Each prediction with the values to keep of its input."""
     from nlp_rnn.data.readers import Form
     from nlp_rnn.data.sources import read_columns
@@ -241,7 +241,7 @@ def _with_kept(predictions: Iterator[Any], options: PredictOptions) -> Iterator[
     return zip(predictions, read_columns(str(options.input), form, options.keep), strict=True)
 
 
-def beside(kept: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+def beside(kept: dict[str, object], values: dict[str, object]) -> dict[str, Any]:
     """Kept columns before the values of a prediction; one whose name those have too gets "input." before it.
 
     Example:
@@ -286,7 +286,7 @@ def _plain(result: Any) -> dict[str, Any]:
     return result if isinstance(result, dict) else dataclasses.asdict(result)
 
 
-def _shown(found: AnyRun, result: Any) -> str:
+def _shown(found: AnyRun, result: object) -> str:
     return to_json(result) if isinstance(result, dict) else found.task.show(result, None)
 
 
@@ -316,7 +316,7 @@ class _TableWriter:
             writer.writerow(map(self._cell, self.header))
         writer.writerow(map(self._cell, row.values()))
 
-    def _cell(self, value: Any) -> Any:
+    def _cell(self, value: object) -> Any:
         value = to_json(value) if isinstance(value, (list, tuple, dict, bool)) else value
         is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
         return f"'{value}" if self.for_spreadsheet and is_formula else value

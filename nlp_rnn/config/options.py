@@ -29,7 +29,7 @@ def parse(kind: type[T], arguments: Sequence[str], prog: str, description: str, 
     )
 
 
-def with_options(verb: type[V], kind: type, values: Any) -> type[V]:
+def with_options(verb: type[V], kind: type, values: object) -> type[V]:
     """The options of a verb and those of a task in one dataclass.
 
     Args:
@@ -44,7 +44,7 @@ def with_options(verb: type[V], kind: type, values: Any) -> type[V]:
     return found
 
 
-def own_options(kind: type[T], options: Any) -> T:
+def own_options(kind: type[T], options: object) -> T:
     """The task's part of what `with_options` made."""
     return kind(**{f.name: getattr(options, f.name) for f in fields(kind)})  # type: ignore[arg-type]
 

@@ -117,7 +117,7 @@ def _flat(values: Mapping[Any, Any], known: Mapping[str, Setting], section: str 
     return found
 
 
-def _dimension(name: str, values: Any, setting: Setting, path: str) -> Choice | Between:
+def _dimension(name: str, values: object, setting: Setting, path: str) -> Choice | Between:
     if isinstance(values, list) and len(values) > 1 and all(isinstance(value, Value) for value in values):
         if len({(type(value), value) for value in values}) < len(values):
             raise InputError(f"{path}: {name} has a value twice.")

@@ -107,7 +107,7 @@ class Setting:
         """Its name as on the command line."""
         return f"{self.section}{self.name}"
 
-    def check(self, value: Any) -> None:
+    def check(self, value: object) -> None:
         """Numbers must be in range.
 
         Raises:
@@ -234,7 +234,7 @@ def _checked(value: Any, hint: Any, dotted: str) -> Any:
     return value
 
 
-def refuse_settings(section: Any, where: str, task: str, *names: str) -> None:
+def refuse_settings(section: object, where: str, task: str, *names: str) -> None:
     """Settings of a section, `where`, that a task has no use for must be as they are by default.
 
     Raises:
@@ -251,7 +251,7 @@ _LARGEST = 1 << 20
 class _Loader(yaml.SafeLoader):
     """Plain values alone; no aliases, with which a few lines could stand for more than any memory holds."""
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             raise yaml.MarkedYAMLError(problem=f"an alias (*{event.anchor})", problem_mark=event.start_mark)

@@ -65,7 +65,7 @@ def as_classified(row: Record, columns: Mapping[str, str]) -> tuple[Record, str]
     return row, reason
 
 
-def _only(labels: list[Any]) -> Any:
+def _only(labels: list[object]) -> Any:
     """A single label as such; several as a list, which is refused later."""
     return labels[0] if len(labels) == 1 else labels or None
 
@@ -92,7 +92,7 @@ def _task_of_label_studio(row: Record, columns: Mapping[str, str]) -> tuple[Reco
     return data, results, reason
 
 
-def _parsed(value: Any) -> Any:
+def _parsed(value: object) -> Any:
     """A list, also where it is JSON in a cell of a table; an empty cell is an empty one."""
     if isinstance(value, str) and (not value or value.startswith("[")):
         with contextlib.suppress(ValueError):
@@ -100,7 +100,7 @@ def _parsed(value: Any) -> Any:
     return value
 
 
-def _entity(item: Any, text: Any) -> Any:
+def _entity(item: object, text: object) -> Any:
     """An entity as {"start", "end", "label"}, in code points; what is none stays as it is, and is refused later."""
     if isinstance(item, list):
         item = dict(zip(("start", "end", "label"), item, strict=False))

@@ -195,7 +195,7 @@ def chosen(column: str, there: Collection[str]) -> str:
     return next((name for name in (column, *names) if name in there), names[0])
 
 
-def without_halves(value: Any) -> Any:
+def without_halves(value: object) -> Any:
     """A value whose texts have U+FFFD where half of a character stood (a lone surrogate); another as it is."""
     if isinstance(value, str):
         return _HALF.sub("\ufffd", value) if _HALF.search(value) else value
@@ -210,11 +210,11 @@ def without_halves(value: Any) -> Any:
     return value
 
 
-def _is_missing(value: Any) -> bool:
+def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def as_text(value: Any, where: str) -> str | None:
+def as_text(value: object, where: str) -> str | None:
     """A text, or a number or date as one; what is no number ("NaN") is missing, as None is."""
     if isinstance(value, str):
         return value
@@ -227,7 +227,7 @@ def as_text(value: Any, where: str) -> str | None:
     return str(value)
 
 
-def _as_label(value: Any, where: str) -> str | None:
+def _as_label(value: object, where: str) -> str | None:
     if isinstance(value, (list, tuple, set)):
         raise InputError(
             f"{where} is a list of labels, but each record can have only one here: write a row for each label, or one "
@@ -238,17 +238,17 @@ def _as_label(value: Any, where: str) -> str | None:
     return as_text(value, where)
 
 
-def _as_anything(value: Any, where: str) -> str | None:
+def _as_anything(value: object, where: str) -> str | None:
     """Any value as JSON."""
     return None if _is_missing(value) else json.dumps(_listed(value), ensure_ascii=False, default=str)
 
 
-def _named(value: Any) -> str:
+def _named(value: object) -> str:
     names = {dict: "an object", bytes: "bytes"}
     return next((name for kind, name in names.items() if isinstance(value, kind)), "a list")
 
 
-def _as_texts(value: Any, where: str) -> list[str] | None:
+def _as_texts(value: object, where: str) -> list[str] | None:
     if _is_missing(value):
         return None
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, (str, int, float)) for item in value):
@@ -256,7 +256,7 @@ def _as_texts(value: Any, where: str) -> list[str] | None:
     return [str(item) for item in value]
 
 
-def _as_spans(value: Any, where: str) -> list[Record] | None:
+def _as_spans(value: object, where: str) -> list[Record] | None:
     if _is_missing(value):
         return None
     spans = []
@@ -272,7 +272,7 @@ def _as_spans(value: Any, where: str) -> list[Record] | None:
     return spans
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: object) -> Any:
     """An array as lists; anything else as it is."""
     return value.tolist() if hasattr(value, "tolist") else value
 

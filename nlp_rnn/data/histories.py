@@ -21,7 +21,7 @@ VALUES = ("history", "values", "target", "y")
 """What the values are called where a row is a series."""
 
 
-def as_steps(value: Any, where: str) -> list[list[float]]:
+def as_steps(value: object, where: str) -> list[list[float]]:
     """A list of numbers, or of steps with as many numbers each, None for missing ones → `[steps][channels]`.
 
     Raises:
@@ -70,11 +70,11 @@ def series_of_rows(frame: pd.DataFrame, step: str, shown: str) -> list[Series]:
     return found
 
 
-def _is_missing(value: Any) -> bool:
+def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and np.isnan(value))
 
 
-def history_of(value: Any, where: str, step: str = "") -> Series:
+def history_of(value: object, where: str, step: str = "") -> Series:
     """A series by itself: a list or array of steps, `{"values": …}` with what else is known, either as JSON, or a
     series or frame of pandas that is nothing but values, with times as its index or none. Its times are "times", or go
     on from "start" by the step.
@@ -120,14 +120,14 @@ def _of_pandas(value: Any) -> dict[str, Any]:
     return {"values": value.to_numpy(), **({"name": name} if name else {}), **times}
 
 
-def _of_json(value: Any) -> Any:
+def _of_json(value: object) -> Any:
     """A text as the value that it stands for in JSON, itself if it is none; another value as it is."""
     with contextlib.suppress(ValueError):
         return json.loads(value) if isinstance(value, str) else value
     return value
 
 
-def _taken(given: dict[str, Any], names: Iterable[str]) -> Any:
+def _taken(given: dict[str, object], names: Iterable[str]) -> Any:
     """Takes the first of the names that is there out of a dict."""
     name = next((name for name in names if name in given), None)
     return None if name is None else given.pop(name)

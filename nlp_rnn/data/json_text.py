@@ -60,11 +60,11 @@ def json_rows(lines: Iterator[str], shown: str, wanted: Collection[str] = ()) ->
         yield Row(number, _row(value, f"{shown}, line {number}"))
 
 
-def _is_pair(value: Any) -> bool:
+def _is_pair(value: object) -> bool:
     return isinstance(value, list) and list(map(type, value)) == [str, dict]
 
 
-def _inner(value: Any, wanted: Collection[str]) -> list[Any]:
+def _inner(value: object, wanted: Collection[str]) -> list[Any]:
     """The rows within an object that is none itself."""
     if not isinstance(value, dict):
         return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -44,7 +43,7 @@ def class_targets(records: Records, labels: Sequence[str]) -> np.ndarray:
     return targets
 
 
-def is_normal(value: Any, normal: Collection[str]) -> bool:
+def is_normal(value: object, normal: Collection[str]) -> bool:
     """Whether a label is one of what is normal, in any case, or is missing; 0 and 0.0 are the same, as are False and 0.
 
     >>> is_normal(0.0, ("0",)), is_normal(False, ("0",)), is_normal("Outlier", ("normal",)), is_normal(None, ())

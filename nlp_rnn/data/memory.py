@@ -20,14 +20,14 @@ _SPLITS = ("train", "validation", "test")
 _FOLDER = "nlp-rnn-in-memory"
 
 
-def is_table(data: Any) -> bool:
+def is_table(data: object) -> bool:
     """Whether data are rows with named columns: dicts, a data set, or a frame of pandas or polars."""
     is_rows = isinstance(data, (list, tuple)) and bool(data) and all(isinstance(row, Mapping) for row in data)
     has_columns = hasattr(data, "columns") or hasattr(data, "column_names")
     return is_rows or (has_columns and _library(data) in ("datasets", "pandas", "polars", "pyarrow"))
 
 
-def data_settings(data: Any) -> dict[str, Any]:
+def data_settings(data: object) -> dict[str, Any]:
     """Settings of `data`, in which sources are named, from settings that hold data, or from data to train on.
 
     Args:
@@ -42,7 +42,7 @@ def data_settings(data: Any) -> dict[str, Any]:
     return {"train": sources_of(data)}
 
 
-def sources_of(data: Any) -> list[str]:
+def sources_of(data: object) -> list[str]:
     """The names of sources for data of any kind; what is in memory is written to a file first.
 
     Raises:
@@ -67,7 +67,7 @@ def shown_name(path: str | Path) -> str:
     return "the given data" if _FOLDER in Path(path).parts else str(path)
 
 
-def _library(data: Any) -> str:
+def _library(data: object) -> str:
     return type(data).__module__.partition(".")[0]
 
 

@@ -275,7 +275,7 @@ def column_of(there: Iterable[str], kind: str, naming: Naming, shown: str) -> st
     return found
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return None if value is None or value != value else str(value)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nlp_rnn.data.batching import Batch, EpochSource, Features, dataset_of
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class Repeated:
@@ -41,6 +44,6 @@ class Repeated:
         """As that of the source."""
         return self.source.by_record(column)
 
-    def dataset(self, position: Any = None) -> Any:
+    def dataset(self, position: Any = None) -> tf.data.Dataset:
         """As that of `Batches`."""
         return dataset_of(self, position)

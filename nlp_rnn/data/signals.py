@@ -162,7 +162,7 @@ def _windows(path: str) -> Mapping[str, Any]:
 
 
 def _signals_of(
-    frame: pd.DataFrame, form: SignalForm, windows: Mapping[str, Any], shown: str, file: str, counts: Counter[str]
+    frame: pd.DataFrame, form: SignalForm, windows: Mapping[str, object], shown: str, file: str, counts: Counter[str]
 ) -> tuple[list[Signal], Columns]:
     if is_of_rows(frame):
         return [Signal(in_range(one)) for one in series_of_rows(frame, "", shown)], form.columns
@@ -189,7 +189,7 @@ def _signals_of(
 
 
 def _signal(
-    group: pd.DataFrame, name: str, columns: Columns, windows: Mapping[str, Any], shown: str, counts: Counter[str]
+    group: pd.DataFrame, name: str, columns: Columns, windows: Mapping[str, object], shown: str, counts: Counter[str]
 ) -> Signal:
     where = f'{shown}, series "{name}"' if columns.series else shown
     times = np.arange(len(group))
@@ -217,7 +217,7 @@ def _signal(
     return Signal(Series(name, times, filled(values), observed, {}, bool(columns.time)), labels)
 
 
-def key_of(windows: Mapping[str, Any], name: str, shown: str) -> str:
+def key_of(windows: Mapping[str, object], name: str, shown: str) -> str:
     """What a signal is called among the windows: by its name, or by its file, with folder and ending or without."""
     files = [Path(name), Path(shown), _plain(Path(name)), _plain(Path(shown))]
     names = (name, *map(str, files), *(file.name for file in files), *(file.stem for file in files[2:]))

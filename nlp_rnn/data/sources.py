@@ -102,7 +102,7 @@ def _places(source: str, form: Form, starter: Path | None = None) -> Places:
     return {split: partial(_read_hub, read, source) for split, read in rows.items()}
 
 
-def _read_hub(read: Callable[[], Any], source: str, fields: Fields) -> Records:
+def _read_hub(read: Callable[[], object], source: str, fields: Fields) -> Records:
     return from_table(read(), fields, source)
 
 

@@ -8,12 +8,15 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.data.fields import Fields
 from nlp_rnn.data.records import Record, Records
 from nlp_rnn.errors import InputError
 from nlp_rnn.paths import use_writable_home
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 _CHUNK = 10_000
 
@@ -22,7 +25,7 @@ class NoLabelsError(InputError):
     """A source whose rows are all without a label."""
 
 
-def datasets_library() -> Any:
+def datasets_library() -> ModuleType:
     """`datasets`, imported where it is first needed (a second), its progress bars off."""
     use_writable_home()
     with warnings.catch_warnings():
@@ -164,7 +167,7 @@ def _by_name(value: Any, feature: Any) -> Any:
     return feature.int2str(value) if value is not None and value >= 0 else None
 
 
-def _holds_something(value: Any) -> bool:
+def _holds_something(value: object) -> bool:
     return bool(value.strip() if isinstance(value, str) else value)
 
 

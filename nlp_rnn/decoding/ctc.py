@@ -99,7 +99,7 @@ class PrefixBeam:
         scores, state = (None, None) if language is None else language.begin(batch * self.width)
         by_time = tf.transpose(log_p, [1, 0, 2])
 
-        def step(t: Tensor, books: Nest, scores: Any, state: Nest) -> tuple[Any, ...]:
+        def step(t: Tensor, books: Nest, scores: Tensor, state: Nest) -> tuple[Any, ...]:
             books, source, added = self._advanced(books, by_time[t], scores)
             if language is not None:
                 scores, state = self._language(language, scores, state, source, added)
@@ -108,7 +108,7 @@ class PrefixBeam:
         extra = () if language is None else (scores, state)
         loop = (tf.constant(0), books, *extra)
 
-        def body(t: Tensor, books: Nest, *rest: Any) -> tuple[Any, ...]:
+        def body(t: Tensor, books: Nest, *rest: object) -> tuple[Any, ...]:
             t, books, scores, state = step(t, books, *(rest or (None, None)))
             return (t, books, scores, state) if language is not None else (t, books)
 
@@ -138,7 +138,7 @@ class PrefixBeam:
         acoustic = _add(books["blank"], books["label"])
         return acoustic + self.language_weight * books["language"] + self.bonus * tf.cast(books["length"], tf.float32)
 
-    def _advanced(self, books: Nest, log_p: Tensor, scores: Any) -> tuple[Nest, Tensor, Tensor]:
+    def _advanced(self, books: Nest, log_p: Tensor, scores: Tensor) -> tuple[Nest, Tensor, Tensor]:
         """The sequences after a step; of which each goes on, and what was added, 0 for nothing."""
         width, batch = self.width, tf.shape(log_p)[0]
         choices = min(self.choices, log_p.shape[-1] - 1)
@@ -245,7 +245,7 @@ def _forward(said: Tensor, states: Tensor) -> tuple[Tensor, Any]:
     score = tf.where(tf.range(count)[None] < 2, said[0], _NEVER)
     back = tf.TensorArray(tf.int32, time, element_shape=[None, None])
 
-    def step(t: Tensor, score: Tensor, back: Any) -> tuple[Tensor, Tensor, Any]:
+    def step(t: Tensor, score: Tensor, back: Tensor) -> tuple[Tensor, Tensor, Any]:
         one = tf.pad(score, [[0, 0], [1, 0]], constant_values=_NEVER)[:, :count]
         two = tf.pad(score, [[0, 0], [2, 0]], constant_values=_NEVER)[:, :count]
         ways = tf.stack([score, one, tf.where(skips, two, _NEVER)])
@@ -256,11 +256,11 @@ def _forward(said: Tensor, states: Tensor) -> tuple[Tensor, Any]:
     return tf.while_loop(lambda t, *_: t < time, step, loop, shape_invariants=shapes)[1:]
 
 
-def _backward(back: Any, last: Tensor, time: Tensor) -> Tensor:
+def _backward(back: Tensor, last: Tensor, time: Tensor) -> Tensor:
     """The states of the best alignment, int32 `[batch, time]`, from the last one."""
     path = tf.TensorArray(tf.int32, time, element_shape=[None])
 
-    def step(t: Tensor, at: Tensor, path: Any) -> tuple[Tensor, Tensor, Any]:
+    def step(t: Tensor, at: Tensor, path: Tensor) -> tuple[Tensor, Tensor, Any]:
         path = path.write(t, at)
         return t - 1, at - tf.gather(back.read(t), at, batch_dims=1), path
 

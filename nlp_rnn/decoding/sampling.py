@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,9 @@ import tensorflow as tf
 from nlp_rnn.errors import InputError
 from nlp_rnn.layers.base import Nest, Tensor
 from nlp_rnn.layers.precision import float32_copy
+
+if TYPE_CHECKING:
+    import keras
 
 _NEVER = -1e9
 _BLOCK = 16
@@ -78,7 +81,7 @@ class Sampling:
 
         return tf.cond((top_k > 0) | (top_p < 1.0), limited, lambda: logits)
 
-    def draw(self, logits: Tensor, seen: Tensor, seed: Any) -> Tensor:
+    def draw(self, logits: Tensor, seen: Tensor, seed: tf.Tensor | None) -> Tensor:
         """The next tokens `[batch]`, int32.
 
         Args:
@@ -102,7 +105,7 @@ class Generator:
         banned: ids that are never chosen.
     """
 
-    def __init__(self, model: Any, banned: tuple[int, ...] = ()) -> None:
+    def __init__(self, model: keras.Model, banned: tuple[int, ...] = ()) -> None:
         self._source = model
         self.model = model if model.compute_dtype == "float32" else float32_copy(model)
         self._banned = np.zeros(model.head.vocabulary, np.float32)
@@ -140,7 +143,12 @@ class Generator:
         return tf.gather(logits, last, batch_dims=1), state, counts > 0
 
     def write(
-        self, reached: tuple[Tensor, Tensor, Nest], sampling: Sampling, seed: Any, number: Tensor, count: Tensor
+        self,
+        reached: tuple[Tensor, Tensor, Nest],
+        sampling: Sampling,
+        seed: tf.Tensor | None,
+        number: Tensor,
+        count: Tensor,
     ) -> Nest:
         """The next `count` tokens `[count, batch]`, and what to go on from.
 
@@ -165,7 +173,7 @@ class Generator:
 
     @cached_property
     def _write_block(self) -> Nest:
-        def write(reached: Nest, settings: tuple[Any, ...], seed: Any, number: Tensor) -> Nest:
+        def write(reached: Nest, settings: tuple[Any, ...], seed: tf.Tensor | None, number: Tensor) -> Nest:
             return self.write(reached, Sampling(*settings), seed, number, tf.constant(_BLOCK))
 
         def of_any_batch(tensor: Tensor) -> tf.TensorSpec:

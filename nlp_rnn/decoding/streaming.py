@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from nlp_rnn.layers.base import Tensor
 from nlp_rnn.text.ragged import append, keep, row_ids
 from nlp_rnn.text.tokenizer import BEGIN, END, PAD, UNKNOWN
+
+if TYPE_CHECKING:
+    from nlp_rnn.text.tokenizer import Tokenizer
 
 
 class PieceStream:
@@ -84,7 +87,7 @@ class TextStream(PieceStream):
     (['n', '', 'é', '', '', '', ''], True)
     """
 
-    def __init__(self, tokenizer: Any, line_begins: bool = True, stop: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: Tokenizer, line_begins: bool = True, stop: Sequence[str] = ()) -> None:
         super().__init__(tokenizer.kind, line_begins, stop)
         self._pieces = text_pieces(tokenizer)
 
@@ -93,14 +96,14 @@ class TextStream(PieceStream):
         return self.add(self._pieces[token])
 
 
-def text_pieces(tokenizer: Any) -> list[bytes]:
+def text_pieces(tokenizer: Tokenizer) -> list[bytes]:
     """What each id adds to a text; the end token is a line end."""
     pieces = list(tokenizer.pieces())
     pieces[END] = b"\n"
     return pieces
 
 
-def joined(tokenizer: Any, ids: Tensor, prompts: Tensor, stop: Tensor) -> Tensor:
+def joined(tokenizer: Tokenizer, ids: Tensor, prompts: Tensor, stop: Tensor) -> Tensor:
     """What a `TextStream` says of ids that go on from prompts, as a graph.
 
     Args:
@@ -127,7 +130,7 @@ def joined(tokenizer: Any, ids: Tensor, prompts: Tensor, stop: Tensor) -> Tensor
     return tf.foldl(before, stop, texts)
 
 
-def prompt_tokens(tokenizer: Any, newline: bool, prompts: Tensor, begin: int = END) -> Tensor:
+def prompt_tokens(tokenizer: Tokenizer, newline: bool, prompts: Tensor, begin: int = END) -> Tensor:
     """Prompts `[batch]` → int32 ids `[batch, tokens]`, in a graph: `begin`, as before any text, and those of the
     prompt; where lines end with the end token, it stands between its lines too."""
     prompts = tf.convert_to_tensor(prompts)

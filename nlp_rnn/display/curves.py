@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,7 +13,7 @@ from nlp_rnn.display.console import visible
 from nlp_rnn.display.figures import save_figure
 
 
-def plot_curves(history: Sequence[dict[str, Any]]) -> Figure:
+def plot_curves(history: Sequence[dict[str, object]]) -> Figure:
     """Loss, and the metric that decides, by epoch: of training and of validation.
 
     Args:
@@ -61,7 +60,7 @@ def plot_confusion(confusion: Sequence[Sequence[int]], labels: Sequence[str]) ->
     return figure
 
 
-def save_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
+def save_curves(history: Sequence[dict[str, object]], path: Path) -> None:
     """Writes `plot_curves` as PNG."""
     save_figure(plot_curves(history), path)
 

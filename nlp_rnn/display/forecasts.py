@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from nlp_rnn.display.console import visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST = 9
@@ -66,7 +69,7 @@ class Fans:
         return "\n".join(f"{fan.title}  {sparkline(fan.history[-60:])}|{sparkline(fan.median)}" for fan in self.fans)
 
 
-def draw_fan(axes: Any, fan: Fan) -> None:
+def draw_fan(axes: Axes, fan: Fan) -> None:
     """The history, the median, and a band for each pair of levels."""
     before, after = fan.times[: len(fan.history)], fan.times[len(fan.history) :]
     axes.plot(before, fan.history, color="black", linewidth=1)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _HIGH, _WIDE = 2.2, 10.0
 _BARS = "▁▂▃▄▅▆▇█"
@@ -51,7 +54,7 @@ class SignalPicture:
     alarms: Sequence[int]
     stretches: Sequence[tuple[int, int]] = ()
 
-    def plot(self) -> Any:
+    def plot(self) -> Figure:
         """A figure of matplotlib."""
         from matplotlib.figure import Figure
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -59,7 +58,7 @@ def quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
-def describe(folder: Path, signatures: Mapping[str, Signature], about: Mapping[str, Any]) -> None:
+def describe(folder: Path, signatures: Mapping[str, Signature], about: Mapping[str, object]) -> None:
     """Writes `signature.json`, which says what each signature takes and gives, and two files of names alone."""
     extra = folder / EXTRA
     extra.mkdir(exist_ok=True)
@@ -71,7 +70,7 @@ def describe(folder: Path, signatures: Mapping[str, Signature], about: Mapping[s
         (extra / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
-def refuse_differences(found: Mapping[str, Any], expected: Mapping[str, Any], what: str) -> None:
+def refuse_differences(found: Mapping[str, object], expected: Mapping[str, object], what: str) -> None:
     """Plain outputs by name must be as expected, numbers within a ten-thousandth.
 
     Raises:

@@ -101,7 +101,7 @@ def _fixed(spec: tf.TensorSpec, sizes: tuple[int, int, int]) -> tf.TensorSpec:
     return tf.TensorSpec(shape, spec.dtype, spec.name)
 
 
-def _example(spec: tf.TensorSpec, given: Any) -> Any:
+def _example(spec: tf.TensorSpec, given: object) -> Any:
     """The example of a signature, its first row padded to the shape."""
     value = np.zeros(spec.shape, spec.dtype.as_numpy_dtype)
     if given is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import numpy as np
@@ -26,6 +26,9 @@ from nlp_rnn.export.savedmodel import portable_copy
 from nlp_rnn.export.signatures import Signature, numbers_of
 from nlp_rnn.layers.kernels import kind_of
 from nlp_rnn.layers.recurrent import replaced_loops
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 Signatures: TypeAlias = Callable[[keras.Model], Mapping[str, Signature]]
 _OPSET = 17
@@ -44,7 +47,7 @@ def export_onnx(
     model: keras.Model,
     assets: Assets,
     signatures: Signatures,
-    about: Mapping[str, Any],
+    about: Mapping[str, object],
     small: bool = False,
     beside: Mapping[str, Path] = MappingProxyType({}),
 ) -> Path:
@@ -84,7 +87,7 @@ def export_onnx(
     return path
 
 
-def _write_one(tf2onnx: Any, onnxruntime: Any, signature: Signature, file: Path, small: bool) -> None:
+def _write_one(tf2onnx: ModuleType, onnxruntime: ModuleType, signature: Signature, file: Path, small: bool) -> None:
     """Converts a signature and compares it with the model, on its example and on one step."""
     with quiet():
         _convert(tf2onnx, signature, file)
@@ -148,7 +151,7 @@ def run_session(session: Any, inputs: Mapping[str, np.ndarray]) -> dict[str, np.
     return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-def _convert(tf2onnx: Any, signature: Signature, path: Path) -> None:
+def _convert(tf2onnx: ModuleType, signature: Signature, path: Path) -> None:
     specs = signature.specs
     with replaced_loops(_as_operation):
         concrete = numbers_of(signature.function, specs).get_concrete_function()
@@ -176,7 +179,7 @@ def _shrink(file: Path) -> None:
     large.unlink()
 
 
-def _frozen(concrete: Any) -> Any:
+def _frozen(concrete: Any) -> tf.types.experimental.ConcreteFunction:
     """A function's graph whose variables, and other tensors that it found outside, are constants."""
     found = convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
     graph = found.graph.as_graph_def(add_shapes=True)
@@ -226,7 +229,7 @@ def _as_operation(
     return sequence, [tf.concat(parts, -1) for parts in last]
 
 
-def _in_order(weight: Any, order: Sequence[int]) -> Any:
+def _in_order(weight: object, order: Sequence[int]) -> tf.Tensor:
     parts = tf.split(tf.convert_to_tensor(weight), len(order), -1)
     return tf.concat([parts[place] for place in order], -1)
 

@@ -40,7 +40,7 @@ def export_saved_model(
     assets: Assets,
     signatures: Callable[[keras.Model], Mapping[str, Signature]],
     predicted: Callable[[keras.Model], list[Plain]],
-    about: Mapping[str, Any],
+    about: Mapping[str, object],
 ) -> Path:
     """Writes a SavedModel and, in `assets.extra`, what a client must know: `signature.json` has the inputs and outputs
     of each signature with an example, `labels.json` and `signatures.json` names alone, `assets` the vocabularies; and
@@ -78,7 +78,7 @@ def _write(
     served: Served,
     assets: Assets,
     signatures: Mapping[str, Signature],
-    about: Mapping[str, Any],
+    about: Mapping[str, object],
 ) -> None:
     concrete = {name: also_of_nothing(one.function).get_concrete_function() for name, one in signatures.items()}
     tf.saved_model.save(served, str(folder), signatures=concrete)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    pass
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,12 @@ class Signature:
         return found
 
 
-def as_signature(value: Any) -> Signature:
+def as_signature(value: object) -> Signature:
     """A signature, or a plain `tf.function` as one."""
     return value if isinstance(value, Signature) else Signature(value)
 
 
-def numbers_of(function: Any, specs: Sequence[tf.TensorSpec]) -> Any:
+def numbers_of(function: Any, specs: Sequence[tf.TensorSpec]) -> tf.types.experimental.PolymorphicFunction:
     """A function traced anew for inputs of these shapes; what it gives as text is left out."""
     inner = function.python_function
 
@@ -102,7 +105,7 @@ def never_of_padding(ids: tf.Tensor, unknown: int = 1) -> tf.Tensor:
     return tf.where(is_empty & is_first, unknown, longer)
 
 
-def also_of_nothing(function: Any) -> Any:
+def also_of_nothing(function: Any) -> tf.types.experimental.PolymorphicFunction:
     """A function that takes batches without rows too: it is then called with one row, of which nothing is returned."""
     specs = tf.nest.flatten(function.get_concrete_function().structured_input_signature)
     have_rows = [bool(spec.shape.rank) and spec.shape[0] is None for spec in specs]

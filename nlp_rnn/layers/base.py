@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -31,7 +31,7 @@ class Configured:
         return {**super().get_config(), **options, **parts}  # type: ignore[misc]
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+    def from_config(cls, config: dict[str, object], custom_objects: object = None) -> Self:
         """Makes it again from what `get_config` returned."""
         parts = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
@@ -45,7 +45,7 @@ def add_constants(layer: keras.layers.Layer, size: int, **values: Any) -> list[A
     """Weights `[size]` by name that training does not touch, in float32 whatever the policy, which begin with values or
     arrays, such as means and spreads."""
 
-    def one(name: str, value: Any) -> Any:
+    def one(name: str, value: Any) -> keras.Variable:
         return layer.add_weight(
             name=name,
             shape=(size,),
@@ -65,5 +65,5 @@ class SequenceLayer(Configured, keras.layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
 
-    def compute_mask(self, *args: Any, **kwargs: Any) -> Any:
+    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
         """None."""

@@ -47,7 +47,7 @@ class Chrono(keras.initializers.Initializer):
             raise ValueError(f"Chrono needs a longest distance of at least 3 steps; it is {longest}.")
         self.longest, self.cell, self.seed = longest, cell, seed
 
-    def __call__(self, shape: Shape, dtype: Any = None) -> Tensor:
+    def __call__(self, shape: Shape, dtype: str | None = None) -> Tensor:
         """Biases `[gates × units]`, or those of Keras's GRU, `[2, gates × units]`, whose second row is 0."""
         signs = _SIGNS[self.cell]
         units = shape[-1] // len(signs)

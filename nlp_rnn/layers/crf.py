@@ -212,7 +212,7 @@ def log_partition(scores: Tensor, use_native: bool = True) -> Tensor:
 
 
 @tf.RegisterGradient("NlpRnnChain")
-def _native_gradient(op: Any, upstream: Tensor, _: Any) -> Tensor:
+def _native_gradient(op: tf.Operation, upstream: Tensor, _: Any) -> Tensor:
     if record.could_possibly_record():  # the gradient may itself be differentiated
         return _differentiable_gradient(op.inputs[0], upstream)
     return op.outputs[1] * upstream[:, None, None, None]
@@ -364,11 +364,11 @@ def _precisely(scores: Tensor) -> Tensor:
     return tf.cast(scores, _precise(scores.dtype))
 
 
-def _blocked(weights: Tensor, allowed: Any) -> Tensor:
+def _blocked(weights: Tensor, allowed: object) -> Tensor:
     return weights if allowed is None else tf.where(tf.constant(allowed), weights, tf.constant(BLOCKED, weights.dtype))
 
 
-def _as_lists(values: Any, shape: tuple[int, ...], name: str) -> Any:
+def _as_lists(values: object, shape: tuple[int, ...], name: str) -> Any:
     """Plain lists, which can be saved."""
     if values is None:
         return None

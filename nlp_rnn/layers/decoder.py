@@ -194,7 +194,7 @@ class AttentionDecoder(SequenceLayer):
             tf.TensorArray(tf.float32, time, element_shape=[batch, places]),
         )
 
-        def step(t: Tensor, state: Nest, combined: Any, weights: Tensor) -> tuple[Any, ...]:
+        def step(t: Tensor, state: Nest, combined: Tensor, weights: Tensor) -> tuple[Any, ...]:
             here, seen, state = self._run(vectors[:, t : t + 1], state, memory, mask, False, keys)
             return t + 1, state, combined.write(t, here[:, 0]), weights.write(t, seen[:, 0])
 
@@ -205,7 +205,7 @@ class AttentionDecoder(SequenceLayer):
         outputs.set_shape([batch, vectors.shape[1], self.units])
         return self.drop(outputs, training=training), tf.transpose(weights.stack(), [1, 0, 2]), state
 
-    def _widened(self, layers: Any) -> Nest:
+    def _widened(self, layers: object) -> Nest:
         dtype = tf.float64 if self.compute_dtype == "float64" else tf.float32
         return tf.nest.map_structure(lambda part: tf.cast(part, dtype), layers)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import keras
 import tensorflow as tf
@@ -59,7 +59,7 @@ class Members(SequenceLayer):
         return {**super().get_config(), "members": members}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """Makes it again from what `get_config` returned."""
         members = [
             keras.saving.deserialize_keras_object(member, custom_objects=custom_objects) for member in config["members"]
@@ -154,7 +154,7 @@ class EnsembleStack(Members):
         """The state of all layers → that of each member."""
         return by_counts(state, [member.layers for member in self.members])
 
-    def zero_state(self, batch: Any) -> list[list[Tensor]]:
+    def zero_state(self, batch: Tensor | int) -> list[list[Tensor]]:
         """The state at the beginning, of so many rows."""
         return [layer for member in self.members for layer in member.zero_state(batch)]
 

@@ -11,7 +11,7 @@ from nlp_rnn.layers.base import SequenceLayer, Shape, Tensor
 NORMALIZATIONS = {"layer": keras.layers.LayerNormalization, "rms": keras.layers.RMSNormalization}
 
 
-def normalization_of(kind: str, dtype: Any, name: str) -> keras.layers.Layer:
+def normalization_of(kind: str, dtype: str, name: str) -> keras.layers.Layer:
     """The normalisation of a kind over the features of each step."""
     if kind not in NORMALIZATIONS:
         raise ValueError(f'normalization is "{kind}"; it must be none, {", ".join(NORMALIZATIONS)}.')
@@ -68,7 +68,7 @@ class FeedForward(SequenceLayer):
         self.contract.build((None, None, self.units))
         self.built = True
 
-    def compute_mask(self, sequence: Tensor, mask: Tensor | None = None, **kwargs: Any) -> Any:
+    def compute_mask(self, sequence: Tensor, mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
         """The mask as it came: each step is computed by itself."""
         return mask
 

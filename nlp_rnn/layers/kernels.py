@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
 from nlp_rnn.layers import native
@@ -58,7 +56,7 @@ def describe_kernel(layer: keras.layers.Layer) -> str:
     return kernel if kernel in (fastest, "attention") else f"{kernel} (no faster kernel: {reason})"
 
 
-def _reasons_for_keras(layer: Any) -> list[tuple[str, bool]]:
+def _reasons_for_keras(layer: keras.layers.Layer) -> list[tuple[str, bool]]:
     simple = not isinstance(layer, (keras.layers.LSTM, keras.layers.GRU))
     activations = [keras.activations.tanh, keras.activations.relu] if simple else [keras.activations.tanh]
     return [
@@ -73,7 +71,7 @@ def _reasons_for_keras(layer: Any) -> list[tuple[str, bool]]:
     ]
 
 
-def _reasons_against_cudnn(layer: Any) -> list[tuple[str, bool]]:
+def _reasons_against_cudnn(layer: keras.layers.Layer) -> list[tuple[str, bool]]:
     foreign = native.foreign_graph()
     if not isinstance(layer, (keras.layers.LSTM, keras.layers.GRU)):
         return [("cuDNN is used for LSTM and GRU only", True)]
@@ -86,7 +84,7 @@ def _reasons_against_cudnn(layer: Any) -> list[tuple[str, bool]]:
     ]
 
 
-def kind_of(layer: Any) -> Kind:
+def kind_of(layer: keras.layers.Layer) -> Kind:
     """The kind of recurrence that a layer computes."""
     if isinstance(layer, keras.layers.LSTM):
         return "lstm"

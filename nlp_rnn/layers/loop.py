@@ -183,7 +183,7 @@ def _backward_body(given: _Arguments, kept: list[list[Tensor]], d_output: Tensor
             cell_before = tf.where(step > 0, kept[d][1][before], first_cells[d][0])
         return _step_gradient(spec.kind, given.kernels[d], gates, cell, state, cell_before, d_after)
 
-    def body(left: Tensor, d_state: Any, carried: Tensor, gradients: Nest) -> tuple[Any, ...]:
+    def body(left: Tensor, d_state: Nest, carried: Tensor, gradients: Nest) -> tuple[Any, ...]:
         step = left - 1
         new_state, new_carried, new_gradients = [], [], []
         for d, backwards in enumerate(spec.reversed):

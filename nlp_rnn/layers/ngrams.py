@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from nlp_rnn.layers.base import SequenceLayer, Shape, Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _PRIME = 2**31 - 1
 _FACTOR = 1_000_003
@@ -117,7 +120,7 @@ class NgramLogits(SequenceLayer):
                 total += tf.pad(share, [[0, 0], [later, 0], [0, 0]])[:, : tf.shape(total)[1]]
         return self._of_classes(total[:, : tf.shape(ids)[1]])
 
-    def assign(self, table: Any, bias: Any) -> None:
+    def assign(self, table: np.ndarray, bias: np.ndarray) -> None:
         """Sets what was fitted, `[buckets, columns]` and `[columns]`, whose weight is then to be fitted."""
         self.table.assign(table)
         self.bias.assign(bias)

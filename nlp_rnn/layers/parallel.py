@@ -237,7 +237,7 @@ class RGLRU(_ReadsAgain):
     def _add_gates(self, features: int, gates: int) -> None:
         super()._add_gates(self.units, gates)  # which read x as it is, or its projection
 
-    def _first_decay(self, shape: Shape, dtype: Any = None) -> Tensor:
+    def _first_decay(self, shape: Shape, dtype: str | None = None) -> Tensor:
         """Λ with σ(Λ)^8 = u, u drawn evenly."""
         drawn = ops.cast(keras.random.uniform(shape, 0.9, 0.999), dtype)
         root = drawn ** (1 / self.POWER)

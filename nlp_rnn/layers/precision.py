@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from nlp_rnn.layers.base import Nest
 
 
 def weights_cast_once(*layers: keras.layers.Layer) -> keras.StatelessScope:
@@ -42,7 +45,7 @@ def float32_copy(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _in_float32(value: Any) -> Any:
+def _in_float32(value: object) -> Nest:
     if isinstance(value, dict):
         return {key: _in_float32(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -110,7 +110,7 @@ class Recurrence(Spec):
 
 
 @tf.RegisterGradient("NlpRnnRecurrentForward")
-def _native_gradient(op: Any, *gradients: Nest) -> list[Tensor]:
+def _native_gradient(op: tf.Operation, *gradients: Nest) -> list[Tensor]:
     """The gradient of the compiled operation, by its counterpart."""
     count = op.get_attr("directions")
     kind: Kind = NATIVE_KINDS[op.get_attr("kind")]
@@ -145,7 +145,7 @@ def _native_gradient(op: Any, *gradients: Nest) -> list[Tensor]:
 
 
 @tf.RegisterGradient("NlpRnnRecurrentBackward")
-def _native_second_gradient(op: Any, *gradients: Nest) -> list[Tensor]:
+def _native_second_gradient(op: tf.Operation, *gradients: Nest) -> list[Tensor]:
     raise NotImplementedError(
         "The second derivative of a recurrent layer can be taken by nested GradientTapes; "
         "elsewhere build the layer with use_native=False."

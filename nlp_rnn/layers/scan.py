@@ -8,7 +8,7 @@ gates of a cell, its state and its output in one pass, and all gradients in anot
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import tensorflow as tf
 from tensorflow.python.eager import record
@@ -169,7 +169,7 @@ def _native(
 
 
 @tf.RegisterGradient("NlpRnnScanForward")
-def _native_gradient(op: Any, *gradients: Nest) -> list[Tensor | None]:
+def _native_gradient(op: tf.Operation, *gradients: Nest) -> list[Tensor | None]:
     """The gradient of the compiled operation, by its counterpart."""
     kind = list(KINDS)[op.get_attr("kind")]
     traits, backwards = KINDS[kind], op.get_attr("reversed")
@@ -208,7 +208,7 @@ def _differentiable_gradient(
 
 
 @tf.RegisterGradient("NlpRnnScanBackward")
-def _native_second_gradient(op: Any, *gradients: Nest) -> list[Tensor]:
+def _native_second_gradient(op: tf.Operation, *gradients: Nest) -> list[Tensor]:
     raise NotImplementedError(
         "The second derivative of a scan can be taken by nested GradientTapes; "
         "elsewhere build the layer with use_native=False."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -15,6 +15,9 @@ from nlp_rnn.layers.chrono import Chrono
 from nlp_rnn.layers.projection import projected, read_weight
 from nlp_rnn.layers.scan import KINDS, ScanKind, Scanned, scan
 from nlp_rnn.machine import has_gpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class ScanLayer(SequenceLayer):
@@ -92,7 +95,7 @@ class ScanLayer(SequenceLayer):
         """Sizes of the states."""
         return [self.units]
 
-    def get_initial_state(self, batch_size: Any) -> list[Tensor]:
+    def get_initial_state(self, batch_size: Tensor | int) -> list[Tensor]:
         """States of zeros."""
         dtype = "float64" if self.compute_dtype == "float64" else "float32"
         return [ops.zeros((batch_size, size), dtype) for size in self.state_sizes]
@@ -112,7 +115,7 @@ class ScanLayer(SequenceLayer):
 
     def call(
         self, sequence: Tensor, initial_state: Nest = None, mask: Tensor | None = None, training: bool = False
-    ) -> Any:
+    ) -> Nest:
         sequence = ops.cast(sequence, self.compute_dtype)
         states = None
         if initial_state is not None:
@@ -127,13 +130,13 @@ class ScanLayer(SequenceLayer):
             result = tf.cast(last, self.compute_dtype)
         return [result, *after] if self.return_state else result
 
-    def compute_output_shape(self, sequence_shape: Shape, initial_state_shape: Any = None) -> Any:
+    def compute_output_shape(self, sequence_shape: Shape, initial_state_shape: object = None) -> Nest:
         """Those of the outputs, and with `return_state` of the states."""
         batch, time = sequence_shape[:2]
         outputs = (batch, time, self.units) if self.return_sequences else (batch, self.units)
         return [outputs, *((batch, size) for size in self.state_sizes)] if self.return_state else outputs
 
-    def compute_mask(self, sequence: Tensor, mask: Tensor | None = None, **kwargs: Any) -> Any:
+    def compute_mask(self, sequence: Tensor, mask: Tensor | None = None, **kwargs: Any) -> Nest:
         """The mask of the outputs, as Keras's recurrent layers pass it on."""
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         if not self.return_sequences or mask is None:
@@ -180,10 +183,10 @@ class ScanLayer(SequenceLayer):
         return scan(self.KIND, state=state, **read, **options)
 
 
-def of_each_gate(initializer: Any, units: int, gates: int) -> Any:
+def of_each_gate(initializer: Any, units: int, gates: int) -> Callable[..., Tensor]:
     """An initializer of `[features, gates × units]` that fills the matrix of each gate by itself."""
 
-    def fill(shape: Shape, dtype: Any = None) -> Tensor:
+    def fill(shape: Shape, dtype: str | None = None) -> Tensor:
         config = initializer.get_config()
         seed = config.get("seed")
         parts = []

@@ -71,7 +71,7 @@ class LogMel(SequenceLayer):
         self.mean, self.spread = add_constants(self, self.mels, **self._scaling)
         self.built = True
 
-    def frames_of(self, lengths: Any) -> Any:
+    def frames_of(self, lengths: Tensor) -> Tensor:
         """How many frames so many samples have: those that fit, and at least one; of numbers, arrays or tensors."""
         maximum = tf.maximum if tf.is_tensor(lengths) else np.maximum
         return maximum(lengths - self.size, 0) // self.step + 1

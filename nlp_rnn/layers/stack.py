@@ -198,7 +198,7 @@ class RecurrentStack(SequenceLayer):
     def _level(self, index: int) -> list[Tensor]:
         return [self.forward_layers[index], *self.backward_layers[index : index + 1]]
 
-    def zero_state(self, batch: Any) -> list[list[Tensor]]:
+    def zero_state(self, batch: Tensor | int) -> list[list[Tensor]]:
         """The state at the beginning, of so many rows."""
         levels = [self._level(index) for index in range(self.layers)]
         return [[state for layer in level for state in layer.get_initial_state(batch)] for level in levels]

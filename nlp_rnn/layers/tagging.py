@@ -52,7 +52,7 @@ class CRFDecoder(SequenceLayer):
             tags, confidence = tf.where(mask, tags, -1), tf.where(mask, confidence, 0.0)
         return {"tags": tags, "confidence": confidence}
 
-    def compute_output_spec(self, scores: Any, mask: Any = None) -> dict[str, keras.KerasTensor]:
+    def compute_output_spec(self, scores: Tensor, mask: Tensor | None = None) -> dict[str, keras.KerasTensor]:
         shape = scores.shape[:2]
         return {"tags": keras.KerasTensor(shape, "int32"), "confidence": keras.KerasTensor(shape, "float32")}
 

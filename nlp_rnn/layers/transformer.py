@@ -18,7 +18,7 @@ from nlp_rnn.layers.scan import last_real_step
 _SLOWEST = 10_000.0  # the longest wavelength of positions, over 2π
 
 
-def rotated(x: Tensor, first: Any = 0) -> Tensor:
+def rotated(x: Tensor, first: Tensor = 0) -> Tensor:
     """Vectors turned by angles that grow with their places, so that products of two depend on their distance alone
     (Su et al. 2021, arXiv:2104.09864).
 
@@ -332,11 +332,11 @@ class TransformerStack(SequenceLayer):
         """The output of the last real step: `[batch, units]`."""
         return ops.cast(final_state[-1][0][:, -self.units :], self.compute_dtype)
 
-    def zero_state(self, batch: Any) -> list[list[Tensor]]:
+    def zero_state(self, batch: Tensor | int) -> list[list[Tensor]]:
         """The state at the beginning, of so many rows."""
         return [[tf.zeros((batch, self.state_size))] for _ in range(self.layers)]
 
-    def growing_state(self, batch: Any) -> list[list[Tensor]]:
+    def growing_state(self, batch: Tensor | int) -> list[list[Tensor]]:
         """A state at the beginning that grows with the steps, up to the context, for rows without padding: short
         sequences, such as translations, then cost what they are long."""
         size = 2 * self.attentions[0].inner
@@ -345,14 +345,14 @@ class TransformerStack(SequenceLayer):
 
 
 def feedforward_block(
-    units: int, feedforward: int, normalization: str, dropout: float, dtype: Any, index: int
+    units: int, feedforward: int, normalization: str, dropout: float, dtype: str, index: int
 ) -> FeedForward:
     """The feed-forward block of a transformer's layer."""
     size = feedforward or 4 * units
     return FeedForward(size, normalization, dropout, variational=False, dtype=dtype, name=f"feedforward_{index}")
 
 
-def _padded(values: Tensor, front: Any, back: Any) -> Tensor:
+def _padded(values: Tensor, front: Tensor, back: object) -> Tensor:
     """`[batch, time, …]` with zeros before and after."""
     return tf.pad(values, [[0, 0], [front, back], *[[0, 0]] * (len(values.shape) - 2)])
 

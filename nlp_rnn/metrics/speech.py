@@ -11,7 +11,7 @@ import numpy as np
 _KINDS = ("substitutions", "deletions", "insertions")
 
 
-def alignment(reference: Sequence[Any], hypothesis: Sequence[Any]) -> list[tuple[Any, Any]]:
+def alignment(reference: Sequence[object], hypothesis: Sequence[object]) -> list[tuple[Any, Any]]:
     """The fewest edits that make one sequence of another (Levenshtein 1966), substitutions before deletions before
     insertions.
 
@@ -53,7 +53,7 @@ def alignment(reference: Sequence[Any], hypothesis: Sequence[Any]) -> list[tuple
     return pairs[::-1]
 
 
-def count_errors(reference: Sequence[Any], hypothesis: Sequence[Any]) -> Counter[str]:
+def count_errors(reference: Sequence[object], hypothesis: Sequence[object]) -> Counter[str]:
     """How many of the reference were "substitutions" and "deletions", how many "insertions" came beside, and how many
     the reference has, "of".
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sacrebleu import BLEU
 
 _UNSPACED = (
     ("han", 0x3400, 0x9FFF),
@@ -80,7 +83,7 @@ def _script(character: str) -> str:
     return next((name for name, low, high in _UNSPACED if low <= ord(character) <= high), "")
 
 
-def _by_length(bleu: Any, hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+def _by_length(bleu: BLEU, hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     found = {}
     for low, high in _LENGTHS:
         pairs = [

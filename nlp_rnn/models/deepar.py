@@ -79,7 +79,7 @@ class DeepAR(Forecaster):
         raw = tf.reshape(self.head(sequence), [-1, self.channels, self.horizon, self._family.parameters])
         return tf.transpose(raw, [0, 2, 1, 3])
 
-    def _inputs(self, values: Tensor, covariates: Tensor | None, first: Any) -> Tensor:
+    def _inputs(self, values: Tensor, covariates: Tensor | None, first: Tensor) -> Tensor:
         """What the stack reads, `[batch · channels, steps, features]`: scaled values `[batch, steps, channels]`, each
         with what is known of the step after it; the first of these is the step `first`."""
         batch, steps = tf.shape(values)[0], tf.shape(values)[1]
@@ -134,7 +134,7 @@ class DeepAR(Forecaster):
         by_row = [tf.repeat(tf.reshape(part, [-1]), samples) for part in rows]
         drawn, uniform = tf.TensorArray(tf.float32, horizon), tf.constant(uniform_numbers(horizon, samples))
 
-        def go_on(step: Tensor, last: Tensor, state: Nest, drawn: Any) -> tuple[Tensor, Tensor, Nest, Any]:
+        def go_on(step: Tensor, last: Tensor, state: Nest, drawn: Tensor) -> tuple[Tensor, Tensor, Nest, Any]:
             known = None
             if covariates is not None:
                 known = covariates[:, self.lookback + step]

@@ -12,7 +12,7 @@ the trained weights; ε, which the paper leaves to be tuned, the mean of all r, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -138,7 +138,7 @@ class Learner:
     True
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: keras.Model) -> None:
         self.model = model
         self._kept: list[tf.Variable] = []
 

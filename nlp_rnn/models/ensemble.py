@@ -79,7 +79,7 @@ def ensemble_of(models: Sequence[keras.Model]) -> keras.Model:
     return model
 
 
-def _members_of(model: Any) -> list[Parts]:
+def _members_of(model: keras.Model) -> list[Parts]:
     """The parts of a model, or of each member of one that is an ensemble."""
     if not model.built:
         model.build()
@@ -129,7 +129,7 @@ def _stack(stacks: Sequence[Any], embeddings: Sequence[Any]) -> EnsembleStack:
     return EnsembleStack(stacks, [embedding.output_dim for embedding in embeddings], name="stack")
 
 
-def _head(heads: Sequence[Any], sizes: Sequence[int]) -> keras.layers.Layer:
+def _head(heads: Sequence[object], sizes: Sequence[int]) -> keras.layers.Layer:
     kind = next((joins for of, joins in _HEADS.items() if all(isinstance(head, of) for head in heads)), None)
     if kind is None:
         raise ValueError(f"heads such as {type(heads[0]).__name__} cannot stand side by side")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -16,6 +16,9 @@ from nlp_rnn.layers.transformer import TransformerStack
 from nlp_rnn.models.parts import Lesson
 from nlp_rnn.series.calendar import phase_count, phases
 from nlp_rnn.series.steps import Step
+
+if TYPE_CHECKING:
+    from nlp_rnn.layers.base import Nest
 
 _NO_FLOOR, _HIDDEN = -3e38, 32
 LEVELS = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
@@ -132,7 +135,7 @@ class Forecaster(Configured, keras.Model):
     def _build_parts(self) -> None:
         raise NotImplementedError
 
-    def set_scales(self, scales: Mapping[str, Any]) -> None:
+    def set_scales(self, scales: Mapping[str, object]) -> None:
         """Sets the means and spreads of training: "values_mean" `[channels]`, "values_spread", "known_mean" `[known]`,
         "known_spread", "past_mean" `[past]`, "past_spread"; and "values_floor", below which no forecast goes."""
         for name, values in scales.items():
@@ -169,7 +172,7 @@ class Forecaster(Configured, keras.Model):
 
     def compute_loss(
         self,
-        x: Any = None,
+        x: Nest = None,
         y: Tensor | None = None,
         y_pred: Tensor | None = None,
         sample_weight: Tensor | None = None,
@@ -307,7 +310,7 @@ class SegmentForecaster(Forecaster):
         found = tf.reshape(found, [batch, channels, self.ahead * self.segment, len(self.levels)])
         return tf.transpose(found[:, :, : self.horizon], [0, 2, 1, 3])
 
-    def _decode(self, state: Any, covariates: Tensor | None, batch: Tensor, training: bool) -> Tensor:
+    def _decode(self, state: Nest, covariates: Tensor | None, batch: Tensor, training: bool) -> Tensor:
         """The quantiles of all segments to come, `[batch · channels · segments, segment, levels]`."""
         channels, ahead, units = self.channels, self.ahead, self.units
         parts = [tf.tile(self.positions[None], [channels, 1, 1]), tf.tile(self.kinds[:, None], [1, ahead, 1])]

@@ -168,7 +168,7 @@ class PartsModel(Configured, keras.Model):
         return [parts[i : i + size] for i in range(0, len(parts), size)]
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> PartsModel:
+    def from_config(cls, config: dict[str, object], custom_objects: object = None) -> PartsModel:
         model = super().from_config(config, custom_objects)
         model.build()
         return model

@@ -66,7 +66,7 @@ class SoundEmbedding(SequenceLayer):
         """From the beginning of a step to that of the next."""
         return self.mel.step * self.stacking.factor
 
-    def steps_of(self, lengths: Any) -> Any:
+    def steps_of(self, lengths: Tensor) -> Tensor:
         """How many steps so many samples make; of arrays or tensors."""
         return (self.mel.frames_of(lengths) + self.stacking.factor - 1) // self.stacking.factor
 

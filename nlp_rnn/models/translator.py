@@ -217,7 +217,7 @@ class Translator(TokenLoss, Configured, keras.Model):
         return loss + self.label_smoothing * mean_of_tokens(margins, y, sample_weight)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Translator:
+    def from_config(cls, config: dict[str, Any], custom_objects: object = None) -> Translator:
         search = dict(config.get("search") or {})
         if "no_repeat" in search:  # its name in version 0.1.0
             search["no_repeat_ngram"] = search.pop("no_repeat")

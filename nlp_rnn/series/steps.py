@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DAY = 86_400
 WEEK = 7 * DAY
@@ -118,7 +121,7 @@ def time_text(time: Any, has_times: bool = True) -> str:
     return text[:10] if int(time) % DAY == 0 else text
 
 
-def time_texts(times: Iterable[Any], has_times: bool = True) -> list[str]:
+def time_texts(times: Iterable[object], has_times: bool = True) -> list[str]:
     """Times as texts: all with a clock, or none.
 
     >>> time_texts([0, 60])
@@ -129,7 +132,7 @@ def time_texts(times: Iterable[Any], has_times: bool = True) -> list[str]:
     return [f"{text}T00:00:00" if has_clock and "T" not in text else text for text in texts]
 
 
-def _months_of(days: Any) -> Any:
+def _months_of(days: Any) -> np.ndarray:
     """Days since 1970 → months since the year 0 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms")."""
     shifted = days + 719_468
     era = shifted // 146_097
@@ -141,7 +144,7 @@ def _months_of(days: Any) -> Any:
     return (year + era * 400 + january_on) * 12 + since_march + 2 - 12 * january_on
 
 
-def _first_day_of(months: Any) -> Any:
+def _first_day_of(months: Any) -> np.ndarray:
     """Months since the year 0 → the days since 1970 of their first day."""
     year, month = months // 12, months % 12
     year = year - (13 - month) // 12  # the year that begins in March

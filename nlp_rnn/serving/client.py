@@ -17,6 +17,7 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.registry import get_task
 
 if TYPE_CHECKING:
+    from nlp_rnn.config.sections import Settings
     from nlp_rnn.data.records import Records
     from nlp_rnn.tasks.base import AnyTask
 
@@ -66,7 +67,7 @@ class Client:
     def __getitem__(self, name: str) -> RemoteModel:
         return RemoteModel(self, name)
 
-    def ask(self, path: str, payload: Any = None) -> Any:
+    def ask(self, path: str, payload: object = None) -> Any:
         """The JSON answer to a JSON request, or to none.
 
         Raises:
@@ -139,7 +140,7 @@ class RemoteModel:
         return get_task(self.about["task"]) if self.about else None
 
     @cached_property
-    def config(self) -> Any:
+    def config(self) -> Settings | None:
         """The settings that it was trained with."""
         return override(self.task.Config(), self.about["settings"]) if self.task else None
 
@@ -182,7 +183,7 @@ class RemoteModel:
             named = getattr(task.input, "named", lambda value, prediction: prediction)
             yield from map(named, some, predictions)
 
-    def _columns(self, arguments: Mapping[str, Any], signature: str = "serving_default") -> Iterator[dict[str, Any]]:
+    def _columns(self, arguments: Mapping[str, object], signature: str = "serving_default") -> Iterator[dict[str, Any]]:
         """What a signature of several arguments answers, row by row."""
         payload = {"signature_name": signature, "inputs": arguments}
         found = self.client.ask(f"/v1/models/{self.name}:predict", payload)["outputs"]

@@ -115,7 +115,7 @@ class Endpoint:
         """What a signature gives: `compute` of what `check` lets pass."""
         return self.compute(self.check(inputs, signature), signature)
 
-    def check(self, inputs: Mapping[str, Any], signature: str = DEFAULT) -> dict[str, np.ndarray]:
+    def check(self, inputs: Mapping[str, object], signature: str = DEFAULT) -> dict[str, np.ndarray]:
         """Inputs as the arrays that a signature takes.
 
         Args:
@@ -188,7 +188,7 @@ class Endpoint:
         return array
 
 
-def _as_array(value: Any, dtype: str) -> np.ndarray | None:
+def _as_array(value: object, dtype: str) -> np.ndarray | None:
     """A value as an array of its type, without loss; None if it is none."""
     try:
         if dtype == "string":
@@ -221,7 +221,7 @@ def _about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def _texts_in(value: Any) -> list[Any] | None:
+def _texts_in(value: object) -> list[Any] | None:
     """All texts in nested lists; None if something else is in them."""
     if isinstance(value, (str, bytes)):
         return [value]

@@ -23,7 +23,7 @@ TYPES = {
 }
 
 
-async def answer_v1(model: Batcher, payload: Any) -> dict[str, Any]:
+async def answer_v1(model: Batcher, payload: object) -> dict[str, Any]:
     """TensorFlow Serving's REST interface, KServe's V1: answers `{"instances": […]}` by rows, or `{"inputs": {…}}` by
     columns; "signature_name" names the signature.
 
@@ -90,7 +90,7 @@ async def answer_v2(model: Model, request: Any) -> Any:
     return InferResponse(request.id or str(uuid.uuid4()), model.endpoint.name, outputs, **about)
 
 
-def _texts_of_bytes(value: Any) -> Any:
+def _texts_of_bytes(value: object) -> Any:
     """Values in which `{"b64": …}`, TensorFlow Serving's way of sending bytes, is text."""
     if isinstance(value, list):
         return [_texts_of_bytes(item) for item in value]
@@ -130,10 +130,10 @@ def types_of(named: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def plain_of(value: Any) -> Any:
+def plain_of(value: object) -> Any:
     """An array as lists, texts decoded."""
 
-    def decoded(item: Any) -> Any:
+    def decoded(item: object) -> Any:
         if isinstance(item, list):
             return [decoded(part) for part in item]
         return item.decode("utf-8", "replace") if isinstance(item, bytes) else item

@@ -6,11 +6,14 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.serving.endpoints import RequestError
 from nlp_rnn.serving.models import Model
 from nlp_rnn.serving.streams import event, pieces
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
 
 _POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:"
 _TYPES = {"page.css": "text/css", "page.js": "text/javascript"}
@@ -37,7 +40,7 @@ class Routes:
         app.add_api_route("/v2/models/{name}/generate_stream", _plain(self.stream), methods=["POST"], tags=["V2"])
         app.add_api_route("/v2/repository/{rest:path}", _plain(self.refuse), methods=["POST"], include_in_schema=False)
 
-    async def page(self, request: Any) -> Any:
+    async def page(self, request: Any) -> Response:
         """The page on which models can be tried; a probe that wants JSON is told that the server lives."""
         from starlette.responses import JSONResponse, Response
 
@@ -45,14 +48,14 @@ class Routes:
             return JSONResponse({"status": "alive"})
         return Response(_file("page.html"), media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
-    async def part(self, request: Any) -> Any:
+    async def part(self, request: Any) -> Response:
         """What belongs to the page."""
         from starlette.responses import Response
 
         name = request.url.path.lstrip("/")
         return Response(_file(name), media_type=_TYPES[name])
 
-    async def metadata(self, request: Any) -> Any:
+    async def metadata(self, request: Any) -> Response:
         """What a model says of itself: its signatures with examples, labels and settings."""
         from starlette.responses import JSONResponse
 
@@ -60,7 +63,7 @@ class Routes:
         spec = {"name": model.endpoint.name, "signature_name": "", "version": model.version}
         return JSONResponse({"model_spec": spec, "metadata": model.endpoint.about})
 
-    async def status(self, request: Any) -> Any:
+    async def status(self, request: Any) -> Response:
         """Whether a model is ready, as KServe says it and as TensorFlow Serving does."""
         from starlette.responses import JSONResponse
 
@@ -68,7 +71,7 @@ class Routes:
         state = {"version": model.version, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
         return JSONResponse({"name": model.endpoint.name, "ready": True, "model_version_status": [state]})
 
-    async def generate(self, request: Any) -> Any:
+    async def generate(self, request: Any) -> Response:
         """Text that goes on from a prompt, at once."""
         from starlette.responses import JSONResponse
 
@@ -76,7 +79,7 @@ class Routes:
         text = "".join([piece async for piece in pieces(model, await _json_of(request))])
         return JSONResponse({"model_name": model.endpoint.name, "text_output": text})
 
-    async def stream(self, request: Any) -> Any:
+    async def stream(self, request: Any) -> Response:
         """The same as it is written, in server-sent events; it ends when the client goes."""
         from starlette.responses import StreamingResponse
 
@@ -95,7 +98,7 @@ class Routes:
 
         return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
-    async def refuse(self, request: Any) -> Any:
+    async def refuse(self, request: Any) -> Response:
         """Nobody loads or unloads models over the network."""
         raise RequestError("Models are chosen where the server is started.", 403)
 
@@ -171,7 +174,7 @@ class Front:
         return RequestError(f"A request may have {self.body:,} bytes.", 413)
 
 
-async def _predicted(model: Any, scope: Any, receive: Any, send: Any) -> None:
+async def _predicted(model: Any, scope: Any, receive: Any, send: object) -> None:
     """V1's answer of a KServe model."""
     import orjson
     from kserve.errors import InvalidInput
@@ -192,7 +195,7 @@ def _plain(function: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitab
     """A route that is given the request as it is."""
     from fastapi import Request
 
-    async def route(request: Request) -> Any:
+    async def route(request: Request) -> Response:
         return await function(request)
 
     route.__annotations__ = {"request": Request}
@@ -200,23 +203,23 @@ def _plain(function: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitab
     return route
 
 
-async def _invalid(_: Any, error: Any) -> Any:
+async def _invalid(_: object, error: Any) -> Response:
     """What does not fit an interface's schema, in a sentence that does not repeat it."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part not in ("body", "bytes", "InferenceRequest"))
     return _refused(RequestError(f"The request does not fit the protocol: {place or 'the body'}: {first['msg']}."))
 
 
-async def unreadable(_: Any, error: Any) -> Any:
+async def unreadable(_: object, error: object) -> Response:
     """What KServe could not read of a request."""
     return _refused(RequestError("The request cannot be read: are its texts in UTF-8?"))
 
 
-async def _refusal(_: Any, error: Any) -> Any:
+async def _refusal(_: object, error: Any) -> Response:
     return _refused(error)
 
 
-def _refused(error: RequestError) -> Any:
+def _refused(error: RequestError) -> Response:
     from starlette.responses import JSONResponse
 
     return JSONResponse({"error": str(error)}, error.status)

@@ -11,13 +11,16 @@ import socket
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.errors import InputError
 from nlp_rnn.serving.endpoints import DEFAULT, RequestError
 from nlp_rnn.serving.models import Model, watch
 from nlp_rnn.serving.protocols import answer_v1, answer_v2, types_of
 from nlp_rnn.serving.routes import Routes, unreadable
+
+if TYPE_CHECKING:
+    pass
 
 _REFUSALS = ("RequestError", "InvalidInput", "InferenceError", "ModelNotFound")
 _MISSING = 'Serving needs KServe: install it with `pip install "nlp-rnn[serve]"`.'
@@ -117,7 +120,7 @@ def _rest(kserve: Any, server: Any, host: str, port: int, grace: int) -> Any:
     from kserve.protocol.rest.server import RESTServer
 
     class Rest(RESTServer):
-        def _add_middlewares(self, app: Any) -> None:
+        def _add_middlewares(self, app: object) -> None:
             """None: that of KServe writes two more lines about each request."""
 
         def _add_exception_handlers(self, app: Any) -> None:
@@ -177,7 +180,7 @@ async def _grpc(server: Any, models: Mapping[str, Model], host: str, port: int) 
     from kserve.protocol.grpc.servicer import InferenceServicer
 
     class Statuses(ExceptionToStatusInterceptor):
-        async def handle_exception(self, ex: Exception, request: Any, context: Any, method_name: str) -> None:
+        async def handle_exception(self, ex: Exception, request: object, context: Any, method_name: str) -> None:
             if isinstance(ex, RequestError):
                 status = _GRPC_STATUS.get(ex.status, "INVALID_ARGUMENT")
                 await context.abort(getattr(grpc.StatusCode, status), str(ex))
@@ -189,7 +192,7 @@ async def _grpc(server: Any, models: Mapping[str, Model], host: str, port: int) 
                 models[request.name].check_version(request.version)
             return await super().ModelReady(request, context)
 
-        async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+        async def RepositoryModelLoad(self, request: object, context: Any) -> Any:  # noqa: N802
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "Models are chosen where the server is started.")
 
         RepositoryModelUnload = RepositoryModelLoad

@@ -89,6 +89,6 @@ async def pieces(model: Batcher, payload: Any) -> AsyncIterator[str]:
         yield said
 
 
-def event(name: str, text: str, more: Mapping[str, Any] | None = None) -> str:
+def event(name: str, text: str, more: Mapping[str, object] | None = None) -> str:
     """A server-sent event with a piece of text."""
     return f"data: {json.dumps({'model_name': name, 'text_output': text, **(more or {})}, ensure_ascii=False)}\n\n"

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 if TYPE_CHECKING:
+    import tensorflow as tf
     from rich.text import Text
 
     from nlp_rnn.analysis.attribution import Attribution
+    from nlp_rnn.layers.base import Tensor
 
 _MISSED = 0.05
 
@@ -111,7 +113,7 @@ def score_of_vectors(
     """
     import tensorflow as tf
 
-    def function(vectors: Any) -> Any:
+    def function(vectors: Tensor) -> tf.Tensor:
         count = tf.shape(vectors)[0]
         many = {name: tf.repeat(tf.constant(value), count, axis=0) for name, value in features.items()}
         return score(call({**many, "vectors": vectors}))

@@ -38,7 +38,7 @@ class Input(Protocol):
     def is_one(self, value: Any) -> bool:
         """Whether a value is one input, rather than several."""
 
-    def parse(self, value: Any) -> Any:
+    def parse(self, value: object) -> Any:
         """An input as records hold it: from Python, from an argument of the command line, or from a line of a file.
 
         Raises:
@@ -49,7 +49,7 @@ class Input(Protocol):
         """Inputs as the arguments of a signature by name: lists, rectangular ones where they are of numbers."""
 
 
-def serving_call(arguments: Mapping[str, Any], dtypes: Mapping[str, str]) -> str:
+def serving_call(arguments: Mapping[str, object], dtypes: Mapping[str, str]) -> str:
     """Python code that calls a signature with arguments, of types that are said where TensorFlow would take others.
 
     >>> serving_call({"text": ["A joyless slog."], "time": [0]}, {"time": "int64"})
@@ -62,7 +62,7 @@ def serving_call(arguments: Mapping[str, Any], dtypes: Mapping[str, str]) -> str
     return f"serve({', '.join(given)})"
 
 
-def _shown(values: Any) -> str:
+def _shown(values: object) -> str:
     text = json.dumps(values, ensure_ascii=False)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:60].rpartition(',')[0]}, …]]"
 
@@ -87,7 +87,7 @@ class TextInput:
         """
         return isinstance(value, str)
 
-    def parse(self, value: Any) -> str:
+    def parse(self, value: object) -> str:
         """The text as it is; what is missing is empty, and a number its digits.
 
         >>> TextInput().parse("5"), TextInput().parse(5), TextInput().parse(None)
@@ -123,7 +123,7 @@ class SeriesInput:
             value, depth = value[0], depth + 1
         return depth == 0 if isinstance(value, str) else depth in (1, 2)
 
-    def parse(self, value: Any) -> list[list[float]]:
+    def parse(self, value: object) -> list[list[float]]:
         """Steps from a list, an array or JSON: `[0.5, 1, 0]` or `[[0.5, 1], [0, 2]]`.
 
         >>> SeriesInput().parse("[0.5, 1]"), SeriesInput().parse([(0.5, 1), (0, 2)])
@@ -170,7 +170,7 @@ class HistoryInput:
             return False
         return isinstance(value, (Mapping, Series)) or _is_pandas(value) or SeriesInput().is_one(value)
 
-    def parse(self, value: Any) -> Series:
+    def parse(self, value: object) -> Series:
         """A series from a list or array of steps, or from `{"values": …}` with "times", covariates by their names, and
         a "name"; also as JSON.
 
@@ -216,7 +216,7 @@ class HistoryInput:
         return {**padded, "time": [int(one.times[-1]) for one in series]}
 
 
-def _is_pandas(value: Any) -> bool:
+def _is_pandas(value: object) -> bool:
     """Whether it is a series or a frame of pandas."""
     return hasattr(value, "iloc")
 
@@ -232,7 +232,7 @@ class SignalInput(HistoryInput):
         """A signal."""
         return "signal"
 
-    def parse(self, value: Any) -> Series:
+    def parse(self, value: object) -> Series:
         """As a history; what is infinite or out of range is missing.
 
         >>> SignalInput().parse([1.0, 1e300]).observed.tolist()
@@ -266,7 +266,7 @@ class SessionInput:
         """
         return isinstance(value, (str, Mapping))
 
-    def parse(self, value: Any) -> str:
+    def parse(self, value: object) -> str:
         """The events, each in a line where they were a list, also as JSON.
 
         >>> SessionInput().parse(["user 5 logs in", "user 5 logs out"]).splitlines()
@@ -314,7 +314,7 @@ class SoundInput:
         is_list = hasattr(first, "__len__") and not isinstance(first, (str, bytes, Mapping))
         return isinstance(first, (int, float)) or getattr(first, "ndim", None) == 0 or (is_list and has_rate)
 
-    def parse(self, value: Any) -> Any:
+    def parse(self, value: object) -> Any:
         """A `Sound`, decoded when it is needed.
 
         >>> SoundInput().parse({"array": [0.0, 0.5], "sampling_rate": 8000}).decoded()[1]
@@ -340,7 +340,7 @@ class SoundInput:
         return {self.name: padded, "lengths": [len(s) for s, _ in found], "rate": [rate for _, rate in found]}
 
 
-def records_of(of: Input, inputs: Iterable[Any]) -> Records:
+def records_of(of: Input, inputs: Iterable[object]) -> Records:
     """Inputs as records.
 
     Raises:

@@ -307,7 +307,7 @@ def _changed_a_little(path: Path, place: Path) -> Path:
     return place
 
 
-def _text(value: Any) -> Any:
+def _text(value: object) -> Any:
     if isinstance(value, list):
         return [_text(item) for item in value]
     return value.decode() if isinstance(value, bytes) else value

@@ -369,5 +369,5 @@ def _most_common(
     return [(word.decode("utf-8"), count) for word, count in ranked[: max(size, 0)] if count >= min_count]
 
 
-def _write_json(path: Path, value: Any) -> None:
+def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")

@@ -73,7 +73,7 @@ class Tokenizer(tf.Module):
         """
         return self._offsets_traced(as_tensor(texts))
 
-    def decode(self, ids: Any) -> list[str]:
+    def decode(self, ids: tf.Tensor | tf.RaggedTensor) -> list[str]:
         """Ids, `[batch, tokens]` padded or ragged → strings; special ids leave no trace."""
         if isinstance(ids, tf.Tensor):
             ids = tf.RaggedTensor.from_tensor(tf.cast(ids, tf.int32))

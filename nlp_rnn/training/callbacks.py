@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import numpy as np
@@ -23,6 +23,9 @@ from nlp_rnn.display.console import console
 from nlp_rnn.errors import Diverged, Interrupted
 from nlp_rnn.training import checkpoints
 from nlp_rnn.training.distillation import carried_by
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 Logs: TypeAlias = dict[str, Any] | None
 """What Keras hands to callbacks: results by name."""
@@ -269,7 +272,7 @@ class Checkpointer(keras.callbacks.Callback):
         self.history.restore(state["epoch"], state.get("history"))
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        def interrupt(number: int, frame: Any) -> None:
+        def interrupt(number: int, frame: FrameType | None) -> None:
             if self.interrupted:
                 raise KeyboardInterrupt
             self.interrupted = True
@@ -373,12 +376,12 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
             variable.assign(value)
 
 
-def variable_arrays(kind: str, variables: list[Any]) -> dict[str, np.ndarray]:
+def variable_arrays(kind: str, variables: list[keras.Variable]) -> dict[str, np.ndarray]:
     """The values of variables, named by kind and place."""
     return {f"{kind}/{i:05d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
 
 
-def assign_arrays(kind: str, variables: list[Any], arrays: dict[str, np.ndarray]) -> None:
+def assign_arrays(kind: str, variables: list[keras.Variable], arrays: dict[str, np.ndarray]) -> None:
     """Puts values back.
 
     Raises:

@@ -51,7 +51,7 @@ def load_arrays(path: Path, checksum: str) -> dict[str, np.ndarray] | None:
         return {name: archive[name] for name in archive.files}
 
 
-def save_checkpoint(folder: Path, step: int, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> Path:
+def save_checkpoint(folder: Path, step: int, arrays: dict[str, np.ndarray], state: dict[str, object]) -> Path:
     """Writes `folder/step-…` and removes all but the newest two, and what none of these refers to."""
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{step:09d}"

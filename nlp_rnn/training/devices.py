@@ -9,14 +9,18 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nlp_rnn.config.sections import TrainConfig
 from nlp_rnn.errors import InputError
 from nlp_rnn.machine import processor
 
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
-def strategy_for(train: TrainConfig) -> Any:
+
+def strategy_for(train: TrainConfig) -> tf.distribute.Strategy | None:
     """The `tf.distribute` strategy of the devices that `train.devices` names, or of the workers of `TF_CONFIG`.
 
     Returns:
@@ -64,7 +68,7 @@ def _ended_by_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def has_workers(strategy: Any) -> bool:
+def has_workers(strategy: tf.distribute.Strategy | None) -> bool:
     """Whether a strategy spans several processes."""
     import tensorflow as tf
 
@@ -103,7 +107,7 @@ def describe_device() -> str:
     return f"{processor()}, {os.cpu_count()} cores"
 
 
-def describe_kernels(model: Any) -> dict[str, str]:
+def describe_kernels(model: keras.Model) -> dict[str, str]:
     """For each layer of a model that takes in other steps, by its name, the kernel that serves it and why no faster
     one."""
     import keras

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import keras
@@ -10,10 +10,15 @@ import tensorflow as tf
 
 from nlp_rnn.models.parts import Lesson
 
+if TYPE_CHECKING:
+    from nlp_rnn.layers.base import Nest, Tensor
+
 _TEACHERS: WeakKeyDictionary[Any, keras.Model] = WeakKeyDictionary()
 
 
-def teach(model: Any, teacher: keras.Model, features: Any, weight: float = 0.5, temperature: float = 1.0) -> None:
+def teach(
+    model: keras.Model, teacher: keras.Model, features: Nest, weight: float = 0.5, temperature: float = 1.0
+) -> None:
     """Adds to a model's loss how far what it says is from what a teacher says (Hinton et al. 2015, arXiv:1503.02531).
 
         loss = (1 - weight) · loss of the data + weight · temperature² · KL(teacher ‖ model)
@@ -41,8 +46,8 @@ def teach(model: Any, teacher: keras.Model, features: Any, weight: float = 0.5, 
     of_data = model.compute_loss
 
     def compute_loss(
-        x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
+        x: Nest = None, y: Nest = None, y_pred: Nest = None, sample_weight: Tensor | None = None, training: bool = True
+    ) -> Tensor:
         loss = of_data(x, y, y_pred, sample_weight, training)
         if not training:
             return loss
@@ -54,7 +59,7 @@ def teach(model: Any, teacher: keras.Model, features: Any, weight: float = 0.5, 
     _TEACHERS[model] = teacher
 
 
-def carried_by(model: Any) -> list[tf.Variable]:
+def carried_by(model: keras.Model) -> list[tf.Variable]:
     """The state that a model, and its teacher, carry from batch to batch."""
     models = [model, _TEACHERS.get(model)]
     return [variable for one in models for variable in getattr(one, "carried", [])]

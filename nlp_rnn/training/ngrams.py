@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from nlp_rnn.data.batching import Rows
 
 _CHUNK = 512
@@ -42,7 +44,7 @@ def fit_ngrams(
     return table, bias
 
 
-def _presence(rows: Rows, order: int, buckets: int) -> Any:
+def _presence(rows: Rows, order: int, buckets: int) -> tf.SparseTensor:
     """A sparse matrix `[texts, buckets]` of ones where a text has an n-gram."""
     from scipy import sparse
 
@@ -66,7 +68,7 @@ def _buckets_of(rows: Rows, order: int, buckets: int) -> Iterator[np.ndarray]:
         yield distinct(ngram_buckets(ids, order, buckets)).numpy()
 
 
-def _regression(present: Any, is_it: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
+def _regression(present: tf.SparseTensor, is_it: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
     """One class against the rest: what each n-gram adds to the log-odds, and the bias."""
     from scipy.optimize import minimize
 

@@ -18,7 +18,7 @@ class _Courses:
 
     courses: Mapping[str, tuple[float, int]] = MappingProxyType({})
 
-    def rate_of(self, variable: Any, learning_rate: Any) -> Any:
+    def rate_of(self, variable: keras.Variable, learning_rate: tf.Tensor) -> tf.Tensor:
         """The learning rate of one variable."""
         if not self.courses:
             return learning_rate
@@ -36,16 +36,18 @@ class _FewPasses(_Courses):
     An update waits for its gradient, by when nobody holds the variable's value: else it would be copied.
     """
 
-    def _clip_gradients(self, gradients: list[Any]) -> list[Any]:
+    def _clip_gradients(self, gradients: list[tf.Tensor]) -> list[Any]:
         norm = self.global_clipnorm  # type: ignore[attr-defined]
         if not norm or self.clipnorm:  # type: ignore[attr-defined]
             return super()._clip_gradients(gradients)  # type: ignore[misc]
         return tf.clip_by_global_norm(gradients, norm)[0]
 
-    def _apply_weight_decay(self, variables: list[Any]) -> None:
+    def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
         """Does nothing: `update_step` does it."""
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(
+        self, gradient: tf.Tensor | tf.IndexedSlices, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
         optimizer: Any = self
         rate = tf.cast(self.rate_of(variable, learning_rate), variable.dtype)
         if optimizer.weight_decay and optimizer._use_weight_decay(variable):
@@ -53,11 +55,11 @@ class _FewPasses(_Courses):
                 variable.assign_sub(variable * (rate * optimizer.weight_decay))
         self.step(gradient, variable, rate)
 
-    def step(self, gradient: Any, variable: Any, rate: Any) -> None:
+    def step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: keras.Variable, rate: tf.Tensor) -> None:
         """The update itself, after the decay."""
         super().update_step(gradient, variable, rate)  # type: ignore[misc]
 
-    def _update_model_variables_moving_average(self, trainable_variables: list[Any]) -> None:
+    def _update_model_variables_moving_average(self, trainable_variables: list[keras.Variable]) -> None:
         optimizer: Any = self
         if not optimizer.use_ema:
             return
@@ -79,7 +81,7 @@ class AdamW(_FewPasses, keras.optimizers.AdamW):
     0.9
     """
 
-    def step(self, gradient: Any, variable: Any, rate: Any) -> None:
+    def step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: keras.Variable, rate: tf.Tensor) -> None:
         if self.global_clipnorm:  # without it Keras squares each occurrence of a row by itself
             gradient = tf.convert_to_tensor(gradient)
         if self.amsgrad or isinstance(gradient, tf.IndexedSlices):
@@ -106,27 +108,29 @@ class AdamW(_FewPasses, keras.optimizers.AdamW):
 class SGD(_FewPasses, keras.optimizers.SGD):
     """`keras.optimizers.SGD` in few passes, for one device."""
 
-    def step(self, gradient: Any, variable: Any, rate: Any) -> None:
+    def step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: keras.Variable, rate: tf.Tensor) -> None:
         if self.momentum or isinstance(gradient, tf.IndexedSlices):
             super().step(gradient, variable, rate)
         else:
             _descend(variable, rate, tf.cast(gradient, variable.dtype))
 
 
-def _descend(variable: tf.Variable, rate: Any, gradient: Any) -> None:
+def _descend(variable: tf.Variable, rate: tf.Tensor, gradient: tf.Tensor | tf.IndexedSlices) -> None:
     tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=rate, delta=gradient)
 
 
 class _ClipsTheSum(_Courses):
     """Clips the sum of all devices' gradients: Keras clips each device's own, which are smaller."""
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(
+        self, gradient: tf.Tensor | tf.IndexedSlices, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
         super().update_step(gradient, variable, self.rate_of(variable, learning_rate))  # type: ignore[misc]
 
-    def _clip_gradients(self, gradients: list[Any]) -> list[Any]:
+    def _clip_gradients(self, gradients: list[tf.Tensor]) -> list[Any]:
         return gradients
 
-    def _all_reduce_sum_gradients(self, pairs: Any) -> list[Any]:
+    def _all_reduce_sum_gradients(self, pairs: object) -> list[Any]:
         summed = super()._all_reduce_sum_gradients(pairs)  # type: ignore[misc]
         clipped = super()._clip_gradients([gradient for gradient, _ in summed])  # type: ignore[misc]
         return [(gradient, variable) for gradient, (_, variable) in zip(clipped, summed, strict=True)]

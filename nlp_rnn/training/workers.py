@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -21,6 +21,9 @@ from nlp_rnn.data.batching import EpochSource
 from nlp_rnn.errors import WorkerLost
 from nlp_rnn.training.callbacks import Checkpointer, Position
 from nlp_rnn.training.devices import is_chief
+
+if TYPE_CHECKING:
+    from nlp_rnn.layers.base import Nest, Tensor
 
 # What a worker asks the others for before a step; the sum says whether one did.
 _NOTHING, _SAVE, _STOP = 0.0, 1.0, 1000.0
@@ -92,13 +95,13 @@ def _step_of(model: keras.Model) -> Any:
     strategy = model.distribute_strategy
     names: list[str] = []
 
-    def replica(features: Any, targets: Any, weights: Any, asked: Any) -> Any:
+    def replica(features: Nest, targets: Nest, weights: Tensor | None, asked: object) -> Nest:
         logs = model.train_step((features, targets, weights))
         names[:] = sorted(logs)
         return tf.stack([asked, *(tf.cast(logs[name], tf.float32) for name in names)])
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def step(*parts: Any) -> Any:
+    def step(*parts: Any) -> Nest:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(replica, args=parts), axis=None)
 
     def run(*parts: Any) -> tuple[dict[str, float], float]:

@@ -147,7 +147,7 @@ def _column(frame: pd.DataFrame, kind: str, asked: str, shown: str) -> str:
     return found
 
 
-def is_lines(data: EventData, column: str, value: Any) -> bool:
+def is_lines(data: EventData, column: str, value: object) -> bool:
     """Whether the values of a column are lines of a log, rather than sessions."""
     if data.form != "auto":
         return data.form == "lines"

@@ -179,7 +179,7 @@ def from_row(row: dict[str, Any], options: Options) -> Judgement:
     return Judgement("", row["score"], p_value, p_value <= options.budget, row["events"], row["unknown"], why)
 
 
-def show(prediction: Judgement, record: dict[str, Any] | None = None) -> str:
+def show(prediction: Judgement, record: dict[str, object] | None = None) -> str:
     """`ALARM 7.21 (p 0.0003) session-17: event 5 "…" instead of "…"`; with a record, what it was."""
     mark = "ALARM" if prediction.alarm else "ok   "
     was = "" if record is None else (" (an anomaly)" if record.get("odd") else " (normal)")

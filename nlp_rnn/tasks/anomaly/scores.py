@@ -22,7 +22,7 @@ def reference_of(judge: dict[str, Any], name: str) -> Reference:
     return Reference(judge.get(name, [0.0]))
 
 
-def scores_of(outputs: dict[str, Any], judge: dict[str, Any]) -> np.ndarray:
+def scores_of(outputs: dict[str, object], judge: dict[str, Any]) -> np.ndarray:
     """The score of each session, `[sessions]`: of "any" the -log of how rare the rarest of its parts is."""
     import numpy as np
 

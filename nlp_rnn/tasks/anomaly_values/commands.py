@@ -166,7 +166,7 @@ class Watcher:
         self.begun = True
         return [value for value in found if value is not None]
 
-    def _is_header(self, fields: list[Any]) -> bool:
+    def _is_header(self, fields: list[object]) -> bool:
         """Whether a line before all steps has names alone, or one repeats the header."""
         is_first = not self.begun and not self.header
         return fields == self.header or (is_first and len(fields) > 1 and not any(map(_is_number, fields)))
@@ -209,7 +209,7 @@ def _fields(text: str) -> Any:
     return [field.strip() for field in fields]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return _number_of(value) is not None
 
 

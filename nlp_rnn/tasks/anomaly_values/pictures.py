@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nlp_rnn.tasks.anomaly_values.settings import Options
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _MOST_LINES = 8
 
 
-def picture(run: AnyRun, given: Any, options: Options) -> SignalPicture:
+def picture(run: AnyRun, given: object, options: Options) -> SignalPicture:
     """The first of the signals that are given, judged.
 
     Args:

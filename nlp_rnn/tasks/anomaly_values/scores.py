@@ -81,7 +81,7 @@ def all_steps(outputs: Outputs, records: Records, assets: Assets) -> list[Steps]
     return [steps_of(q, row, assets.judge) for q, row in zip(outputs["quantiles"], records, strict=True)]
 
 
-def rarity(steps: Steps, judge: Any) -> np.ndarray:
+def rarity(steps: Steps, judge: object) -> np.ndarray:
     """How rare the deviations of each step and channel are in normal data: -log p of the surprise and of the level,
     `[2, steps, channels]`, whose sum is the score (Fisher's method); 0 where nothing deviates."""
     import numpy as np

@@ -79,7 +79,7 @@ def baselines_of(windows: Windows, assets: Assets, horizon: int) -> dict[str, np
     return found
 
 
-def spreads_of(windows: Windows, facts: Mapping[str, Any], all_of_them: bool = False) -> np.ndarray:
+def spreads_of(windows: Windows, facts: Mapping[str, object], all_of_them: bool = False) -> np.ndarray:
     """What errors are measured in, `[windows, 1, channels]`: the spread of the training data; where there are several
     series, that of each before its first forecast here, or of all its steps."""
     found = np.tile(np.array(facts["spread"], np.float64), (len(windows), 1, 1))

@@ -100,7 +100,7 @@ class Backtest:
         )
 
 
-def backtest(run: AnyRun, data: Any = None, windows: int = 12, ets: bool = True, **columns: Any) -> Backtest:
+def backtest(run: AnyRun, data: object = None, windows: int = 12, ets: bool = True, **columns: Any) -> Backtest:
     """Forecasts from the last times past, one after the other without overlap, of each series.
 
     Args:

@@ -14,6 +14,8 @@ from nlp_rnn.series.steps import Step, time_texts
 from nlp_rnn.tasks.base import refuse_other_models
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from nlp_rnn.run import AnyRun
 
 _SHOWN = 10
@@ -68,7 +70,7 @@ class HistoryContributions:
         return "\n".join([heading, *shown])
 
 
-def explain(run: AnyRun, data: Any = None, target: str = "", **columns: Any) -> Iterator[HistoryContributions]:
+def explain(run: AnyRun, data: object = None, target: str = "", **columns: Any) -> Iterator[HistoryContributions]:
     """What the last values of each series contributed to its forecast.
 
     Args:
@@ -121,7 +123,7 @@ def _of_target(run: AnyRun, row: Any, channel: int) -> dict[str, Any]:
     model = run.model
     middle = list(model.levels).index(0.5)
 
-    def forecast(histories: Any) -> Any:
+    def forecast(histories: Any) -> tf.Tensor:
         count = tf.shape(histories)[0]
         features = {name: tf.repeat(tf.constant(value), count, axis=0) for name, value in row.items()}
         return tf.reduce_mean(model.infer({**features, "history": histories})["quantiles"][:, :, channel, middle], 1)

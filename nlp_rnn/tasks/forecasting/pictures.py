@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nlp_rnn.series.steps import Step
 from nlp_rnn.tasks.forecasting.settings import Options
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = 3
 
 
-def picture(run: AnyRun, given: Any, options: Options) -> Fans:
+def picture(run: AnyRun, given: object, options: Options) -> Fans:
     """Histories and their forecasts, drawn.
 
     Args:

@@ -88,7 +88,7 @@ def _last(values: tf.Tensor, lengths: tf.Tensor, lookback: int, ahead: int) -> t
     return tf.gather(values, tf.clip_by_value(places, 0, last), batch_dims=1)
 
 
-def arguments_of(values: list[Any], config: Config, assets: Assets) -> dict[str, Any]:
+def arguments_of(values: list[object], config: Config, assets: Assets) -> dict[str, Any]:
     """Inputs as the arguments of `serving_default`, covariates as the numbers that training made of them."""
     import numpy as np
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.explaining import Contributions, contributions
 from nlp_rnn.tasks.language_modeling.data import begin_of, refuse_others
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from nlp_rnn.layers.base import Tensor
     from nlp_rnn.run import AnyRun
 
 
@@ -37,7 +40,7 @@ def explain(run: AnyRun, text: str, following: str = "") -> Contributions:
     read = [begin_of(run.assets), *ids[:count]]
     vectors = tf.cast(model.embedding(tf.constant([read]))[0], tf.float32)
 
-    def log_probabilities(vectors: Any) -> Any:
+    def log_probabilities(vectors: Tensor) -> tf.Tensor:
         sequence, _ = model.stack(vectors)
         logits = model.head.logits(model.head.states(sequence[:, -1:], False), model.table)
         return tf.nn.log_softmax(tf.cast(logits[:, 0], tf.float32))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nlp_rnn.config.values import override
 from nlp_rnn.errors import InputError
@@ -13,6 +13,7 @@ from nlp_rnn.tasks.base import Features, Metrics, Outputs
 from nlp_rnn.tasks.language_modeling.settings import Config, SearchConfig
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
     import tensorflow as tf
 
@@ -35,7 +36,7 @@ def options(config: Config) -> SearchConfig:
     return search
 
 
-def infer(model: Any, features: Features, options: SearchConfig) -> Outputs:
+def infer(model: keras.Model, features: Features, options: SearchConfig) -> Outputs:
     """Nats of the targets; with a cache and of a model that learns from what it reads too, where they are asked for."""
     from nlp_rnn.models.dynamic import Adaptation
     from nlp_rnn.models.neural_cache import Cache
@@ -61,7 +62,7 @@ def infer(model: Any, features: Features, options: SearchConfig) -> Outputs:
     return model.infer_further(features, cache, how)
 
 
-def nats_of(outputs: Outputs) -> Any:
+def nats_of(outputs: Outputs) -> tf.Tensor:
     """-log p of the tokens: by all that is asked for."""
     return next(outputs[name] for name in ("cached", "adapted", "nats") if name in outputs)
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.language_modeling.data import begin_of, refuse_others
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
 
     from nlp_rnn.decoding.sampling import Generator
     from nlp_rnn.decoding.streaming import TextStream
     from nlp_rnn.run import AnyRun
+    from nlp_rnn.text.tokenizer import Tokenizer
 
 
 def generate(
@@ -108,7 +110,7 @@ def _begin(
     return texts, itertools.islice(_generator(run.model, newline)(given, settings, seed), length)
 
 
-def _refuse_unknown(tokenizer: Any, prompt: str) -> None:
+def _refuse_unknown(tokenizer: Tokenizer, prompt: str) -> None:
     from nlp_rnn.text.tokenizer import UNKNOWN
 
     ids, starts, ends = (part.to_list()[0] for part in tokenizer.encode_with_offsets([prompt]))
@@ -121,7 +123,7 @@ def _refuse_unknown(tokenizer: Any, prompt: str) -> None:
 
 
 @lru_cache(maxsize=4)
-def _generator(model: Any, newline: bool) -> Generator:
+def _generator(model: keras.Model, newline: bool) -> Generator:
     """Traced once for a model, however often it writes."""
     from nlp_rnn.decoding.sampling import Generator
     from nlp_rnn.decoding.streaming import never_written

@@ -65,7 +65,7 @@ def evaluate(records: Records, predictions: Sequence[Score], outputs: Outputs, a
     return found
 
 
-def show(prediction: Score, record: dict[str, Any] | None = None) -> str:
+def show(prediction: Score, record: dict[str, object] | None = None) -> str:
     """`log p -12.3  perplexity 8.1  the text`."""
     text = " ".join(prediction.text.split())
     text = text if len(text) <= 80 else text[:79] + "…"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from nlp_rnn.export.signatures import Signature
+    from nlp_rnn.layers.base import Nest
 
 
 def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures:
@@ -142,7 +143,7 @@ def _streaming(newline: bool, model: keras.Model, assets: Assets) -> dict[str, S
 
     generator, pieces = Generator(model, never_written(newline)), text_pieces(assets.tokenizer)
 
-    def packed(logits: tf.Tensor, state: Any, seen: tf.Tensor) -> dict[str, tf.Tensor]:
+    def packed(logits: tf.Tensor, state: Nest, seen: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"logits": logits, "state": tf.stack(tf.nest.flatten(state), 1), "seen": seen}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "prompt")], autograph=False)

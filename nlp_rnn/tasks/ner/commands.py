@@ -12,6 +12,7 @@ from nlp_rnn.tasks.explaining import Contributions, TextsToExplain, contribution
 
 if TYPE_CHECKING:
     import numpy as np
+    import tensorflow as tf
 
     from nlp_rnn.run import AnyRun
 
@@ -58,7 +59,7 @@ def _of_sentence(run: AnyRun, text: str, features: Mapping[str, np.ndarray]) -> 
     vectors = run.model.embed(inputs, training=False)[0]
     for first, last, label in spans_of([names[tag] for tag in tags]):
 
-        def score(scores: Any, first: int = first, last: int = last) -> Any:
+        def score(scores: Any, first: int = first, last: int = last) -> tf.Tensor:
             return log_probability(scores, tags[first:last], first)
 
         found = integrated_gradients(score_of_vectors(run.model, inputs, score), vectors)
@@ -66,7 +67,7 @@ def _of_sentence(run: AnyRun, text: str, features: Mapping[str, np.ndarray]) -> 
         yield contributions(text, said, "log p", list(zip(starts, ends, strict=True)), found)
 
 
-def log_probability(scores: Any, tags: Sequence[int], first: int) -> Any:
+def log_probability(scores: Any, tags: Sequence[int], first: int) -> tf.Tensor:
     """Log p `[batch]` of these tags from the place `first` on, whatever the others are.
 
     Args:

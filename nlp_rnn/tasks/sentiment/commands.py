@@ -13,8 +13,10 @@ from nlp_rnn.tasks.explaining import Contributions, TextsToExplain, contribution
 from nlp_rnn.tasks.sentiment.predictions import Sentiment, decode, show
 
 if TYPE_CHECKING:
+    import tensorflow as tf
     from rich.text import Text
 
+    from nlp_rnn.layers.base import Nest
     from nlp_rnn.run import AnyRun
 
 
@@ -111,7 +113,7 @@ def _contributions(run: AnyRun, record: Any, label: int, spans: list[tuple[int, 
     _, features = next(iter(run.batches_of(record).indexed()))
     features = {"tokens": features["tokens"][:1, : max(len(spans), 1)]}
 
-    def log_odds(logits: Any) -> Any:
+    def log_odds(logits: tf.Tensor) -> tf.Tensor:
         others = tf.concat([logits[:, :label], logits[:, label + 1 :]], 1)
         return logits[:, label] - tf.reduce_logsumexp(others, 1)
 
@@ -120,7 +122,7 @@ def _contributions(run: AnyRun, record: Any, label: int, spans: list[tuple[int, 
     if ngrams is not None:  # what they say of each token stands behind its vector
         vectors = tf.concat([vectors, ngrams.shares(features["tokens"])[0]], -1)
 
-    def call(given: dict[str, Any]) -> Any:
+    def call(given: dict[str, Any]) -> Nest:
         both = given["vectors"]
         return run.model({**given, "vectors": both[..., :size], "shares": both[..., size:]})
 

@@ -60,7 +60,7 @@ def evaluate(records: Records, predictions: Sequence[Sentiment], outputs: Output
     return classification_report(np.asarray(outputs["logits"]), targets, assets.labels)
 
 
-def show(prediction: Sentiment, record: dict[str, Any] | None = None) -> str:
+def show(prediction: Sentiment, record: dict[str, object] | None = None) -> str:
     """`positive 97 %  the text`, with a mark where a record says otherwise."""
     text = " ".join(prediction.text.split())
     text = text if len(text) <= 100 else text[:99] + "…"

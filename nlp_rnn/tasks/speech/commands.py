@@ -18,7 +18,9 @@ from nlp_rnn.tasks.speech.predictions import Word, words_of
 
 if TYPE_CHECKING:
     import numpy as np
+    import tensorflow as tf
 
+    from nlp_rnn.layers.base import Nest
     from nlp_rnn.run import AnyRun
 
 _PAUSE = 0.6  # seconds after which a word has ended, whatever follows
@@ -86,10 +88,10 @@ class Listener:
         self.is_running = embedding.normalization == "running"
         self._said: list[tuple[int, int, int, float]] = []  # token, first step, step after the last, probability
 
-        def spectra(samples: Any) -> Any:
+        def spectra(samples: tf.Tensor) -> tf.Tensor:
             return self.mel(samples[None])[0]
 
-        def advance(frames: Any, *parts: Any) -> Any:
+        def advance(frames: tf.Tensor, *parts: Any) -> Nest:
             logits, after = model.advance(frames[None], model.grouped(list(parts)))
             return tf.nn.softmax(logits)[0], [tf.cast(part, tf.float32) for part in tf.nest.flatten(after)]
 

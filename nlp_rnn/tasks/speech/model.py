@@ -137,7 +137,7 @@ def language_scores(path: str, pieces: tuple[str, ...]) -> LanguageScores:
     with tf.init_scope():
         first = line_begin(tokenizer, False)
 
-    def after(tokens: Any, state: Any) -> tuple[Any, Any]:
+    def after(tokens: tf.Tensor, state: Any) -> tuple[Any, Any]:
         logits, state = model.advance(tokens[:, None], state)
         return tf.gather(tf.nn.log_softmax(tf.cast(logits[:, 0], tf.float32)), ids, axis=1), state
 

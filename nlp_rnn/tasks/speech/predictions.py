@@ -125,7 +125,7 @@ def evaluate(records: Records, predictions: Sequence[Transcript], outputs: Outpu
     return {**metrics, "seconds": round(sum(one.seconds for one in predictions), 1)}
 
 
-def show(prediction: Transcript, record: dict[str, Any] | None = None) -> str:
+def show(prediction: Transcript, record: dict[str, object] | None = None) -> str:
     """`7_lucas_3.wav  seven  (97 %)`; with a record, what was said."""
     text = prediction.text or "(nothing)"
     name = prediction.audio.rpartition("/")[2]

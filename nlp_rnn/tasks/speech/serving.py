@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from nlp_rnn.export.signatures import Signature
+    from nlp_rnn.layers.base import Nest
     from nlp_rnn.models import SpeechRecognizer
 
 Transcribe: TypeAlias = "Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]"
@@ -68,7 +69,7 @@ def _by_words(config: Config, model: SpeechRecognizer, assets: Assets) -> Transc
     return transcribed
 
 
-def _of_samples(by_words: Transcribe, assets: Assets, given: dict[str, Any]) -> Signature:
+def _of_samples(by_words: Transcribe, assets: Assets, given: dict[str, object]) -> Signature:
     import tensorflow as tf
 
     from nlp_rnn.audio.resampling import resampled_rows
@@ -110,7 +111,7 @@ def _of_wav(by_words: Transcribe, assets: Assets) -> Signature:
     return Signature(from_wav, 'The contents of wav files of 16 bits, in JSON {"b64": "UklGR…"} → the same.')
 
 
-def _posteriors(model: SpeechRecognizer, assets: Assets, given: dict[str, Any]) -> Signature:
+def _posteriors(model: SpeechRecognizer, assets: Assets, given: dict[str, object]) -> Signature:
     import tensorflow as tf
 
     from nlp_rnn.export.signatures import Signature
@@ -175,7 +176,7 @@ def _words(
     }
 
 
-def _step(config: Config, model: SpeechRecognizer, samples: Any) -> Any:
+def _step(config: Config, model: SpeechRecognizer, samples: tf.Tensor) -> Nest:
     """Some steps more of a recording that is still going on."""
     import tensorflow as tf
 

@@ -147,7 +147,7 @@ def _speaker() -> Any:
 
     library.espeak_SetSynthCallback(receive)
 
-    def speak(text: str, voice: Voice, keep: Any = receive) -> tuple[np.ndarray, int]:
+    def speak(text: str, voice: Voice, keep: object = receive) -> tuple[np.ndarray, int]:
         parts.clear()
         if library.espeak_SetVoiceByName(voice.name.encode()):
             raise InputError(f"eSpeak NG has no voice {voice.name}: install espeakng-loader 0.2.4.")

@@ -138,7 +138,7 @@ def evaluate(records: Records, predictions: Sequence[Translation], outputs: Outp
     return {**report, "perplexity": perplexity(total / max(count, 1))}
 
 
-def show(prediction: Translation | Candidate, record: dict[str, Any] | None = None) -> str:
+def show(prediction: Translation | Candidate, record: dict[str, object] | None = None) -> str:
     """The translation; of several with its score; with a record, what was translated and what it should be."""
     if isinstance(prediction, Candidate):
         return f"{prediction.score:8.3f}  {prediction.translation}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.tasks.base import Signatures
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from nlp_rnn.export.signatures import Signature
+    from nlp_rnn.layers.base import Nest
 
 
 def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures:
@@ -77,7 +78,7 @@ def _step_by_step(model: keras.Model, sources: dict[str, tf.Tensor]) -> dict[str
     source = tf.TensorSpec([None, None], tf.int32, "source")
     has_fed = model.decoder.input_feeding
 
-    def packed(state: Any) -> dict[str, tf.Tensor]:
+    def packed(state: Nest) -> dict[str, tf.Tensor]:
         parts = {"state": tf.stack(tf.nest.flatten(state["layers"]), 1)}
         return {**parts, **({"fed": state["fed"]} if has_fed else {})}
 
