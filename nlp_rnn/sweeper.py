@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nlp_rnn.config.sections import split_seed
+from nlp_rnn.config.sections import Settings, split_seed
 from nlp_rnn.config.space import Between, Choice, Space, nested
 from nlp_rnn.config.values import check_ranges, override, settings_of
 from nlp_rnn.display.console import console
@@ -55,7 +55,7 @@ class Plan:
     """
 
     task: str
-    settings: Any
+    settings: Settings
     space: Space
     recipe: str
     out: Path
@@ -308,7 +308,7 @@ def _same_as(study: optuna.Study, trial: optuna.Trial) -> optuna.trial.FrozenTri
     return None
 
 
-def settings_of_trial(plan: Plan, values: Mapping[str, Any]) -> Any:
+def settings_of_trial(plan: Plan, values: Mapping[str, Any]) -> Settings:
     """The settings of all trials with those of one, by dotted name."""
     return override(plan.settings, at_own_pace(nested(values)))
 

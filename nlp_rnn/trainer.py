@@ -240,7 +240,7 @@ def _measured(run: AnyRun, splits: Mapping[str, Records]) -> dict[str, Metrics]:
 # Settings that name files or folders.
 PATHS = (
     *("data.train", "data.validation", "data.test"),
-    *("embedding.vectors", "tokenizer.vocabulary", "train.init_from", "train.teacher"),
+    *("embedding.vectors", "tokenizer.vocabulary", "train.init_from", "train.init_backward", "train.teacher"),
 )
 # What may be other when a run is resumed: how long it trains, and what depends on where it runs.
 _CHANGEABLE = (

@@ -45,6 +45,7 @@ def decided(config: Settings) -> dict[str, Any]:
     task, theirs = _finished(source, "model to begin with")
     if members := report_in(Path(source)).get("members"):
         raise InputError(f"{source} is an ensemble: begin with one of its members, such as {members[0]['run']}.")
+    _refuse_other_directions(config, task, theirs)
     teacher = config.train.teacher
     if teacher and Assets.fingerprint(_tokenizer(source)) != Assets.fingerprint(_tokenizer(teacher)):
         raise InputError(
@@ -66,6 +67,37 @@ def decided(config: Settings) -> dict[str, Any]:
         found["tokenizer.vocabulary"] = source
     gone = {"embedding.vectors": "", "embedding.extra_words": 0}  # the run has them, if it began with any
     return {**found, **{name: value for name, value in gone.items() if name in mine}}
+
+
+def _refuse_other_directions(config: Settings, task: AnyTask, theirs: Settings) -> None:
+    """Layers must read in the direction that they have learned.
+
+    Raises:
+        InputError: those of `train.init_from`, or of `train.init_backward`, would not.
+    """
+    source, backward = config.train.init_from, config.train.init_backward
+    if _reads_backwards(theirs) and not isinstance(config, type(theirs)):
+        raise InputError(
+            f"{source} reads backwards: begin with one that reads forwards; {source} can be "
+            f"--train.init_backward beside it."
+        )
+    if not backward:
+        return
+    if not getattr(getattr(config, "stack", None), "bidirectional", False):
+        raise InputError("The model reads in one direction: leave --train.init_backward out.")
+    _, other = _finished(backward, "model to begin with")
+    if not _reads_backwards(other):
+        raise InputError(f"{backward} does not read backwards: train it with --data.backward True.")
+    if Assets.fingerprint(_tokenizer(source)) != Assets.fingerprint(_tokenizer(backward)):
+        raise InputError(f"{source} and {backward} have other vocabularies: train {_as_it_should(backward, source)}.")
+
+
+def _reads_backwards(config: Settings) -> bool:
+    return getattr(config.data, "backward", False)
+
+
+def _as_it_should(backward: str, source: str) -> str:
+    return f"{backward} with --init-from {source} --embedding.trainable False"
 
 
 def _by_teacher(config: Settings) -> dict[str, Any]:
@@ -151,11 +183,13 @@ def take_weights(config: Settings, model: keras.Model, assets: Assets) -> str:
     """
     source = Path(config.train.init_from)
     (task, _), their_assets = read_settings(source), load_assets(source)
-    theirs = _by_place(model_in(source, task, their_assets))
+    theirs = by_place(model_in(source, task, their_assets))
     if assets.get("labels") != their_assets.get("labels"):
         theirs = {place: variable for place, variable in theirs.items() if _layer(place) != "head"}
+    if config.train.init_backward:
+        theirs |= _backward_layers(Path(config.train.init_backward), source, theirs)
     groups: dict[str, dict[str, Any]] = {}
-    for place, variable in _by_place(model).items():
+    for place, variable in by_place(model).items():
         groups.setdefault(_layer(place), {})[place] = variable
     fits = {layer: all(_fits(theirs.get(place), one) for place, one in some.items()) for layer, some in groups.items()}
     taken = {place: one for layer, some in groups.items() if fits[layer] for place, one in some.items()}
@@ -165,8 +199,30 @@ def take_weights(config: Settings, model: keras.Model, assets: Assets) -> str:
         variable.assign(theirs[place])
     count = sum(int(np.prod(variable.shape)) for variable in taken.values())
     names = {is_taken: ", ".join(layer for layer in groups if fits[layer] == is_taken) for is_taken in (True, False)}
-    said = f"{count:,} of {model.count_params():,} weights are those of {source}: {names[True]}"
+    sources = f"{source} and {config.train.init_backward}" if config.train.init_backward else str(source)
+    said = f"{count:,} of {model.count_params():,} weights are those of {sources}: {names[True]}"
     return f"{said}; new: {names[False]}." if names[False] else f"{said}."
+
+
+def _backward_layers(backward: Path, source: Path, theirs: dict[str, Any]) -> dict[str, Any]:
+    """The layers of a model that reads backwards, by the places that they have in one that reads in both directions.
+
+    Raises:
+        InputError: they read other vectors of words than those of the model that reads forwards.
+    """
+    task, _ = read_settings(backward)
+    found = by_place(model_in(backward, task, load_assets(backward)))
+    for place, variable in found.items():
+        if _layer(place).startswith("embedding") and not _equal(theirs.get(place), variable):
+            raise InputError(
+                f"The words of {backward} have other vectors than those of {source}: train "
+                f"{_as_it_should(str(backward), str(source))}."
+            )
+    return {p.replace("/forward_", "/backward_", 1): v for p, v in found.items() if p.startswith("stack/forward_")}
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return _fits(one, other) and bool(np.array_equal(one.numpy(), other.numpy()))
 
 
 def begin_lessons(
@@ -228,7 +284,7 @@ def _fits(theirs: Any, mine: Any) -> bool:
     return theirs is not None and tuple(theirs.shape) == tuple(mine.shape)
 
 
-def _by_place(model: keras.Model) -> dict[str, Any]:
+def by_place(model: keras.Model) -> dict[str, Any]:
     """Weights by where they are, whatever the model and the task, and whether it was built or loaded. An embedding of
     words alone is that of words among other features."""
     found = {}

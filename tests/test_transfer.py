@@ -14,7 +14,7 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.testing import assert_same_run
 from nlp_rnn.trainer import resume, settings_for
 from nlp_rnn.training.compiling import compile_model, courses_of
-from nlp_rnn.transfer import _by_place
+from nlp_rnn.transfer import by_place
 from tests.subjects import SUBJECTS
 
 STILL = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-9, "average": 0.0}
@@ -22,7 +22,7 @@ STILL = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-9, "average": 0.0}
 
 def weights_of(run):
     """By place; paths of a model that was loaded begin at its parts, or below them."""
-    return {place: variable.numpy() for place, variable in _by_place(run.model).items()}
+    return {place: variable.numpy() for place, variable in by_place(run.model).items()}
 
 
 @pytest.fixture(scope="module")

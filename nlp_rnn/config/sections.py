@@ -193,6 +193,9 @@ class TrainConfig:
     """Weight records so that all classes count equally."""
     init_from: str = ""
     """A run to begin with, of any task: its vocabulary, embedding and layers, and of the same task all that fits."""
+    init_backward: str = ""
+    """With `init_from`: a language model that was trained with `data.backward`, whose layers become those that read
+    backwards."""
     layer_decay: Annotated[float, Range(0, 1, above=True)] = 1.0
     """With `init_from`: what part of the learning rate of one layer the layer below it gets (Howard and Ruder 2018:
     0.38). New layers have the whole rate."""
@@ -259,7 +262,7 @@ _ONLY_OF = {"activation": "simple_rnn", "heads": "transformer", "context": "tran
 
 _ONLY_WITH = {
     **dict.fromkeys(("train.teacher_weight", "train.teacher_temperature"), "teacher"),
-    **dict.fromkeys(("train.layer_decay", "train.unfreeze"), "init_from"),
+    **dict.fromkeys(("train.init_backward", "train.layer_decay", "train.unfreeze"), "init_from"),
 }
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.config.values import Setting, check_ranges, override, read_yaml, settings_of
 from nlp_rnn.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from nlp_rnn.config.sections import Settings
 
 Value = str | int | float | bool
 
@@ -44,7 +47,7 @@ Space = Mapping[str, Choice | Between]
 _EXAMPLE = "such as [32, 64, 128] or {low: 0.0001, high: 0.01, log: true}"
 
 
-def read_space(path: str | Path, settings: Any) -> dict[str, Choice | Between]:
+def read_space(path: str | Path, settings: Settings) -> dict[str, Choice | Between]:
     """The space in a YAML file: dotted names of settings, or sections with settings below them; a list is a choice, a
     mapping with `low` and `high` a range.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nlp_rnn.data.batching import EpochSource
-    from nlp_rnn.data.records import Records
+    from nlp_rnn.data.records import Record, Records
     from nlp_rnn.run import AnyRun
 
 RESOURCES = "nlp_rnn.tasks.language_modeling"
@@ -33,22 +33,45 @@ def read(config: Config, split: str) -> Records | None:
     if is_starter(data, split):
         from nlp_rnn.tasks.language_modeling.starter import split_documents
 
-        return Records([{"text": line, "follows": True} for line in split_documents(split)])
+        lines = [{"text": line, "continues": False, "follows": True} for line in split_documents(split)]
+        return Records(_in_order_of_reading(config, lines))
     records = read_split(data, split, Fields({"text": data.text}, ("text",), running="text"), split_seed(config))
     if records is None or split == "predict":
         return records
-    lines = records.columns("text", "continues")
-    follows = [{"text": text or "", "continues": bool(goes_on), "follows": True} for text, goes_on in lines]
-    return Records(follows, records.dropped, records.notes)
+    columns = records.columns("text", "continues")
+    lines = [{"text": text or "", "continues": bool(goes_on), "follows": True} for text, goes_on in columns]
+    return Records(_in_order_of_reading(config, lines), records.dropped, records.notes)
+
+
+def _in_order_of_reading(config: Config, lines: list[Record]) -> list[Record]:
+    """Lines that follow each other, the last one first where the text is read backwards."""
+    if not config.data.backward:
+        return lines
+    before = [False, *(line["continues"] for line in lines[:-1])]  # whether what is read next belongs to the same line
+    return [{**line, "continues": goes_on} for line, goes_on in zip(lines, before, strict=True)][::-1]
 
 
 def refuse_others(run: AnyRun, verb: str) -> None:
-    """What a language model alone can do must get the run of one.
+    """What a language model alone can do must get the run of one, and one that reads forwards.
 
     Raises:
         InputError: it does not.
     """
     refuse_other_models(run, hasattr(run.model, "carried"), verb, "a language model")
+    refuse_backward(run.config, verb)
+
+
+def refuse_backward(config: Config, verb: str) -> None:
+    """What needs to read from begin to end must not get a model that reads backwards.
+
+    Raises:
+        InputError: it does.
+    """
+    if config.data.backward:
+        raise InputError(
+            f"{verb} needs a language model that reads forwards; this one reads backwards (data.backward), and is "
+            f"there for other models to begin with (--train.init_backward)."
+        )
 
 
 def assets(config: Config, records: Records) -> Assets:
@@ -135,6 +158,23 @@ def batches(config: Config, assets: Assets, records: Records, seed: int | None) 
     return Lanes(ids, train.batch_size, train.bptt, seed if varies else None, lengths, begin=begin_of(assets))
 
 
+def _backward(counts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Places of the tokens of lines behind each other, each line from its last token to its first; the end of a line
+    stays behind it.
+
+    Args:
+        counts: tokens of each line, its end among them.
+        ends: whether each line has one.
+    """
+    import numpy as np
+
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    places = np.arange(len(starts))
+    last = np.repeat(counts - ends, counts)  # tokens before the end
+    within = places - starts
+    return np.where(within < last, starts + last - 1 - within, places)
+
+
 def encoded(config: Config, assets: Assets, records: Records) -> tuple[np.ndarray, np.ndarray]:
     """The ids of all texts behind each other, each with its line end, int32 `[tokens]`, and how many each text has,
     `[records]`."""
@@ -158,6 +198,7 @@ def encoded(config: Config, assets: Assets, records: Records) -> tuple[np.ndarra
             empty = np.array([not text.strip() for text in texts])
             kept[starts[empty]], kept[(starts + counts)[~ends]] = False, False
             counts = counts + ends - empty
-        values.append(ids[kept])
+        ids = ids[kept]
+        values.append(ids[_backward(counts, ends)] if config.data.backward else ids)
         lengths.append(counts)
     return np.concatenate(values), np.concatenate(lengths)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.tasks.base import Signatures
-from nlp_rnn.tasks.language_modeling.data import begin_of
+from nlp_rnn.tasks.language_modeling.data import begin_of, refuse_backward
 from nlp_rnn.tasks.language_modeling.further import infer, nats_of, options
 from nlp_rnn.tasks.language_modeling.settings import Config
 
@@ -24,6 +24,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     state, `encode` and `decode` know its ids."""
     from nlp_rnn.export.signatures import Signature
 
+    refuse_backward(config, "export")
     score = Signature(_score(config, model, assets), "Texts → their log-probability and perplexity.")
     generate = _generate(config.newline, model, assets)
     sampling = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 0, "length": 40}

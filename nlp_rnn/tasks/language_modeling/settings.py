@@ -21,6 +21,9 @@ class LanguageData(DataConfig):
     """Token that ends a line: the end token, or a newline; "auto" uses the end token for words."""
     carry: tyro.conf.FlagConversionOff[bool] = True
     """Carry the state from line to line in evaluation; False measures each line by itself."""
+    backward: tyro.conf.FlagConversionOff[bool] = False
+    """Read the text from its end to its begin. Such a model writes nothing: it is there for other models to begin with
+    (`train.init_backward`)."""
 
 
 @dataclass(frozen=True)
