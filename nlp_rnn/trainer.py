@@ -241,6 +241,7 @@ def _measured(run: AnyRun, splits: Mapping[str, Records]) -> dict[str, Metrics]:
 PATHS = (
     *("data.train", "data.validation", "data.test"),
     *("embedding.vectors", "tokenizer.vocabulary", "train.init_from", "train.init_backward", "train.teacher"),
+    *("embedding.states", "embedding.states_backward"),
 )
 # What may be other when a run is resumed: how long it trains, and what depends on where it runs.
 _CHANGEABLE = (

@@ -42,7 +42,7 @@ def decided(config: Settings) -> dict[str, Any]:
     source = config.train.init_from
     if not source:
         return found
-    task, theirs = _finished(source, "model to begin with")
+    task, theirs = finished(source, "model to begin with")
     if members := report_in(Path(source)).get("members"):
         raise InputError(f"{source} is an ensemble: begin with one of its members, such as {members[0]['run']}.")
     _refuse_other_directions(config, task, theirs)
@@ -85,7 +85,7 @@ def _refuse_other_directions(config: Settings, task: AnyTask, theirs: Settings) 
         return
     if not getattr(getattr(config, "stack", None), "bidirectional", False):
         raise InputError("The model reads in one direction: leave --train.init_backward out.")
-    _, other = _finished(backward, "model to begin with")
+    _, other = finished(backward, "model to begin with")
     if not _reads_backwards(other):
         raise InputError(f"{backward} does not read backwards: train it with --data.backward True.")
     if Assets.fingerprint(_tokenizer(source)) != Assets.fingerprint(_tokenizer(backward)):
@@ -103,7 +103,7 @@ def _as_it_should(backward: str, source: str) -> str:
 def _by_teacher(config: Settings) -> dict[str, Any]:
     """The settings that the run `train.teacher` decides: how text becomes ids."""
     source = config.train.teacher
-    task, theirs = _finished(source, "a teacher")
+    task, theirs = finished(source, "a teacher")
     if not isinstance(config, type(theirs)):
         raise InputError(f"{source} is a run of the task {task.name}: a teacher must be of the same task.")
     found = {s.dotted: v for s, v in settings_of(theirs) if s.section == "tokenizer." and s.name not in _FREE}
@@ -115,8 +115,16 @@ def _tokenizer(source: str) -> Path:
     return Path(source, "assets", "tokenizer")
 
 
-def _finished(source: str, what: str) -> tuple[AnyTask, Settings]:
-    """The task and the settings of a run that has a model."""
+def finished(source: str, what: str) -> tuple[AnyTask, Settings]:
+    """The task and the settings of a run that has a model.
+
+    Args:
+        source: the run.
+        what: it is to be, for the message.
+
+    Raises:
+        InputError: it is no run, or has no model yet.
+    """
     found = read_settings(Path(source))
     if not (Path(source) / "model.keras").is_file():
         raise InputError(f"{source} is not finished, so there is no {what}: finish it with train --resume {source}.")

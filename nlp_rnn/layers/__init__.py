@@ -2,6 +2,7 @@
 
 from nlp_rnn.layers.attention import AdditivePooling, Attention
 from nlp_rnn.layers.chrono import Chrono
+from nlp_rnn.layers.contextual import ContextualEmbedding, TextReader
 from nlp_rnn.layers.crf import CRF, CRFLoss, TokenCrossEntropy, log_partition, marginals, viterbi
 from nlp_rnn.layers.ctc import CTCLoss
 from nlp_rnn.layers.decoder import AttentionDecoder, Bridge, TransformerDecoder
@@ -37,6 +38,7 @@ __all__ = [
     "CTCLoss",
     "CharacterEmbedding",
     "Chrono",
+    "ContextualEmbedding",
     "FeedForward",
     "FrameProjection",
     "FrameStacking",
@@ -52,6 +54,7 @@ __all__ = [
     "SoftmaxHead",
     "SpanF1",
     "SpecAugment",
+    "TextReader",
     "TokenAccuracy",
     "TokenCrossEntropy",
     "TokenEmbedding",

@@ -17,7 +17,8 @@ from nlp_rnn.models.parts import Lesson, PartsModel, mean_of_rows
 
 @keras.saving.register_keras_serializable("nlp_rnn")
 class WordEmbedding(SequenceLayer):
-    """What a tagger sees of a word: its vector, its characters, how it is written, side by side.
+    """What a tagger sees of a word: its vector, its characters, how it is written, what language models make of it in
+    its sentence, side by side.
 
     Args:
         tokens: ids `[batch, time]` → vectors, such as `TokenEmbedding`.
@@ -25,6 +26,7 @@ class WordEmbedding(SequenceLayer):
         cases: size of the vectors of the way a word is written; 0 for none.
         case_count: number of such ways, padding included.
         dropout: variational dropout on all of it.
+        states: ids `[batch, time, characters]` → vectors, such as `ContextualEmbedding`, or None.
 
     Call arguments:
         features: `{"tokens", "characters", "case"}`, int32; those that are not used may be missing.
@@ -35,7 +37,7 @@ class WordEmbedding(SequenceLayer):
     """
 
     OPTIONS = ("cases", "case_count", "dropout")
-    PARTS = ("tokens", "characters")
+    PARTS = ("tokens", "characters", "states")
 
     def __init__(
         self,
@@ -44,11 +46,12 @@ class WordEmbedding(SequenceLayer):
         cases: int = 0,
         case_count: int = 8,
         dropout: float = 0.0,
+        states: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.tokens, self.characters, self.cases, self.case_count = tokens, characters, cases, case_count
-        self.dropout = dropout
+        self.dropout, self.states = dropout, states
         self.case = None
         if cases:
             self.case = keras.layers.Embedding(
@@ -59,10 +62,12 @@ class WordEmbedding(SequenceLayer):
     @property
     def output_dim(self) -> int:
         """Features of a word."""
-        return self.tokens.output_dim + (self.characters.units if self.characters is not None else 0) + self.cases
+        spelling = sum(part.units for part in (self.characters, self.states) if part is not None)
+        return self.tokens.output_dim + spelling + self.cases
 
     def build(self, features_shape: Shape | None = None) -> None:
-        parts = [(self.tokens, (None, None)), (self.characters, (None, None, None)), (self.case, (None, None))]
+        words, letters = (None, None), (None, None, None)
+        parts = [(self.tokens, words), (self.characters, letters), (self.case, words), (self.states, letters)]
         for part, shape in parts:
             if part is not None and not part.built:
                 part.build(shape)
@@ -74,6 +79,8 @@ class WordEmbedding(SequenceLayer):
             vectors.append(self.characters(features["characters"], training=training))
         if self.case is not None:
             vectors.append(self.case(features["case"]))
+        if self.states is not None:
+            vectors.append(self.states(features["characters"]))
         together = ops.concatenate(vectors, axis=-1) if len(vectors) > 1 else vectors[0]
         return self.drop(together, training=training)
 

@@ -79,6 +79,7 @@ def count(records: Records) -> Counter[str]:
 def assets(config: Config, records: Records) -> Assets:
     """Learns the vocabularies of words and characters, and collects the labels and the entities."""
     from nlp_rnn.data.words import sentences_of
+    from nlp_rnn.tasks.ner.readers import readers_of
     from nlp_rnn.text.lookup import CharacterTokenizer
     from nlp_rnn.text.normalization import Normalizer
     from nlp_rnn.text.tokenizers import tokenizer_of_run
@@ -99,16 +100,20 @@ def assets(config: Config, records: Records) -> Assets:
     words = [word.decode("utf-8") for word in sentences.words]
     extra = extra_words(config.embedding, settings)
     tokenizer = taken or plain.from_words(words, settings.size, settings.min_count, extra)
+    readers = readers_of(config.embedding)
     named: dict[str, Asset] = {
         "tokenizer": tokenizer,
-        "characters": CharacterTokenizer.train(words, 1000, Normalizer(settings.normalization)),
+        "characters": readers.characters
+        if readers
+        else CharacterTokenizer.train(words, 1000, Normalizer(settings.normalization)),
         "labels": Labels(labels),
-        "facts": Facts(entities=sorted(entities)),
+        "facts": Facts(entities=sorted(entities), **({"states": readers.facts} if readers else {})),
     }
-    if not config.embedding.vectors:
-        return Assets(named)
-    vectors, note = vectors_for(config.embedding, tokenizer, config.train.seed)
-    return Assets(named, [note], {"vectors": vectors})
+    notes, initial = [], dict(readers.initial if readers else {})
+    if config.embedding.vectors:
+        initial["vectors"], note = vectors_for(config.embedding, tokenizer, config.train.seed)
+        notes.append(note)
+    return Assets(named, notes, initial)
 
 
 def word_features(config: Config, assets: Assets) -> WordFeatures:

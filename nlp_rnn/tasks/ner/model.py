@@ -17,6 +17,7 @@ def build(config: Config, assets: Assets) -> Tagger:
     """Embedding of words, recurrent stack, and a chain of tags."""
     from nlp_rnn.models import Tagger, TaggingHead
     from nlp_rnn.models.sections import stack_from
+    from nlp_rnn.tasks.ner.readers import take_states
     from nlp_rnn.text.schemes import allowed_steps, tag_names
 
     head, dtype = config.head, config.train.dtype_policy
@@ -33,6 +34,8 @@ def build(config: Config, assets: Assets) -> Tagger:
     model.build()
     if "vectors" in assets.initial:
         embedding.tokens.assign(assets.initial["vectors"])
+    if embedding.states is not None:
+        take_states(embedding.states, assets)
     return model
 
 
@@ -52,11 +55,12 @@ def loss(config: Config) -> keras.losses.Loss:
 
 
 def _embedding(config: Config, assets: Assets) -> keras.layers.Layer:
-    """What is seen of a word: its vector, its characters, how it is written."""
+    """What is seen of a word: its vector, its characters, how it is written, and what language models make of it."""
     from nlp_rnn.layers import CharacterEmbedding
     from nlp_rnn.layers.embedding import unit_variance
     from nlp_rnn.models import WordEmbedding
     from nlp_rnn.models.sections import embedding_from
+    from nlp_rnn.tasks.ner.readers import states_from
     from nlp_rnn.text.sentences import CASES
     from nlp_rnn.text.tokenizer import SPECIAL
 
@@ -78,6 +82,6 @@ def _embedding(config: Config, assets: Assets) -> keras.layers.Layer:
         spelling = CharacterEmbedding(
             *sizes, section.characters, dropout=section.dropout, dtype=dtype, name="characters"
         )
-    return WordEmbedding(
-        tokens, spelling, section.case_size, 1 + len(CASES), section.dropout, dtype=dtype, name="embedding"
-    )
+    cases = (section.case_size, 1 + len(CASES))
+    states = states_from(assets, dtype)
+    return WordEmbedding(tokens, spelling, *cases, section.dropout, states, dtype=dtype, name="embedding")

@@ -49,6 +49,11 @@ class NerEmbedding(EmbeddingConfig):
     """Features of a word that come from its characters."""
     max_characters: Size = 24
     """Longer words keep their beginning and their end, half each."""
+    states: str = ""
+    """A run of a language model of characters, whose states become part of each word's vector (Akbik et al. 2018). It
+    is frozen, and needed no more after training."""
+    states_backward: str = ""
+    """The same of one that was trained with `data.backward`; both have one vocabulary."""
     case_size: Natural = 8
     """Dimensions of the letter-case vector (lower, Title, UPPER, …); 0 for none."""
 
