@@ -13,6 +13,7 @@ from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.run import Run, load
 from nlp_rnn.saved import begun_with_assets, weights_digest
+from nlp_rnn.transfer import differing, reads_backwards
 
 if TYPE_CHECKING:
     from nlp_rnn.data.records import Records
@@ -83,11 +84,15 @@ def _fitting(runs: Sequence[AnyRun]) -> Sequence[AnyRun]:
                 f"{run.path} is of the task {run.task.name} and {first.path} of {first.task.name}: give runs of one "
                 f"task."
             )
-        if _assets_of(run) != _assets_of(first):
+        assert run.path is not None
+        assert first.path is not None
+        if others := differing(run.path / "assets", first.path / "assets", (_assets_of(run), _assets_of(first))):
             raise InputError(
-                f"The vocabulary or the labels of {run.path} are not those of {first.path}: train the members on the "
-                f"same records, such as with --data.seed 0 beside other values of --train.seed."
+                f"{run.path} and {first.path} cannot be joined: {others}. Train the members on the same records, such "
+                f"as with --data.seed 0 beside other values of --train.seed."
             )
+        if reads_backwards(run.config) != reads_backwards(first.config):
+            raise InputError(f"{run.path} and {first.path} read in opposite directions (data.backward).")
     seen: dict[str, Any] = {}
     for run in runs:
         inside = [member.get("weights") for member in run.report.get("members", ())]

@@ -165,10 +165,27 @@ def read_records(task: AnyTask, config: Settings, data: object, split: str, **co
 
     sources = sources_of(data)
     place = "test" if split == "predict" else split
-    records = task.read(override(config, {"data": {"delimiter": "", place: sources, **columns}}), split)
+    settings = override(config, {"data": {"delimiter": "", place: sources, **columns}})
+    refuse_training_settings(config, settings)
+    records = task.read(settings, split)
     if records is None:
         raise InputError(f'{", ".join(sources)} has no "{split}" split.')
     return records
+
+
+def refuse_training_settings(config: Settings, settings: Settings) -> None:
+    """What training alone has to do with must be as a run has it when its data are read.
+
+    Args:
+        config: of the run.
+        settings: the same with other data.
+
+    Raises:
+        InputError: it is other.
+    """
+    for name in ("train_records", "backward"):
+        if getattr(settings.data, name, None) != getattr(config.data, name, None):
+            raise InputError(f"data.{name} is a setting of training, and the run is trained: leave it out.")
 
 
 def weights_digest(model: keras.Model) -> str:

@@ -6,7 +6,7 @@ same task also the head and what else fits. `train.layer_decay` and `train.unfre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,21 @@ if TYPE_CHECKING:
 _OF_ALL_TASKS = ("tokenizer", "embedding", "stack")
 _NEVER = ("data", "train", "search", "score", "augment")
 # How it learns, and where it began, rather than what it is.
-_FREE = ("dropout", "word_dropout", "weight_drop", "replace_rare", "vectors", "extra_words", "trainable", "vocabulary")
+_IN_THE_RUN = {"embedding.vectors": "", "embedding.extra_words": 0}
+_JUDGE, _READERS = "judge.json", "states.json"  # what is learned after training; language models that are read
+_STATES = ("embedding.states", "embedding.states_backward")
+_FREE = (
+    "states",
+    "states_backward",
+    "dropout",
+    "word_dropout",
+    "weight_drop",
+    "replace_rare",
+    "vectors",
+    "extra_words",
+    "trainable",
+    "vocabulary",
+)
 
 
 def decided(config: Settings) -> dict[str, Any]:
@@ -45,7 +59,7 @@ def decided(config: Settings) -> dict[str, Any]:
     task, theirs = finished(source, "model to begin with")
     if members := report_in(Path(source)).get("members"):
         raise InputError(f"{source} is an ensemble: begin with one of its members, such as {members[0]['run']}.")
-    _refuse_other_directions(config, task, theirs)
+    _refuse_other_directions(config, theirs)
     teacher = config.train.teacher
     if teacher and Assets.fingerprint(_tokenizer(source)) != Assets.fingerprint(_tokenizer(teacher)):
         raise InputError(
@@ -65,18 +79,19 @@ def decided(config: Settings) -> dict[str, Any]:
             found[setting.dotted] = list(value) if isinstance(value, tuple) else value
     if reads_words:
         found["tokenizer.vocabulary"] = source
-    gone = {"embedding.vectors": "", "embedding.extra_words": 0}  # the run has them, if it began with any
+    gone = dict(_IN_THE_RUN)  # the run has them, if it began with any
+    gone |= dict.fromkeys(_STATES if is_same else (), "")
     return {**found, **{name: value for name, value in gone.items() if name in mine}}
 
 
-def _refuse_other_directions(config: Settings, task: AnyTask, theirs: Settings) -> None:
+def _refuse_other_directions(config: Settings, theirs: Settings) -> None:
     """Layers must read in the direction that they have learned.
 
     Raises:
         InputError: those of `train.init_from`, or of `train.init_backward`, would not.
     """
     source, backward = config.train.init_from, config.train.init_backward
-    if _reads_backwards(theirs) and not isinstance(config, type(theirs)):
+    if reads_backwards(theirs) and not isinstance(config, type(theirs)):
         raise InputError(
             f"{source} reads backwards: begin with one that reads forwards; {source} can be "
             f"--train.init_backward beside it."
@@ -86,14 +101,21 @@ def _refuse_other_directions(config: Settings, task: AnyTask, theirs: Settings) 
     if not getattr(getattr(config, "stack", None), "bidirectional", False):
         raise InputError("The model reads in one direction: leave --train.init_backward out.")
     _, other = finished(backward, "model to begin with")
-    if not _reads_backwards(other):
+    for place, settings in ((source, theirs), (backward, other)):
+        if not hasattr(settings.data, "backward"):
+            raise InputError(
+                f"{place} is no language model: --train.init_backward goes with one that reads forwards "
+                f"(--init-from), and is one that reads backwards."
+            )
+    if not reads_backwards(other):
         raise InputError(f"{backward} does not read backwards: train it with --data.backward True.")
     if Assets.fingerprint(_tokenizer(source)) != Assets.fingerprint(_tokenizer(backward)):
         raise InputError(f"{source} and {backward} have other vocabularies: train {_as_it_should(backward, source)}.")
 
 
-def _reads_backwards(config: Settings) -> bool:
-    return getattr(config.data, "backward", False)
+def reads_backwards(config: Settings) -> bool:
+    """Whether settings are those of a language model that reads from the end to the begin."""
+    return bool(getattr(config.data, "backward", False))
 
 
 def _as_it_should(backward: str, source: str) -> str:
@@ -106,6 +128,8 @@ def _by_teacher(config: Settings) -> dict[str, Any]:
     task, theirs = finished(source, "a teacher")
     if not isinstance(config, type(theirs)):
         raise InputError(f"{source} is a run of the task {task.name}: a teacher must be of the same task.")
+    if reads_backwards(config) != reads_backwards(theirs):
+        raise InputError(f"{source} reads in the other direction (data.backward): a teacher must read in the same.")
     found = {s.dotted: v for s, v in settings_of(theirs) if s.section == "tokenizer." and s.name not in _FREE}
     has_one = (Path(source) / "assets" / "tokenizer").is_dir() and hasattr(config, "tokenizer")
     return {**found, "tokenizer.vocabulary": source} if has_one else found
@@ -152,6 +176,8 @@ def begun(config: S, given: Iterable[str]) -> S:
         if now != taken[name] and name.partition(".")[0] in (*_OF_ALL_TASKS, "decoder", "model"):
             begun_with = f"{config.train.init_from}, which training begins with"
             source = begun_with if config.train.init_from else f"{config.train.teacher}, which is the teacher"
+            if name in (*_IN_THE_RUN, *_STATES):
+                raise InputError(f"{name} is decided by {source}: leave --{name} out.")
             raise InputError(f"{name} is {taken[name]} in {source}: leave --{name} out.")
         del taken[name]
     return override(config, nested(taken)) if taken else config
@@ -164,9 +190,12 @@ def with_its_assets(config: Settings, assets: Assets) -> Assets:
     if not source:
         return assets
     theirs, taken = load_assets(Path(source)), {}
+    if config.train.init_from and "states" in theirs and isinstance(config, type(read_settings(Path(source))[1])):
+        taken["states"] = theirs["states"]  # what its language models are, whose weights it has
     for name in set(theirs) & set(assets):
         kind = assets[name].asset_kind
-        if kind == "tokenizer" and name != "tokenizer":  # which `tokenizer.vocabulary` takes
+        # `tokenizer.vocabulary` takes the former; language models whose states are read know no other characters
+        if kind == "tokenizer" and name != "tokenizer" and not (name == "characters" and "states" in assets):
             taken[name] = theirs[name]
         if kind == "labels" and sorted(assets[name]) == sorted(theirs[name]):
             taken[name] = theirs[name]
@@ -190,7 +219,7 @@ def take_weights(config: Settings, model: keras.Model, assets: Assets) -> str:
         InputError: there are none.
     """
     source = Path(config.train.init_from)
-    (task, _), their_assets = read_settings(source), load_assets(source)
+    (task, begun_with), their_assets = read_settings(source), load_assets(source)
     theirs = by_place(model_in(source, task, their_assets))
     if assets.get("labels") != their_assets.get("labels"):
         theirs = {place: variable for place, variable in theirs.items() if _layer(place) != "head"}
@@ -205,11 +234,16 @@ def take_weights(config: Settings, model: keras.Model, assets: Assets) -> str:
         raise InputError(f"Nothing in {source} fits this model: it has no embedding and no layers of the same kind.")
     for place, variable in taken.items():
         variable.assign(theirs[place])
+    backward = config.train.init_backward
+    if backward and not any(place.startswith("stack/backward_") for place in taken):
+        raise InputError(f"No layers of {backward} fit this model: leave --train.init_backward out.")
     count = sum(int(np.prod(variable.shape)) for variable in taken.values())
     names = {is_taken: ", ".join(layer for layer in groups if fits[layer] == is_taken) for is_taken in (True, False)}
-    sources = f"{source} and {config.train.init_backward}" if config.train.init_backward else str(source)
+    sources = f"{source} and {backward}" if backward else str(source)
     said = f"{count:,} of {model.count_params():,} weights are those of {sources}: {names[True]}"
-    return f"{said}; new: {names[False]}." if names[False] else f"{said}."
+    said = f"{said}; new: {names[False]}." if names[False] else f"{said}."
+    turned = reads_backwards(config) != reads_backwards(begun_with) and hasattr(config.data, "backward")
+    return f"{said} They learn to read in the other direction." if turned else said
 
 
 def _backward_layers(backward: Path, source: Path, theirs: dict[str, Any]) -> dict[str, Any]:
@@ -257,10 +291,11 @@ def begin_lessons(
     with model.distribute_strategy.scope():
         teacher = model_in(source, task, load_assets(source))
     report = report_in(source)
-    if report.get("assets") not in (None, Assets.fingerprint(assets)):
+    digests = (Assets.fingerprint(assets), report.get("assets") or Assets.fingerprint(assets))
+    if others := differing(assets, source / "assets", digests):
         raise InputError(
-            f"{source} cannot teach this model: {_differing(assets, source / 'assets')} in it than follows from these "
-            f"data and settings. Give those that it was trained with."
+            f"{source} cannot teach this model: {others} in it than follows from these data and settings. Give those "
+            f"that it was trained with."
         )
     if report.get("fingerprint") not in (None, fingerprint):
         console.warn(
@@ -275,17 +310,28 @@ def begin_lessons(
     return {"teacher": weights_digest(teacher)}
 
 
-def _differing(mine: Path, theirs: Path) -> str:
-    """Which assets differ, in words."""
+def differing(mine: Path, theirs: Path, digests: tuple[str, str]) -> str:
+    """Which assets of two runs differ, in words; empty, if none do. The language models whose states they read may.
+
+    Args:
+        mine, theirs: the folders.
+        digests: of each, before anything was learned after training.
+    """
+    if digests[0] == digests[1]:
+        return ""
     names = {path.relative_to(folder).parts[0] for folder in (mine, theirs) for path in folder.rglob("*")}
-    names -= {INDEX, "judge.json"}  # what the latter learns after training is no difference
+    names -= {INDEX, _JUDGE, _READERS}
 
     def content(folder: Path, name: str) -> Any:
         place = folder / name
         return Assets.fingerprint(place) if place.is_dir() else place.read_bytes() if place.is_file() else None
 
     found = sorted(Path(name).stem for name in names if content(mine, name) != content(theirs, name))
-    return f"the {' and the '.join(found) or 'facts'} are others"
+    if not found and content(mine, _READERS) != content(theirs, _READERS):
+        return ""
+    said = f"the {' and the '.join(found) or 'facts'} are others"
+    spelt = "; taggers that read language models (embedding.states) spell with their characters"
+    return f"{said}{spelt}" if "characters" in found else said
 
 
 def _fits(theirs: Any, mine: Any) -> bool:
@@ -293,14 +339,18 @@ def _fits(theirs: Any, mine: Any) -> bool:
 
 
 def by_place(model: keras.Model) -> dict[str, Any]:
-    """Weights by where they are, whatever the model and the task, and whether it was built or loaded. An embedding of
-    words alone is that of words among other features."""
-    found = {}
-    for part in model.layers:
-        for variable in part.weights:
-            inner = f"/{variable.path}".rpartition(f"/{part.name}/")[2].removeprefix("/")
-            found[f"{part.name}/{inner}".replace("embedding/tokens/", "embedding/")] = variable
-    return {place: variable for place, variable in found.items() if "seed_generator" not in place}
+    """Weights by where they are, whatever the model and the task, and whether it was built or loaded, which their paths
+    do not tell. An embedding of words alone is that of words among other features."""
+    found = {place: variable for part in model.layers for place, variable in _walk(part, part.name)}
+    return {place.replace("embedding/tokens/", "embedding/", 1): variable for place, variable in found.items()}
+
+
+def _walk(layer: keras.layers.Layer, place: str) -> Iterator[tuple[str, Any]]:
+    """The weights of a layer, and of those within it."""
+    for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
+        yield f"{place}/{variable.name}", variable
+    for inner in layer._layers:
+        yield from _walk(inner, f"{place}/{inner.name}")
 
 
 def _layer(place: str) -> str:

@@ -44,6 +44,7 @@ def run(task: str | None, arguments: list[str]) -> int:
     from nlp_rnn.cli import program, settings_of_run
     from nlp_rnn.display.console import visible
     from nlp_rnn.run import load
+    from nlp_rnn.saved import refuse_training_settings
 
     prog = program(task, "evaluate")
     owner, config = settings_of_run(task, arguments, prog)
@@ -57,8 +58,7 @@ def run(task: str | None, arguments: list[str]) -> int:
     options: Any = parse(kind, arguments, prog, "Measures a run on labelled data, given as --data.")
     settings = own_options(owner.Options, options)
     check_ranges(settings)
-    if getattr(options.data, "train_records", 0) != getattr(config.data, "train_records", 0):
-        raise InputError("--data.train_records is a setting of training, and evaluate does not train: leave it out.")
+    refuse_training_settings(config, options)
     records, source = labelled_records(owner, config, options.data)  # mistakes in names are seen at once
     found = load(options.run, task)
     found.config = replace(found.config, data=options.data)

@@ -106,7 +106,9 @@ def test_it_likes_texts_that_are_turned_round(forward, backward):
     ],
 )
 def test_it_does_nothing_that_needs_to_read_forwards(backward, use):
-    with pytest.raises(InputError, match=r"this one reads backwards \(data\.backward\)"):
+    with pytest.raises(
+        InputError, match=r"This model reads backwards \(data\.backward\), and .* needs one that reads forwards"
+    ):
         use(backward)
 
 
@@ -123,6 +125,37 @@ def test_layers_that_would_read_in_another_direction_are_refused(forward, backwa
         train(train=both, stack={"bidirectional": False})
     with pytest.raises(InputError, match=r"does not read backwards: train it with --data\.backward True"):
         train(train={**both, "init_backward": str(forward.path)})
+    with pytest.raises(InputError, match=r"is no language model: --train\.init_backward goes with one"):
+        train(train={**both, "init_backward": str(SUBJECTS["ner"].path)})
     with pytest.raises(InputError, match=r"train\.init_from is not given, without which train\.init_backward"):
         train(train={"init_backward": str(backward.path)})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_tagger_takes_no_layers_of_one(forward, backward, tmp_path):
+    both = {"init_from": str(forward.path), "init_backward": str(backward.path)}
+    with pytest.raises(InputError, match=r"embedding|No layers of .* fit this model|kind"):
+        nlp_rnn.train("ner", data=SUBJECTS["ner"].data, out=tmp_path / "run", train=both)
+
+
+def test_directions_are_not_mixed(forward, backward, command, tmp_path):
+    """In ensembles, teachers, and by settings of a run that is trained."""
+    with pytest.raises(InputError, match="read in opposite directions"):
+        nlp_rnn.ensemble([forward.path, backward.path], tmp_path / "both")
+    data = SUBJECTS["language-modeling"].data
+    with pytest.raises(InputError, match="reads in the other direction"):
+        nlp_rnn.train("language-modeling", data=data, train={"teacher": str(backward.path)}, out=tmp_path / "run")
+    code, _, log = command("evaluate", forward.path, "--data", data["train"][0], "--data.backward", "True")
+    assert code == 2
+    assert "data.backward is a setting of training" in " ".join(log.split())
+    with pytest.raises(InputError, match=r"data\.backward is a setting of training"):
+        backward.evaluate(data["train"][0], backward=False)
+    assert not [path for path in tmp_path.iterdir() if any(path.iterdir())]
+
+
+def test_layers_that_learn_another_direction_are_named(backward, command, tmp_path):
+    data = SUBJECTS["language-modeling"].data["train"][0]
+    train = ("--init-from", backward.path, "--train.epochs", 1, "--train.batch_size", 4, "--out", tmp_path / "run")
+    code, _, log = command("train", "language-modeling", "--data.train", data, *train)
+    assert code == 0
+    assert "They learn to read in the other direction." in " ".join(log.split())

@@ -11,6 +11,7 @@ import nlp_rnn
 from nlp_rnn.errors import InputError
 from nlp_rnn.testing import assert_same_run
 from nlp_rnn.trainer import resume
+from nlp_rnn.transfer import by_place
 from tests.subjects import SUBJECTS
 
 SMALL = {"stack": {"units": 8}, "train": {"epochs": 2, "batch_size": 8}}
@@ -117,3 +118,26 @@ def test_other_models_are_refused(models, reviews, tmp_path):
     with pytest.raises(InputError, match=r"nowhere does not exist"):
         train(states="nowhere")
     assert not (tmp_path / "run").exists()
+
+
+def test_another_tagger_begins_with_it_and_learns_from_it(run, models, tmp_path):
+    """Although its language models are gone; one that learns from it need not read any."""
+    data = SUBJECTS["ner"].data
+    begin = {**SMALL["train"], "epochs": 1, "learning_rate": 1e-9, "average": 0.0, "init_from": str(run.path)}
+    again = nlp_rnn.train("ner", data=data, train=begin, out=tmp_path / "again")
+    theirs = by_place(run.model)
+    assert len(theirs) == len(run.model.weights)
+    for place, variable in by_place(again.model).items():
+        np.testing.assert_allclose(variable, theirs[place], atol=1e-6, err_msg=place)
+    with pytest.raises(InputError, match=r"embedding\.states is decided by .*: leave --embedding\.states out"):
+        nlp_rnn.train("ner", data=data, train=begin, embedding=states_of(models), out=tmp_path / "more")
+    taught = {**SMALL["train"], "epochs": 1, "teacher": str(run.path)}
+    pupil = nlp_rnn.train("ner", data=data, train=taught, stack={"units": 4}, out=tmp_path / "pupil")
+    assert pupil.model.embedding.states is None
+    assert pupil.assets.characters.vocabulary == run.assets.characters.vocabulary
+
+
+def test_a_tagger_that_spells_otherwise_is_refused(models, tmp_path):
+    train = {**SMALL["train"], "teacher": str(SUBJECTS["ner"].path)}
+    with pytest.raises(InputError, match=r"the characters are others.*embedding\.states"):
+        nlp_rnn.train("ner", data=SUBJECTS["ner"].data, embedding=states_of(models), train=train, out=tmp_path / "run")

@@ -52,13 +52,22 @@ def _in_order_of_reading(config: Config, lines: list[Record]) -> list[Record]:
 
 
 def refuse_others(run: AnyRun, verb: str) -> None:
-    """What a language model alone can do must get the run of one, and one that reads forwards.
+    """What a language model that reads forwards alone can do must get the run of one.
+
+    Raises:
+        InputError: it does not.
+    """
+    refuse_others_than_language(run, verb)
+    refuse_backward(run.config, verb)
+
+
+def refuse_others_than_language(run: AnyRun, verb: str) -> None:
+    """What a language model alone can do must get the run of one.
 
     Raises:
         InputError: it does not.
     """
     refuse_other_models(run, hasattr(run.model, "carried"), verb, "a language model")
-    refuse_backward(run.config, verb)
 
 
 def refuse_backward(config: Config, verb: str) -> None:
@@ -69,8 +78,8 @@ def refuse_backward(config: Config, verb: str) -> None:
     """
     if config.data.backward:
         raise InputError(
-            f"{verb} needs a language model that reads forwards; this one reads backwards (data.backward), and is "
-            f"there for other models to begin with (--train.init_backward)."
+            f"This model reads backwards (data.backward), and {verb} needs one that reads forwards. It measures texts, "
+            f"and other models begin with it (--train.init_backward) or read its states (--embedding.states_backward)."
         )
 
 

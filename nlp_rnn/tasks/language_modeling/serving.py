@@ -24,7 +24,7 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     state, `encode` and `decode` know its ids."""
     from nlp_rnn.export.signatures import Signature
 
-    refuse_backward(config, "export")
+    refuse_backward(config, "an export or a server")
     score = Signature(_score(config, model, assets), "Texts → their log-probability and perplexity.")
     generate = _generate(config.newline, model, assets)
     sampling = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 0, "length": 40}

@@ -23,7 +23,7 @@ class LanguageData(DataConfig):
     """Carry the state from line to line in evaluation; False measures each line by itself."""
     backward: tyro.conf.FlagConversionOff[bool] = False
     """Read the text from its end to its begin. Such a model writes nothing: it is there for other models to begin with
-    (`train.init_backward`)."""
+    (`train.init_backward`) or to read (`embedding.states_backward`)."""
 
 
 @dataclass(frozen=True)

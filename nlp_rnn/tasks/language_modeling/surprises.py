@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.errors import InputError
-from nlp_rnn.tasks.language_modeling.data import encoded, refuse_others
+from nlp_rnn.tasks.language_modeling.data import encoded, refuse_others, refuse_others_than_language
 from nlp_rnn.tasks.language_modeling.further import nats_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def windows(run: AnyRun, steps: int, count: int = 256, seed: int = 0) -> np.ndar
     """
     import numpy as np
 
-    refuse_others(run, "windows")
+    refuse_others_than_language(run, "windows")
     records = run.task.read(run.config, "validation")
     ids = np.zeros(0, np.int32) if records is None else encoded(run.config, run.assets, records)[0]
     if len(ids) <= steps:

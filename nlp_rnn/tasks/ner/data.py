@@ -107,7 +107,8 @@ def assets(config: Config, records: Records) -> Assets:
         if readers
         else CharacterTokenizer.train(words, 1000, Normalizer(settings.normalization)),
         "labels": Labels(labels),
-        "facts": Facts(entities=sorted(entities), **({"states": readers.facts} if readers else {})),
+        "facts": Facts(entities=sorted(entities)),
+        **({"states": Facts(readers.facts)} if readers else {}),
     }
     notes, initial = [], dict(readers.initial if readers else {})
     if config.embedding.vectors:

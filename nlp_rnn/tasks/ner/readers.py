@@ -93,7 +93,7 @@ def states_from(assets: Assets, dtype: str) -> ContextualEmbedding | None:
     """The layers of the language models, if there are any."""
     from nlp_rnn.layers import ContextualEmbedding, TextReader, TokenEmbedding, stack_of
 
-    facts = assets.facts.get("states") if "facts" in assets else None
+    facts = assets.get("states")
     if not facts:
         return None
 
