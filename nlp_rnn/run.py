@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from nlp_rnn.config.sections import Settings
-
 _CHUNK = 4000
 _FEWEST_HALVED = 20
 
@@ -178,8 +176,8 @@ class Run(Generic[C, P, O]):
         """Compiles the model with the loss and optimizer of the configuration, the learning rate constant."""
         from nlp_rnn.training.compiling import compile_model
 
-        train = self.config.train
-        compile_model(self.model, self.task.loss(self.config), train, learning_rate=learning_rate)
+        loss = self.task.loss(self.config)
+        compile_model(self.model, loss, self.config.train, learning_rate=learning_rate)
 
     def calibrate(self, records: Records) -> Metrics | None:
         """Fits what makes the model's confidences honest, where it has such a thing, to labelled records.
@@ -362,7 +360,7 @@ class Run(Generic[C, P, O]):
 AnyRun: TypeAlias = Run[Any, Any, Any]
 
 
-def _unpickled(task: str, config: Settings, contents: bytes, path: Path | None, report: dict[str, object]) -> AnyRun:
+def _unpickled(task: str, config: C, contents: bytes, path: Path | None, report: dict[str, object]) -> AnyRun:
     from nlp_rnn.startup import import_tensorflow
 
     import_tensorflow()
