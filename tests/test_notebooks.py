@@ -35,7 +35,9 @@ def test_a_notebook_is_short_and_names_what_there_is(path):
             for keyword in node.keywords:
                 if isinstance(keyword.value, ast.Dict) and keyword.arg != "data":
                     section = getattr(get_task(task).Config(), keyword.arg)
-                    assert {ast.literal_eval(key) for key in keyword.value.keys if key is not None} <= set(vars(section)), keyword.arg
+                    assert {ast.literal_eval(key) for key in keyword.value.keys if key is not None} <= set(
+                        vars(section)
+                    ), keyword.arg
 
 
 @pytest.mark.slow  # some minutes: all trainings in full

@@ -58,30 +58,40 @@ def run_command(task: str | None, arguments: list[str]) -> int:
     """Runs a command and returns its exit code; every error becomes one sentence on stderr."""
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    heard: list[KeyboardInterrupt] = []
     try:
-        with _heard():
+        with _hearing(heard):
             return _dispatch(task, arguments)
-    except InputError as error:
-        return _fail(str(error), 2, debug)
     except Interrupted as error:
         return _fail(str(error), 130, debug)
-    except _Terminated:
-        return _fail("Terminated.", 143, debug)
-    except KeyboardInterrupt:
-        return _fail("Interrupted.", 130, debug)
+    except KeyboardInterrupt as error:
+        return _ended(error, debug)
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    except (Diverged, ExportDiffers, WorkerLost) as error:
-        return _fail(str(error), 1, debug)
     except Exception as error:
-        place = getattr(error, "filename", None) or ""
-        if getattr(error, "errno", None) == errno.ENOSPC or any(words in str(error) for words in _FULL_DISK):
-            where = f" ({place})" if place else ""
-            return _fail(f"No space is left on the disk{where}: free some, or choose another place.", 2, debug)
-        if isinstance(error, OSError):
-            return _fail(f"{error.strerror or error}: {place}".rstrip(": ") + ".", 1, debug)
-        return _fail(f"{type(error).__name__}: {error} (add --debug for the traceback).", 1, debug)
+        if heard:  # where a library made another error of it
+            return _ended(heard[0], debug)
+        return _failed(error, debug)
+
+
+def _ended(error: KeyboardInterrupt, debug: bool) -> int:
+    is_term = isinstance(error, _Terminated)
+    return _fail("Terminated." if is_term else "Interrupted.", 143 if is_term else 130, debug)
+
+
+def _failed(error: Exception, debug: bool) -> int:
+    if isinstance(error, InputError):
+        return _fail(str(error), 2, debug)
+    if isinstance(error, (Diverged, ExportDiffers, WorkerLost)):
+        return _fail(str(error), 1, debug)
+    place = getattr(error, "filename", None) or ""
+    if getattr(error, "errno", None) == errno.ENOSPC or any(words in str(error) for words in _FULL_DISK):
+        where = f" ({place})" if place else ""
+        return _fail(f"No space is left on the disk{where}: free some, or choose another place.", 2, debug)
+    if isinstance(error, OSError):
+        return _fail(f"{error.strerror or error}: {place}".rstrip(": ") + ".", 1, debug)
+    return _fail(f"{type(error).__name__}: {error} (add --debug for the traceback).", 1, debug)
 
 
 # What HDF5 and TensorFlow say, whose errors have no number.
@@ -93,21 +103,23 @@ class _Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def _heard() -> Iterator[None]:
-    """Within it SIGTERM raises; training has its own way to end."""
+def _hearing(heard: list[KeyboardInterrupt]) -> Iterator[None]:
+    """Within it SIGINT and SIGTERM raise, and stand in the list; training has its own way to end."""
 
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
+    def end(number: int, frame: FrameType | None) -> None:
+        heard.append(_Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
+        raise heard[-1]
 
-    try:
-        before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # not in the main thread
-        yield
-        return
+    before = {}
+    with contextlib.suppress(ValueError):  # not in the main thread
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _dispatch(task: str | None, arguments: list[str]) -> int:

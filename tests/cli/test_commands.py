@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -270,3 +271,19 @@ def test_a_run_loads_without_the_chatter_of_tensorflow(reviews, tmp_path):
 def test_nothing_is_proposed_that_was_typed():
     assert did_you_mean("ner", ["ner", "sentiment"]) == " Available: sentiment."
     assert did_you_mean("ner", ["ner"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "code"), [(signal.SIGINT, "Interrupted.", 130), (signal.SIGTERM, "Terminated.", 143)]
+)
+def test_an_interruption_is_none_of_the_errors_that_libraries_make_of_it(command, monkeypatch, number, said, code):
+    def run(arguments):
+        try:
+            os.kill(os.getpid(), number)
+        except BaseException:
+            raise TypeError("Failed to convert elements of (16, None) to Tensor.") from None
+
+    monkeypatch.setattr("nlp_rnn.cli.recipes.run", run)
+    before = signal.getsignal(number)
+    assert command("recipes") == (code, "", f"{said}\n")
+    assert signal.getsignal(number) is before
