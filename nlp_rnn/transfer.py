@@ -28,22 +28,13 @@ if TYPE_CHECKING:
 
 _OF_ALL_TASKS = ("tokenizer", "embedding", "stack")
 _NEVER = ("data", "train", "search", "score", "augment")
+# What a run has in its weights, whatever files it once came from.
+_VECTORS = {"embedding.vectors": "", "embedding.extra_words": 0}
+_STATES = {"embedding.states": "", "embedding.states_backward": ""}
 # How it learns, and where it began, rather than what it is.
-_IN_THE_RUN = {"embedding.vectors": "", "embedding.extra_words": 0}
-_JUDGE, _READERS = "judge.json", "states.json"  # what is learned after training; language models that are read
-_STATES = ("embedding.states", "embedding.states_backward")
-_FREE = (
-    "states",
-    "states_backward",
-    "dropout",
-    "word_dropout",
-    "weight_drop",
-    "replace_rare",
-    "vectors",
-    "extra_words",
-    "trainable",
-    "vocabulary",
-)
+_LEARNS = ("dropout", "word_dropout", "weight_drop", "replace_rare", "trainable")
+_FREE = (*_LEARNS, "vectors", "extra_words", "states", "states_backward", "vocabulary")
+_JUDGE, _READERS = "judge.json", "states.json"  # assets: what is learned after training; language models that are read
 
 
 def decided(config: Settings) -> dict[str, Any]:
@@ -79,8 +70,7 @@ def decided(config: Settings) -> dict[str, Any]:
             found[setting.dotted] = list(value) if isinstance(value, tuple) else value
     if reads_words:
         found["tokenizer.vocabulary"] = source
-    gone = dict(_IN_THE_RUN)  # the run has them, if it began with any
-    gone |= dict.fromkeys(_STATES if is_same else (), "")
+    gone = {**_VECTORS, **(_STATES if is_same else {})}
     return {**found, **{name: value for name, value in gone.items() if name in mine}}
 
 
@@ -176,7 +166,7 @@ def begun(config: S, given: Iterable[str]) -> S:
         if now != taken[name] and name.partition(".")[0] in (*_OF_ALL_TASKS, "decoder", "model"):
             begun_with = f"{config.train.init_from}, which training begins with"
             source = begun_with if config.train.init_from else f"{config.train.teacher}, which is the teacher"
-            if name in (*_IN_THE_RUN, *_STATES):
+            if name in (*_VECTORS, *_STATES):
                 raise InputError(f"{name} is decided by {source}: leave --{name} out.")
             raise InputError(f"{name} is {taken[name]} in {source}: leave --{name} out.")
         del taken[name]
