@@ -161,7 +161,7 @@ def begun(config: S, given: Iterable[str]) -> S:
     """
     taken = decided(config)
     values = {setting.dotted: value for setting, value in settings_of(config)}
-    for name in set(given) & set(taken):
+    for name in [name for name in dict.fromkeys(given) if name in taken]:
         now = list(values[name]) if isinstance(values[name], tuple) else values[name]
         if now != taken[name] and name.partition(".")[0] in (*_OF_ALL_TASKS, "decoder", "model"):
             begun_with = f"{config.train.init_from}, which training begins with"

@@ -80,6 +80,7 @@ def test_it_is_loaded_and_resumed_without_them(run, tmp_path):
     assert_same_run(run.path, cut)
 
 
+@pytest.mark.slow  # an export
 def test_its_exports_say_the_same(run, tmp_path):
     """The folder is compared with the model as it is written; these are other texts."""
     import tensorflow as tf
@@ -137,6 +138,7 @@ def test_another_tagger_begins_with_it_and_learns_from_it(run, models, tmp_path)
     assert pupil.assets.characters.vocabulary == run.assets.characters.vocabulary
 
 
+@pytest.mark.slow  # two language models are read for it
 def test_a_tagger_that_spells_otherwise_is_refused(models, tmp_path):
     train = {**SMALL["train"], "teacher": str(SUBJECTS["ner"].path)}
     with pytest.raises(InputError, match=r"the characters are others.*embedding\.states"):
