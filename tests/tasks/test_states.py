@@ -64,6 +64,9 @@ def test_the_states_are_those_of_the_language_models(run, models):
         for one, other in zip(mine, (w for w in theirs if "seed" not in w.path), strict=True):
             np.testing.assert_array_equal(one.numpy(), other.numpy(), one.path)
     assert run.assets.characters.vocabulary == models[0].assets.tokenizer.vocabulary
+    places = by_place(nlp_rnn.load(run.path).model)
+    assert places.keys() == by_place(run.model).keys()
+    assert len(places) == sum("seed" not in weight.path for weight in run.model.weights), "each has a place of its own"
 
 
 def test_it_is_loaded_and_resumed_without_them(run, tmp_path):
@@ -121,6 +124,7 @@ def test_other_models_are_refused(models, reviews, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow  # two trainings
 def test_another_tagger_begins_with_it_and_learns_from_it(run, models, tmp_path):
     """Although its language models are gone; one that learns from it need not read any."""
     data = SUBJECTS["ner"].data
