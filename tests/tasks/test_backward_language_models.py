@@ -132,10 +132,18 @@ def test_layers_that_would_read_in_another_direction_are_refused(forward, backwa
     assert not (tmp_path / "run").exists()
 
 
-def test_a_tagger_takes_no_layers_of_one(forward, backward, tmp_path):
+@pytest.mark.slow  # two language models of words
+def test_a_tagger_takes_no_layers_of_one(tmp_path):
+    text = {"train": [{"text": text} for text in TEXT * 20]}
+    train = {"epochs": 1, "batch_size": 4, "bptt": 8}
+    words = {"tokenizer": {"kind": "word", "split": "fine"}, "stack": {"units": 8}}
+    forward = nlp_rnn.train("language-modeling", data=text, train=train, out=tmp_path / "f", **words)
+    begin = {**train, "init_from": str(forward.path)}
+    text["backward"], still = True, {"trainable": False}
+    backward = nlp_rnn.train("language-modeling", data=text, train=begin, embedding=still, out=tmp_path / "b")
     both = {"init_from": str(forward.path), "init_backward": str(backward.path)}
-    with pytest.raises(InputError, match=r"embedding|No layers of .* fit this model|kind"):
-        nlp_rnn.train("ner", data=SUBJECTS["ner"].data, out=tmp_path / "run", train=both)
+    with pytest.raises(InputError, match=r"No layers of .* fit this model: leave --train\.init_backward out"):
+        nlp_rnn.train("ner", data=SUBJECTS["ner"].data, train=both, out=tmp_path / "run")
 
 
 def test_directions_are_not_mixed(forward, backward, command, tmp_path):
