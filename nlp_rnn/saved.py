@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.config.sections import Settings
+from nlp_rnn.config.sections import DataConfig, Settings
 from nlp_rnn.config.values import override, read_yaml
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
@@ -166,25 +166,25 @@ def read_records(task: AnyTask, config: Settings, data: object, split: str, **co
     sources = sources_of(data)
     place = "test" if split == "predict" else split
     settings = override(config, {"data": {"delimiter": "", place: sources, **columns}})
-    refuse_training_settings(config, settings)
+    refuse_training_settings(config.data, settings.data)
     records = task.read(settings, split)
     if records is None:
         raise InputError(f'{", ".join(sources)} has no "{split}" split.')
     return records
 
 
-def refuse_training_settings(config: Settings, settings: Settings) -> None:
+def refuse_training_settings(data: DataConfig, given: DataConfig) -> None:
     """What training alone has to do with must be as a run has it when its data are read.
 
     Args:
-        config: of the run.
-        settings: the same with other data.
+        data: the section of the run.
+        given: the same with another source.
 
     Raises:
         InputError: it is other.
     """
     for name in ("train_records", "backward"):
-        if getattr(settings.data, name, None) != getattr(config.data, name, None):
+        if getattr(given, name, None) != getattr(data, name, None):
             raise InputError(f"data.{name} is a setting of training, and the run is trained: leave it out.")
 
 

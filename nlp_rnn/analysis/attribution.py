@@ -34,7 +34,7 @@ class Attribution:
 
 
 def integrated_gradients(
-    function: Callable[[Any], Any], inputs: Tensor, baseline: Tensor = None, by_feature: bool = False
+    function: Callable[[Any], Any], inputs: Tensor, baseline: Tensor | None = None, by_feature: bool = False
 ) -> Attribution:
     """Integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365).
 

@@ -44,7 +44,6 @@ def run(task: str | None, arguments: list[str]) -> int:
     from nlp_rnn.cli import program, settings_of_run
     from nlp_rnn.display.console import visible
     from nlp_rnn.run import load
-    from nlp_rnn.saved import refuse_training_settings
 
     prog = program(task, "evaluate")
     owner, config = settings_of_run(task, arguments, prog)
@@ -58,7 +57,6 @@ def run(task: str | None, arguments: list[str]) -> int:
     options: Any = parse(kind, arguments, prog, "Measures a run on labelled data, given as --data.")
     settings = own_options(owner.Options, options)
     check_ranges(settings)
-    refuse_training_settings(config, options)
     records, source = labelled_records(owner, config, options.data)  # mistakes in names are seen at once
     found = load(options.run, task)
     found.config = replace(found.config, data=options.data)
@@ -79,6 +77,9 @@ def labelled_records(task: AnyTask, config: Settings, places: Any) -> tuple[Reco
     Raises:
         InputError: there are none.
     """
+    from nlp_rnn.saved import refuse_training_settings
+
+    refuse_training_settings(config.data, places)
     if places.test != config.data.test and places.delimiter == config.data.delimiter:  # of other files
         places = replace(places, delimiter="")
     config = replace(config, data=places)

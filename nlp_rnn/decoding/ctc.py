@@ -108,7 +108,7 @@ class PrefixBeam:
         extra = () if language is None else (scores, state)
         loop = (tf.constant(0), books, *extra)
 
-        def body(t: Tensor, books: Nest, *rest: object) -> tuple[Any, ...]:
+        def body(t: Tensor, books: Nest, *rest: Tensor) -> tuple[Any, ...]:
             t, books, scores, state = step(t, books, *(rest or (None, None)))
             return (t, books, scores, state) if language is not None else (t, books)
 

@@ -84,7 +84,7 @@ class ContextualEmbedding(SequenceLayer):
         super().__init__(**kwargs)
         self.forward, self.backward, self.begin, self.blank = forward, backward, begin, blank
         self.trainable = False
-        self.supports_jit = False  # how long a sentence is in characters, no shape tells
+        self.supports_jit = False  # no shape tells how many characters a sentence has
 
     @property
     def units(self) -> int:

@@ -205,7 +205,7 @@ class AttentionDecoder(SequenceLayer):
         outputs.set_shape([batch, vectors.shape[1], self.units])
         return self.drop(outputs, training=training), tf.transpose(weights.stack(), [1, 0, 2]), state
 
-    def _widened(self, layers: object) -> Nest:
+    def _widened(self, layers: Nest) -> Nest:
         dtype = tf.float64 if self.compute_dtype == "float64" else tf.float32
         return tf.nest.map_structure(lambda part: tf.cast(part, dtype), layers)
 

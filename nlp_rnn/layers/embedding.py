@@ -200,7 +200,7 @@ class CharacterEmbedding(SequenceLayer):
         _, states = self.stack(ops.take(table, words, axis=0), mask=mask, training=training)
         return self.stack.last_output(states)
 
-    def _kernel_values(self, shape: object, dtype: str | None = None) -> Tensor:
+    def _kernel_values(self, shape: Shape, dtype: str | None = None) -> Tensor:
         """Glorot's for the convolution that the kernel stands for."""
         limit = (6.0 / (self.width * self.output_dim + self.units)) ** 0.5
         return keras.random.uniform(shape, -limit, limit, dtype=dtype)

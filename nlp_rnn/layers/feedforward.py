@@ -11,7 +11,7 @@ from nlp_rnn.layers.base import SequenceLayer, Shape, Tensor
 NORMALIZATIONS = {"layer": keras.layers.LayerNormalization, "rms": keras.layers.RMSNormalization}
 
 
-def normalization_of(kind: str, dtype: str, name: str) -> keras.layers.Layer:
+def normalization_of(kind: str, dtype: keras.DTypePolicy | str, name: str) -> keras.layers.Layer:
     """The normalisation of a kind over the features of each step."""
     if kind not in NORMALIZATIONS:
         raise ValueError(f'normalization is "{kind}"; it must be none, {", ".join(NORMALIZATIONS)}.')

@@ -45,7 +45,7 @@ def float32_copy(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _in_float32(value: object) -> Nest:
+def _in_float32(value: Nest) -> Nest:
     if isinstance(value, dict):
         return {key: _in_float32(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -130,7 +130,7 @@ class ScanLayer(SequenceLayer):
             result = tf.cast(last, self.compute_dtype)
         return [result, *after] if self.return_state else result
 
-    def compute_output_shape(self, sequence_shape: Shape, initial_state_shape: object = None) -> Nest:
+    def compute_output_shape(self, sequence_shape: Shape, initial_state_shape: Shape | None = None) -> Nest:
         """Those of the outputs, and with `return_state` of the states."""
         batch, time = sequence_shape[:2]
         outputs = (batch, time, self.units) if self.return_sequences else (batch, self.units)

@@ -18,7 +18,7 @@ from nlp_rnn.layers.scan import last_real_step
 _SLOWEST = 10_000.0  # the longest wavelength of positions, over 2π
 
 
-def rotated(x: Tensor, first: Tensor = 0) -> Tensor:
+def rotated(x: Tensor, first: Tensor | int = 0) -> Tensor:
     """Vectors turned by angles that grow with their places, so that products of two depend on their distance alone
     (Su et al. 2021, arXiv:2104.09864).
 
@@ -345,14 +345,14 @@ class TransformerStack(SequenceLayer):
 
 
 def feedforward_block(
-    units: int, feedforward: int, normalization: str, dropout: float, dtype: str, index: int
+    units: int, feedforward: int, normalization: str, dropout: float, dtype: keras.DTypePolicy | str, index: int
 ) -> FeedForward:
     """The feed-forward block of a transformer's layer."""
     size = feedforward or 4 * units
     return FeedForward(size, normalization, dropout, variational=False, dtype=dtype, name=f"feedforward_{index}")
 
 
-def _padded(values: Tensor, front: Tensor, back: object) -> Tensor:
+def _padded(values: Tensor, front: Tensor | int, back: Tensor | int) -> Tensor:
     """`[batch, time, …]` with zeros before and after."""
     return tf.pad(values, [[0, 0], [front, back], *[[0, 0]] * (len(values.shape) - 2)])
 

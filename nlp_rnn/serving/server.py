@@ -11,16 +11,13 @@ import socket
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nlp_rnn.errors import InputError
 from nlp_rnn.serving.endpoints import DEFAULT, RequestError
 from nlp_rnn.serving.models import Model, watch
 from nlp_rnn.serving.protocols import answer_v1, answer_v2, types_of
 from nlp_rnn.serving.routes import Routes, unreadable
-
-if TYPE_CHECKING:
-    pass
 
 _REFUSALS = ("RequestError", "InvalidInput", "InferenceError", "ModelNotFound")
 _MISSING = 'Serving needs KServe: install it with `pip install "nlp-rnn[serve]"`.'

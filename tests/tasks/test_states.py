@@ -103,6 +103,8 @@ def test_its_exports_say_the_same(run, tmp_path):
 @pytest.mark.parametrize("to", ["onnx", "litert"])
 def test_it_runs_elsewhere(run, to, tmp_path):
     run.export(tmp_path / "export", to)
+    kinds = {path.suffix for path in (tmp_path / "export").rglob("*")}
+    assert {"onnx": ".onnx", "litert": ".tflite"}[to] in kinds
 
 
 def test_other_models_are_refused(models, reviews, tmp_path):
