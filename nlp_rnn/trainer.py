@@ -305,7 +305,7 @@ def batches_for(
 ) -> tuple[S, dict[str, EpochSource]]:
     """The batches of each split, and the configuration with what follows from the data; says what the data are."""
     from nlp_rnn.data.repeated import Repeated
-    from nlp_rnn.data.summary import data_table, overlap_notes, vocabulary_notes
+    from nlp_rnn.data.summary import data_table, overlap_notes, split_sizes, vocabulary_notes
     from nlp_rnn.training.pace import pace_note, paced
 
     if "validation" not in splits:
@@ -323,7 +323,8 @@ def batches_for(
     if count < _FEW_VALIDATION:
         choose = "1 validation record chooses" if count == 1 else f"{count} validation records choose"
         console.warn(f"Only {choose} the best epoch: results will be noisy.")
-    console.print(data_table(splits, batches, task.unit, task.count))
+    sizes = {name: split_sizes(records, batches[name], task.count) for name, records in splits.items()}
+    console.print(data_table(sizes, task.unit))
     steps = batches["train"].steps_per_epoch
     train = paced(config.train, steps)
     if pace := pace_note(config.train, train, steps):

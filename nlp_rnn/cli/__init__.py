@@ -143,13 +143,16 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
         task, *rest = rest
     if verb in _OF_TASKS and task is None and wants_help(rest):
         tasks = _task_names()
-        print(f"usage: nlp-rnn {verb} TASK …\n\ntasks: {', '.join(tasks)}")
+        either = " or FILE…" if verb == "data" else ""
+        print(f"usage: nlp-rnn {verb} TASK{either} …\n\ntasks: {', '.join(tasks)}")
         print(f"\nnlp-rnn {verb} {tasks[0]} --help shows the options.")
         return 0
     if verb == "train" and task is None and (path := peek(rest, resume=None)["resume"]):
         from nlp_rnn.saved import task_of
 
         task = task_of(path).name
+    if verb == "data" and task is None and rest and _is_place(rest[0]):
+        task, rest = _task_of_files(rest)
     if verb in _OF_TASKS and task is None:
         if rest and not rest[0].startswith("-"):
             raise InputError(f'There is no task "{rest[0]}".{did_you_mean(rest[0], _task_names())}')
@@ -167,6 +170,25 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
         return _run_own(task, verb, rest)
     known = [*VERBS, *(GENERAL if task is None else ()), *own]
     raise InputError(f'There is no command "{verb}".{did_you_mean(verb, known)}')
+
+
+def _is_place(name: str) -> bool:
+    return Path(name).exists() or "/" in name or "." in name[1:]
+
+
+def _task_of_files(arguments: list[str]) -> tuple[str, list[str]]:
+    """The task that the files at the beginning are for, and arguments that name them as `--data` does."""
+    from nlp_rnn.cli.kinds import kind_of_files
+
+    count = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
+    files, rest = arguments[:count], arguments[count:]
+    kind = kind_of_files(files)
+    given = {argument.partition("=")[0] for argument in rest}
+    pairs = [pair for pair in zip(kind.options[::2], kind.options[1::2], strict=True) if pair[0] not in given]
+    own = [part for pair in pairs for part in pair]
+    told = " ".join(["data", kind.task, "--data", *files, *own])
+    print(f"Read as data for {kind.task}, by {kind.by}: nlp-rnn {told}", file=sys.stderr)
+    return kind.task, ["--data", *files, *own, *rest]
 
 
 def program(task: str | None, verb: str) -> str:

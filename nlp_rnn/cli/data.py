@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from nlp_rnn.errors import InputError
-
 if TYPE_CHECKING:
     from nlp_rnn.data.quality import DataFacts
+    from nlp_rnn.data.records import Records
     from nlp_rnn.tasks.base import AnyTask
 
-_FIELDS = ("text", "source")
+_FIELDS, _MOST_LABELS = ("text", "source"), 12
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,41 @@ def _told(task: AnyTask, options: Any) -> int:
     from nlp_rnn.display.console import visible
     from nlp_rnn.trainer import read_splits
 
-    if task.input.name not in _FIELDS:
-        raise InputError(f"data looks at texts, and the inputs of {task.name} are none.")
     splits = read_splits(task, options.settings)
     name = task.input.name
+    if name not in _FIELDS:
+        return _told_of_others(task, options, splits)
     found = data_facts(splits, name, task.count)
     if options.json:
         print(to_json({**asdict(found), "readings": readings(found)}))
     else:
         print(visible(_as_text(found)))
         print("\n".join(visible(line) for line in readings(found)))
+    return 0
+
+
+def _told_of_others(task: AnyTask, options: Any, splits: dict[str, Records]) -> int:
+    """Of inputs that are no texts: what training says of them, and how many occur twice."""
+    from nlp_rnn.cli.output import to_json
+    from nlp_rnn.data.summary import SplitSizes, data_table, overlap_notes, split_sizes
+    from nlp_rnn.display.console import visible
+    from nlp_rnn.startup import import_tensorflow
+
+    import_tensorflow()
+    assets = task.assets(options.settings, splits["train"])
+    settings, note = task.settle(options.settings, assets, splits["train"])
+    batches = {name: task.batches(settings, assets, records, settings.train.seed) for name, records in splits.items()}
+    found: dict[str, SplitSizes] = {
+        name: split_sizes(records, batches[name], task.count) for name, records in splits.items()
+    }
+    said = [*filter(None, [*assets.notes, note]), *overlap_notes(splits, task.input.name, 0.0)]
+    if options.json:
+        print(to_json({"splits": {name: asdict(one) for name, one in found.items()}, "readings": said}))
+        return 0
+    from rich.console import Console
+
+    Console(highlight=False).print(data_table(found, task.unit))
+    print("\n".join(map(visible, ["", *said])))
     return 0
 
 
@@ -72,10 +96,13 @@ def _as_text(found: DataFacts) -> str:
         ["texts with several labels", *(f"{one.conflicts:,}" for one in facts)],
         ["words not in training", *("" if one.unseen is None else f"{one.unseen:.1%}" for one in facts)],
     ]
-    for label in list(next(iter(facts)).labels)[:12]:
+    labels = list(dict.fromkeys(label for one in facts for label in one.labels))
+    for label in labels[:_MOST_LABELS]:
         rows.append([f"label {label}", *(f"{one.labels.get(label, 0):,}" for one in facts)])
-    widths = [max(len(row[k]) for row in rows) for k in range(len(heads))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if len(labels) > _MOST_LABELS:
+        rows.append([f"and {len(labels) - _MOST_LABELS:,} more labels"])
+    widths = [max(len(row[k]) for row in rows if len(row) > k) for k in range(len(heads))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     for name, one in found.splits.items():
         lines += [f"{name}: {count:,} dropped: {reason}" for reason, count in one.dropped.items()]
         lines += [f"{name}: {note}" for note in one.notes]
@@ -83,8 +110,8 @@ def _as_text(found: DataFacts) -> str:
         lines += ["", "Alike:"]
     for pair in found.examples:
         (a, i), (b, j) = pair.first, pair.second
-        labels = ", with other labels" if pair.labels_differ else ""
+        other = ", with other labels" if pair.labels_differ else ""
         lines.append(
-            f"  {a} line {i}, {b} line {j} ({pair.alike:.0%} alike{labels}): {' '.join(pair.text.split())[:90]}"
+            f"  {a} line {i}, {b} line {j} ({pair.alike:.0%} alike{other}): {' '.join(pair.text.split())[:90]}"
         )
     return "\n".join([*lines, ""])

@@ -274,6 +274,9 @@ def readings(found: DataFacts) -> list[str]:
         if train.of_records:
             said.append(f"Always saying the commonest label is right in {most / total:.1%} of the training records.")
         what = "records" if train.of_records else "entities"
+        elsewhere = sorted({label for one in found.splits.values() for label in one.labels} - {*train.labels})
+        if elsewhere:
+            said.append(f"Held-out {what} have the label {', '.join(elsewhere[:8])}, which no training record has.")
         rare = [label for label, count in train.labels.items() if count < 10]
         if rare:
             said.append(f"Fewer than 10 {what} have the label {', '.join(rare[:8])}: it will hardly be learned.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,31 +18,47 @@ _UNKNOWN, _MUCH = 1, 0.05
 _UNITS = {"subword": "subwords", "word": "words", "character": "characters", "byte": "bytes"}
 
 
-def data_table(
-    splits: Mapping[str, Records],
-    batches: Mapping[str, EpochSource],
-    unit: str,
-    count: Callable[[Records], Counter[str]],
-) -> Table:
-    """Rows, labels, lengths, and what was cut, empty or dropped, for each split.
+@dataclass(frozen=True)
+class SplitSizes:
+    """What is said of a split before training.
 
     Args:
-        splits: the records by the name of the split.
-        batches: the batches of each.
-        unit: what lengths are counted in, such as "tokens".
+        rows: how many records.
+        labels: how often each occurs, the commonest first.
+        lengths: median, 95 % and longest.
+        noted: what was cut, empty or dropped.
+    """
+
+    rows: int
+    labels: dict[str | None, int]
+    lengths: tuple[int, int, int]
+    noted: str
+
+
+def split_sizes(records: Records, batches: EpochSource, count: Callable[[Records], Counter[str]]) -> SplitSizes:
+    """Rows, labels, lengths, and what was cut, empty or dropped.
+
+    Args:
+        records: of the split.
+        batches: of these.
         count: records → how often each label occurs in them; empty for a task without labels.
     """
+    lengths = batches.lengths
+    middle, high = np.quantile(lengths, [0.5, 0.95]) if len(lengths) else (0, 0)
+    sizes = round(middle), round(high), int(lengths.max(initial=0))
+    return SplitSizes(len(records), dict(count(records).most_common()), sizes, _noted(records, batches))
+
+
+def data_table(splits: Mapping[str, SplitSizes], unit: str) -> Table:
+    """The splits by name beside each other, with the unit in which lengths are counted, such as "tokens"."""
     table = Table(title="Data", title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
     table.add_column("split")
     table.add_column("rows", justify="right")
     table.add_column("labels")
     table.add_column(f"{unit}: median, 95 %, longest")
     table.add_column("noted")
-    for name, records in splits.items():
-        lengths = batches[name].lengths
-        middle, high = np.quantile(lengths, [0.5, 0.95]) if len(lengths) else (0, 0)
-        sizes = f"{middle:.0f}, {high:.0f}, {lengths.max(initial=0)}"
-        table.add_row(name, f"{len(records):,}", _labels(count(records)), sizes, _noted(records, batches[name]))
+    for name, one in splits.items():
+        table.add_row(name, f"{one.rows:,}", _labels(one.labels), ", ".join(map(str, one.lengths)), one.noted)
     return table
 
 
@@ -76,25 +93,26 @@ def unknown_note(batches: EpochSource) -> str:
     return f"unknown tokens: {part:.0%}" if part > _MUCH else ""
 
 
-def overlap_notes(splits: Mapping[str, Records], name: str) -> list[str]:
-    """Says how many held-out inputs occur in the training data too, where that is more than a twentieth.
+def overlap_notes(splits: Mapping[str, Records], name: str, much: float = _MUCH) -> list[str]:
+    """Says how many held-out inputs occur in the training data too, where that is much.
 
     Args:
         splits: the records by the name of the split.
         name: the field of the input.
+        much: part of them above which it is said.
     """
     notes, known = [], {hash(str(value)) for value in splits["train"].column(name)}
     for split, records in splits.items():
         count = sum(hash(str(value)) in known for value in records.column(name)) if split != "train" else 0
-        if count > _MUCH * len(records):
+        if count > much * len(records):
             notes.append(f"{count:,} of the {len(records):,} {split} inputs occur in the training data too.")
     return notes
 
 
-def _labels(counts: Counter[str]) -> str:
+def _labels(counts: Mapping[str | None, int]) -> str:
     if set(counts) == {None}:
         return ""
-    shown = [f"{'no label' if label is None else label} {count:,}" for label, count in counts.most_common(6)]
+    shown = [f"{'no label' if label is None else label} {count:,}" for label, count in list(counts.items())[:6]]
     return ", ".join(shown) + (f", and {len(counts) - 6} more" if len(counts) > 6 else "")
 
 

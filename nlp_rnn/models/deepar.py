@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -13,6 +13,23 @@ from keras import ops
 from nlp_rnn.layers.base import Nest, Tensor
 from nlp_rnn.layers.distributions import Distribution
 from nlp_rnn.models.forecaster import Forecaster
+
+_PATHS = 200
+
+
+class Memory(NamedTuple):
+    """What DeepAR keeps of a series: all that a forecast needs.
+
+    Attributes:
+        shift, spread: float32 `[batch, channels]`, of the history it began with, for good.
+        last: the last value, scaled, float32 `[batch, channels]`; the stack has not read it yet.
+        state: of the stack, after the value before; its rows are those of the batch, channel by channel.
+    """
+
+    shift: Tensor
+    spread: Tensor
+    last: Tensor
+    state: Nest
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -98,7 +115,7 @@ class DeepAR(Forecaster):
         return self._family.nats((values - shift) / spread, parameters)
 
     def infer(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return self.forecast(features, self.horizon, 200)
+        return self.forecast(features, self.horizon, _PATHS)
 
     def forecast(self, features: Mapping[str, Tensor], horizon: int, samples: int) -> dict[str, Tensor]:
         """The "quantiles" of drawn paths, float32 `[batch, horizon, channels, levels]`.
@@ -112,55 +129,87 @@ class DeepAR(Forecaster):
             self.build()
         if self.known:
             horizon = min(horizon, self.horizon)
-        paths = self._paths(features, horizon, samples)
-        ordered = tf.sort(paths, axis=-1)
-        found = [ordered[..., min(int(level * samples), samples - 1)] for level in self.levels]
-        return {"quantiles": self.above_floor(tf.stack(found, -1))}
+        known = self.covariates_of(features, horizon)
+        known = None if known is None else known[:, self.lookback :]
+        return {"quantiles": self.quantiles_after(self.remember(features), known, horizon, samples)}
 
-    def _paths(self, features: Mapping[str, Tensor], horizon: int, samples: int) -> Tensor:
-        """Values that are drawn one after the other, `[batch, horizon, channels, samples]`."""
-        history = features["history"]
-        shift, spread = self.scale_of(history)
-        covariates = self.covariates_of(features, horizon)
-        scaled, batch = (history - shift) / spread, tf.shape(history)[0]
-        state: Nest = None
+    def remember(self, features: Mapping[str, Tensor]) -> Memory:
+        """What is kept of a history: of features as a call takes them, without "following"."""
+        shift, spread = self.scale_of(features["history"])
+        scaled, batch = (features["history"] - shift) / spread, tf.shape(features["history"])[0]
         if self.lookback > 1:
-            _, state = self.stack(self._inputs(scaled[:, :-1], covariates, 1))
-            state = tf.nest.map_structure(lambda part: tf.repeat(part, samples, axis=0), state)
+            _, state = self.stack(self._inputs(scaled[:, :-1], self.covariates_of(features), 1))
         else:
-            state = self.stack.zero_state(batch * self.channels * samples)
-        last = tf.repeat(tf.reshape(scaled[:, -1], [-1]), samples)
-        rows = (tf.broadcast_to(part[:, 0], [batch, self.channels]) for part in (shift, spread))
-        by_row = [tf.repeat(tf.reshape(part, [-1]), samples) for part in rows]
+            state = self.stack.zero_state(batch * self.channels)
+        shift, spread = (tf.broadcast_to(part[:, 0], [batch, self.channels]) for part in (shift, spread))
+        return Memory(shift, spread, scaled[:, -1], state)
+
+    def observe(self, values: Tensor, known: Tensor | None, memory: Memory) -> tuple[Tensor, Memory]:
+        """Goes on by a step.
+
+        Args:
+            values: what came, float32 `[batch, channels]`; for what is no number, the expected value is read.
+            known: what is known of the step, scaled, `[batch, covariates]`, if the model reads any.
+            memory: of the steps before.
+
+        Returns:
+            -log p of the values `[batch, channels]`, 0 for those that are no numbers; and what is kept now.
+        """
+        batch = tf.shape(values)[0]
+        shift, spread, last, given = (tf.reshape(part, [-1]) for part in (*memory[:3], values))
+        parameters, state = self._next(batch, last, known, memory.state, (shift, spread))
+        is_given = tf.math.is_finite(given)
+        given = tf.where(is_given, given, parameters[0])
+        nats = tf.where(is_given, self._family.nats(given, parameters), 0)
+        whole = [batch, self.channels]
+        after = memory._replace(last=tf.reshape((given - shift) / spread, whole), state=state)
+        return tf.reshape(nats, whole), after
+
+    def quantiles_after(self, memory: Memory, known: Tensor | None, horizon: int, samples: int = _PATHS) -> Tensor:
+        """The quantiles of the next values, float32 `[batch, horizon, channels, levels]`.
+
+        Args:
+            memory: of the steps so far.
+            known: what is known of the steps to come, scaled, `[batch, horizon, covariates]`, if the model reads any.
+            horizon: how many there are.
+            samples: paths to draw.
+        """
+        ordered = tf.sort(self._paths(memory, known, horizon, samples), axis=-1)
+        found = [ordered[..., min(int(level * samples), samples - 1)] for level in self.levels]
+        return self.above_floor(tf.stack(found, -1))
+
+    def _paths(self, memory: Memory, covariates: Tensor | None, horizon: int, samples: int) -> Tensor:
+        """Values that are drawn one after the other, `[batch, horizon, channels, samples]`."""
+        batch = tf.shape(memory.last)[0]
+        shift, spread, last = (tf.repeat(tf.reshape(part, [-1]), samples) for part in memory[:3])
+        state = tf.nest.map_structure(lambda part: tf.repeat(part, samples, axis=0), memory.state)
         drawn, uniform = tf.TensorArray(tf.float32, horizon), tf.constant(uniform_numbers(horizon, samples))
 
         def go_on(step: Tensor, last: Tensor, state: Nest, drawn: Tensor) -> tuple[Tensor, Tensor, Nest, Any]:
-            known = None
-            if covariates is not None:
-                known = covariates[:, self.lookback + step]
-            value, state = self._draw(last, known, state, uniform[step], by_row)
-            return step + 1, (value - by_row[0]) / by_row[1], state, drawn.write(step, value)
+            known = None if covariates is None else covariates[:, step]
+            parameters, state = self._next(batch, last, known, state, (shift, spread))
+            u, v = (tf.tile(part, [batch * self.channels]) for part in tf.unstack(uniform[step]))
+            value = self._family.draw(parameters, u, v)
+            return step + 1, (value - shift) / spread, state, drawn.write(step, value)
 
         _, _, _, drawn = tf.while_loop(
             lambda step, *_: step < horizon, go_on, (0, last, state, drawn), maximum_iterations=horizon
         )
         return tf.transpose(tf.reshape(drawn.stack(), [horizon, batch, self.channels, samples]), [1, 0, 2, 3])
 
-    def _draw(
-        self, last: Tensor, known: Tensor | None, state: Nest, uniform: Tensor, by_row: list[Tensor]
-    ) -> tuple[Tensor, Nest]:
-        """The next value of each path, `[batch · channels · samples]`, and the state after it."""
-        samples = uniform.shape[-1]
-        batch = tf.shape(last)[0] // (self.channels * samples)
-        parts = [last[:, None], tf.repeat(tf.tile(self.kinds, [batch, 1]), samples, axis=0)]
+    def _next(
+        self, batch: Tensor, last: Tensor, known: Tensor | None, state: Nest, scales: tuple[Tensor, Tensor]
+    ) -> tuple[list[Tensor], Nest]:
+        """The parameters of the next values, and the state after the last ones, `[batch · channels · paths]`."""
+        paths = tf.shape(last)[0] // (batch * self.channels)
+        parts = [last[:, None], tf.repeat(tf.tile(self.kinds, [batch, 1]), paths, axis=0)]
         if known is not None:
-            parts.append(tf.repeat(known, self.channels * samples, axis=0))
+            parts.append(tf.repeat(known, self.channels * paths, axis=0))
         sequence, state = self.stack(ops.cast(tf.concat(parts, -1), self.compute_dtype)[:, None], initial_state=state)
-        parameters = self._family.of(self.head(sequence[:, 0]))
-        u, v = (tf.tile(part, [batch * self.channels]) for part in tf.unstack(uniform))
+        found, (shift, spread) = self._family.of(self.head(sequence[:, 0])), scales
         if self._family.of_counts:
-            return self._family.draw([parameters[0] * by_row[1], parameters[1]], u, v), state
-        return by_row[0] + by_row[1] * self._family.draw(parameters, u, v), state
+            return [found[0] * spread, found[1]], state
+        return [shift + spread * found[0], spread * found[1], *found[2:]], state
 
 
 def uniform_numbers(steps: int, samples: int) -> np.ndarray:

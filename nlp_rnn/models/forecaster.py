@@ -153,14 +153,18 @@ class Forecaster(Configured, keras.Model):
         shift = history[:, -1:] if self.subtract_last else mean
         return shift, spread
 
-    def covariates_of(self, features: Mapping[str, Tensor], horizon: int = 0) -> Tensor | None:
+    def covariates_of(
+        self, features: Mapping[str, Tensor], horizon: int = 0, first: int | None = None
+    ) -> Tensor | None:
         """What is known of each step, scaled: `[batch, lookback + horizon, covariates]`; None if nothing is. The
-        horizon is that of the model, or where the calendar alone is known another one."""
+        horizon is that of the model, or where the calendar alone is known another one. Steps count from that of the
+        time, and begin with the `first`, by default of the lookback."""
         found = []
         if self.known:
             found.append((features["known"] - self.scales["known_mean"]) / self.scales["known_spread"])
         if self.cycles:
-            steps = tf.range(1 - self.lookback, (horizon or self.horizon) + 1, dtype=tf.int64)
+            first = 1 - self.lookback if first is None else first
+            steps = tf.range(first, (horizon or self.horizon) + 1, dtype=tf.int64)
             found.append(phases(self._step.ahead(features["time"][:, None], steps[None]), self.cycles))
         return tf.concat(found, -1) if found else None
 

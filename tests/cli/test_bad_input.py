@@ -17,7 +17,7 @@ from rich.console import Console
 
 from nlp_rnn.config.values import override
 from nlp_rnn.data.batching import Batches, Rows
-from nlp_rnn.data.summary import data_table
+from nlp_rnn.data.summary import data_table, split_sizes
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.sentiment import TASK
 from nlp_rnn.trainer import train
@@ -118,7 +118,7 @@ def noted(records):
     """What the table of the data says of records."""
     batches = Batches({"tokens": Rows([(np.ones(1), np.ones(1, int))])}, np.zeros(1), 1)
     console = Console(width=200, file=io.StringIO())
-    console.print(data_table({"train": records}, {"train": batches}, "tokens", TASK.count))
+    console.print(data_table({"train": split_sizes(records, batches, TASK.count)}, "tokens"))
     return console.file.getvalue()
 
 

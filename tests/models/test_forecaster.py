@@ -90,6 +90,37 @@ def test_deepar_does_not_see_the_value_that_it_predicts():
         assert step == 4 or (found[step + 1 :] > 0).all()
 
 
+@pytest.mark.parametrize("distribution", ["student-t", "negative-binomial"])
+def test_deepar_goes_on_value_by_value_as_if_it_had_read_them_at_once(distribution):
+    options = {"units": 8, "known": 2, "distribution": distribution, "subtract_last": False}
+    short, long = DeepAR(2, 12, 5, **options), DeepAR(2, 17, 5, **options)
+    for model in (short, long):
+        model.build()
+    long.set_weights(short.get_weights())
+    generator = np.random.default_rng(0)
+    series = tf.constant(generator.poisson(5, (3, 17, 2)), tf.float32)
+    if distribution == "negative-binomial":  # its scale is the mean of the history, which must be that of both
+        series = tf.concat([series[:, :5] * 0 + 4, series[:, 5:12] * 0 + 4, series[:, 12:] * 0 + 4], 1)
+    known = tf.constant(generator.normal(size=(3, 22, 2)), tf.float32)
+    given = {"history": series[:, :12], "known": known[:, :17]}
+    raw = short({**given, "following": series[:, 12:]})
+    shift, spread = short.scale_of(given["history"])
+    expected = short._errors_of(series[:, 12:], raw, shift, spread)
+    memory = short.remember(given)
+    for step in range(5):
+        scaled = short.covariates_of({"known": known[:, 12 + step : 13 + step]})
+        nats, memory = short.observe(series[:, 12 + step], scaled[:, 0], memory)
+        np.testing.assert_allclose(nats, expected[:, step], rtol=1e-4, atol=1e-5)
+    ahead = short.covariates_of({"known": known[:, 17:]})
+    found = short.quantiles_after(memory, ahead, 5)
+    np.testing.assert_allclose(
+        found, long.infer({"history": series, "known": known})["quantiles"], rtol=1e-4, atol=1e-4
+    )
+    missing, after = short.observe(series[:, 0] * np.nan, ahead[:, 0], memory)
+    assert not missing.numpy().any()
+    assert np.isfinite(after.last.numpy()).all()
+
+
 def test_channels_are_read_by_themselves():
     for kind in ("segments", "deepar"):
         model, given = KINDS[kind](), features(known=False)

@@ -170,6 +170,32 @@ def test_other_models_train_resume_and_export(kind, tmp_path):
     served = serve(history=history, lengths=tf.constant([150, 150]), time=tf.constant([last] * 2, tf.int64))
     np.testing.assert_allclose(served["median"][0, :, 0], expected[0].median["units"], rtol=1e-3, atol=1e-3)
     assert served["times"][0].numpy().astype("datetime64[s]").astype(str)[0][:10] == expected[0].times[0]
+    if kind == "deepar":
+        check_stream(tf.saved_model.load(str(folder)).signatures, history, last)
+        run.export(tmp_path / "onnx", "onnx")  # compared with the model as it is written
+        run.export(tmp_path / "litert", "litert")
+
+
+def check_stream(signatures, history, last):
+    """Begun with all but three values, `step` reads those; what is far from what was expected surprises more."""
+    import tensorflow as tf
+
+    first = {"history": history[:, :-3], "lengths": tf.constant([147, 147])}
+    found = signatures["begin"](**first, time=tf.constant([last - 3 * 86_400] * 2, tf.int64))
+    plain = signatures["serving_default"](**first, time=tf.constant([last - 3 * 86_400] * 2, tf.int64))
+    np.testing.assert_allclose(found["quantiles"], plain["quantiles"], rtol=1e-4, atol=1e-4)
+    for back in (2, 1, 0):
+        time = tf.constant([last - back * 86_400] * 2, tf.int64)
+        found = signatures["step"](values=history[:, -1 - back], time=time, state=found["state"])
+        assert np.isfinite(found["surprise"]).all()
+    assert found["times"][0, 0] == last + 86_400
+    time = tf.constant([last + 86_400] * 2, tf.int64)
+    usual, odd = (
+        signatures["step"](values=values, time=time, state=found["state"])
+        for values in (found["median"][:, 0], found["median"][:, 0] + 100)
+    )
+    assert (usual["surprise"].numpy() < odd["surprise"].numpy()).all()
+    assert (np.abs(usual["median"] - odd["median"]) > 0.1).all()
 
 
 @pytest.mark.slow  # a training

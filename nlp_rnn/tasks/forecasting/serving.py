@@ -39,44 +39,66 @@ def example(assets: Assets) -> dict[str, Any]:
 
 
 def signatures(config: Config, model: Forecaster, assets: Assets) -> Signatures:
-    """`serving_default` takes histories of any length, as numbers, with the time of their last step."""
+    """`serving_default` takes histories of any length, as numbers, with the time of their last step; with DeepAR,
+    `begin` gives the state after them too, from which `step` goes on."""
     import tensorflow as tf
 
     from nlp_rnn.export.signatures import Signature
-    from nlp_rnn.series.steps import Step
+    from nlp_rnn.tasks.forecasting.streams import can_stream, stream_signatures
 
-    facts, step, lookback, horizon = assets.facts, Step(assets.facts["step"]), config.lookback, config.horizon
-    channels = len(facts["targets"])
-    specs = {
-        "history": tf.TensorSpec([None, None, channels], tf.float32, "history"),
-        "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
-        "time": tf.TensorSpec([None], tf.int64, "time"),
-    }
-    if model.known:
-        specs["known"] = tf.TensorSpec([None, None, model.known], tf.float32, "known")
-    if model.past:
-        specs["past"] = tf.TensorSpec([None, None, model.past], tf.float32, "past")
+    specs = _specs(model)
 
     @tf.function(input_signature=list(specs.values()), autograph=False)
     def serve(*values: tf.Tensor) -> dict[str, tf.Tensor]:
-        given = dict(zip(specs, values, strict=True))
-        lengths, time = tf.clip_by_value(given.pop("lengths"), 1, tf.shape(given["history"])[1]), given["time"]
-        read = {n: _last(v, lengths, lookback, horizon if n == "known" else 0) for n, v in given.items() if n != "time"}
-        quantiles = model.infer({**read, "time": time})["quantiles"]
-        rows, ahead = tf.shape(lengths)[0], tf.range(1, horizon + 1, dtype=tf.int64)
-        return {
-            "quantiles": quantiles,
-            "median": quantiles[..., model.levels.index(0.5)],
-            "times": step.ahead(time[:, None], ahead[None]),
-            "levels": tf.tile(tf.constant(model.levels, tf.float32)[None], [rows, 1]),
-            "targets": tf.tile(tf.constant(facts["targets"])[None], [rows, 1]),
-        }
+        features = features_of(dict(zip(specs, values, strict=True)), model)
+        return served(model.infer(features)["quantiles"], features["time"], model, assets)
 
     about = (
         "Histories, padded on the right, how long each is, and the time of its last step in seconds since 1970 (of "
         "any use where the calendar is read) → the quantiles of the next values, and their times."
     )
-    return {"serving_default": Signature(serve, about, arguments_of([example(assets)], config, assets))}
+    default = Signature(serve, about, arguments_of([example(assets)], config, assets))
+    return {"serving_default": default, **(stream_signatures(default, model, assets) if can_stream(model) else {})}
+
+
+def _specs(model: Forecaster) -> dict[str, tf.TensorSpec]:
+    import tensorflow as tf
+
+    found = {
+        "history": tf.TensorSpec([None, None, model.channels], tf.float32, "history"),
+        "lengths": tf.TensorSpec([None], tf.int32, "lengths"),
+        "time": tf.TensorSpec([None], tf.int64, "time"),
+    }
+    for name, size in (("known", model.known), ("past", model.past)):
+        if size:
+            found[name] = tf.TensorSpec([None, None, size], tf.float32, name)
+    return found
+
+
+def features_of(given: dict[str, tf.Tensor], model: Forecaster) -> dict[str, tf.Tensor]:
+    """The inputs of `serving_default` as the features of the model: the steps that it reads."""
+    import tensorflow as tf
+
+    lengths, ahead = tf.clip_by_value(given["lengths"], 1, tf.shape(given["history"])[1]), {"known": model.horizon}
+    series = {name: value for name, value in given.items() if name not in ("lengths", "time")}
+    found = {name: _last(value, lengths, model.lookback, ahead.get(name, 0)) for name, value in series.items()}
+    return {**found, "time": given["time"]}
+
+
+def served(quantiles: tf.Tensor, time: tf.Tensor, model: Forecaster, assets: Assets) -> dict[str, tf.Tensor]:
+    """What is served of quantiles `[rows, horizon, channels, levels]` after a time `[rows]`."""
+    import tensorflow as tf
+
+    from nlp_rnn.series.steps import Step
+
+    rows, ahead = tf.shape(time)[0], tf.range(1, model.horizon + 1, dtype=tf.int64)
+    return {
+        "quantiles": quantiles,
+        "median": quantiles[..., model.levels.index(0.5)],
+        "times": Step(assets.facts["step"]).ahead(time[:, None], ahead[None]),
+        "levels": tf.tile(tf.constant(model.levels, tf.float32)[None], [rows, 1]),
+        "targets": tf.tile(tf.constant(assets.facts["targets"])[None], [rows, 1]),
+    }
 
 
 def _last(values: tf.Tensor, lengths: tf.Tensor, lookback: int, ahead: int) -> tf.Tensor:

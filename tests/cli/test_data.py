@@ -1,0 +1,102 @@
+"""What is said of data before anything is trained on them, and which task a file is for."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+
+import pandas as pd
+import pytest
+
+from nlp_rnn.cli.kinds import kind_of_files
+from nlp_rnn.errors import InputError
+
+REVIEWS = "text,label\n" + "".join(f"a {w} film number {i},{w}\n" for i in range(30) for w in ("good", "bad"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "task", "options"),
+    [
+        ("a.csv", "text,label\nfine,pos\n", "sentiment", ""),
+        ("a.tsv", "Review\tStars\nfine\t5\n", "sentiment", "--data.text Review --data.label Stars"),
+        ("a.jsonl", '{"sentence": "fine", "label": 1}\n', "sentiment", "--data.text sentence"),
+        ("a.txt", "__label__pos fine\n", "sentiment", ""),
+        ("a.jsonl", '{"tokens": ["a"], "ner_tags": ["O"]}\n', "ner", "--data.tags ner_tags"),
+        ("a.jsonl", '{"text": "a", "label": "x", "entities": []}\n', "ner", ""),
+        ("a.conll", "a O\n", "ner", ""),
+        ("a.train", "EU B-ORG\nrejects O\n\nPeter B-PER\n", "ner", "--data.format conll"),
+        ("a.csv", "en,de\na dog,ein Hund\n", "translation", "--data.source en --data.target de"),
+        ("a.csv", "source;target\na dog;ein Hund\n", "translation", ""),
+        ("a.csv", "path,sentence\na.wav,hello\n", "speech", ""),
+        ("a.jsonl", '{"session": 1, "label": 0, "events": ["a"]}\n', "anomaly", ""),
+        ("a.csv", "timestamp,value,is_anomaly\n2026-01-01,1,0\n", "anomaly-values", ""),
+        ("a.csv", "date,text,label\n2026-01-01,fine,pos\n", "sentiment", ""),
+        ("a.csv", "date,units\n2026-01-01,1\n", "forecasting", ""),
+        ("a.csv", "text\nOnce upon a time\n", "language-modeling", ""),
+        ("a.txt", "Once upon a time\n", "language-modeling", ""),
+        ("a.tokens", "Once upon a time\n", "language-modeling", "--data.format txt"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_task_is_told_by_what_a_file_holds(name, content, task, options, packed, tmp_path):
+    path = tmp_path / (name + ".gz" * packed)
+    path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
+    kind = kind_of_files([str(path)])
+    assert (kind.task, " ".join(kind.options)) == (task, options)
+
+
+def test_the_task_is_told_by_names_in_folders_and_archives(tmp_path):
+    for name in ("lines/a.en", "lines/a.de", "reviews/pos/1.txt", "reviews/neg/1.txt", "nab/windows.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a\n")
+    (tmp_path / "sounds").mkdir()
+    with tarfile.open(tmp_path / "sounds" / "all.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("x/7_jack_1.wav"), io.BytesIO())
+    pd.DataFrame({"ds": ["2026-01-01"], "y": [1.0]}).to_parquet(tmp_path / "a.parquet")
+    assert kind_of_files([str(tmp_path / "lines/a.en"), str(tmp_path / "lines/a.de")]).task == "translation"
+    found = {name: kind_of_files([str(tmp_path / name)]).task for name in ("reviews", "nab", "sounds", "a.parquet")}
+    expected = {"reviews": "sentiment", "nab": "anomaly-values", "sounds": "speech", "a.parquet": "forecasting"}
+    assert found == expected
+
+
+def test_what_does_not_tell_is_refused(command, tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "b.zip").write_text("no archive")
+    code, _, error = command("data", tmp_path / "a.csv")
+    assert (code, "its columns (x, y) do not tell" in error, "nlp-rnn data sentiment" in error) == (2, True, True)
+    code, _, error = command("data", tmp_path / "none.csv")
+    assert (code, "none.csv does not exist" in error) == (2, True)
+    with pytest.raises(InputError, match="cannot be read as an archive"):
+        kind_of_files([str(tmp_path / "b.zip")])
+
+
+def test_a_file_alone_is_told_of(command, tmp_path):
+    (tmp_path / "a.csv").write_text(REVIEWS.replace("text", "review"))
+    (tmp_path / "test.csv").write_text("text,label\na good film number 3,odd\n")
+    code, out, error = command("data", tmp_path / "a.csv")
+    assert code == 0, error
+    assert "Read as data for sentiment" in error
+    assert "--data.text review" in error
+    assert "label good" in out
+    code, out, _ = command(
+        *("data", "sentiment", "--data", tmp_path / "a.csv", "--data.text", "review|text", "--data.test"),
+        *(tmp_path / "test.csv", "--json"),
+    )
+    found = json.loads(out)
+    assert found["splits"]["test"]["labels"] == {"odd": 1}
+    assert any("odd, which no training record has" in line for line in found["readings"])
+
+
+def test_data_without_texts_are_told_of(command, tmp_path):
+    rows = [{"session": i, "events": "open read close" if i % 2 else f"open {'read ' * i}close"} for i in range(40)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, error = command("data", tmp_path / "a.jsonl", "--json")
+    assert code == 0, error
+    found = json.loads(out)
+    assert found["splits"]["train"]["rows"] + found["splits"]["validation"]["rows"] == 40
+    assert "kinds of events" in found["readings"][0]
+    assert any("occur in the training data too" in line for line in found["readings"])
+    code, out, _ = command("data", tmp_path / "a.jsonl")
+    assert "validation" in out
