@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -60,10 +61,13 @@ def run(task: str | None, arguments: list[str]) -> int:
     check_kserve()
     from nlp_rnn.startup import import_tensorflow
 
-    import_tensorflow()  # first: KServe would import it without keeping it quiet
+    tensorflow = import_tensorflow()  # first: KServe would import it without keeping it quiet
+    # A loop keeps a thread for as long as it goes on: each of what may be computed at once has its own.
+    at_once = 2 * options.threads * len(places)
+    tensorflow.config.threading.set_inter_op_parallelism_threads(max(at_once + 2, os.cpu_count() or 1))
     import_kserve()
     from nlp_rnn.serving.batching import Batching
-    from nlp_rnn.serving.endpoints import Limits
+    from nlp_rnn.serving.inputs import Limits
     from nlp_rnn.serving.models import Model
 
     limits = Limits(options.inputs, options.characters, int(options.megabytes * 1e6), options.seconds)

@@ -17,6 +17,13 @@ from nlp_rnn.layers.precision import float32_copy
 if TYPE_CHECKING:
     import keras
 
+RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0.0, 100.0),
+    "top_k": (0, 2**31 - 1),
+    "top_p": (1e-9, 1.0),
+    "repetition_penalty": (1e-9, 1e9),
+}
+"""What servers take of the settings of `Sampling`."""
 _NEVER = -1e9
 _BLOCK = 16
 

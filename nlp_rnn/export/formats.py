@@ -30,11 +30,13 @@ def about_of(run: AnyRun) -> dict[str, Any]:
     from nlp_rnn.export.savedmodel import libraries_of
 
     settings = to_dict(run.config)
+    needed = {name: dict(asset) for name, asset in run.assets.items() if getattr(asset, "clients_need", False)}
     return {
         "task": run.task.name,
         "input": run.task.input.name,
         "libraries": ["tensorflow", *libraries_of(run.assets)],
         "labels": list(run.assets.get("labels", ())),
+        "assets": needed,
         "settings": {**settings, "data": {n: v for n, v in settings["data"].items() if n not in _SOURCES}},
     }
 

@@ -22,6 +22,10 @@ class Signature:
         independent: whether the results of a row do not depend on the others of its batch.
         everywhere: whether runtimes other than TensorFlow may have it, if it takes numbers alone.
         lengths: of rows, for runtimes that know fixed shapes only; by default those of tokens.
+        ranges: of inputs, the least and the highest value.
+        counts: inputs that say how many steps of a row of another are no padding, 1 or more: the name of the other.
+        missing: inputs in which NaN stands for a value that is missing.
+        binary: inputs that are bytes, and no text.
     """
 
     function: Any
@@ -31,6 +35,10 @@ class Signature:
     independent: bool = True
     everywhere: bool = True
     lengths: tuple[int, ...] = ()
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    counts: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    binary: tuple[str, ...] = ()
 
     def __call__(self, *values: Any, **named: Any) -> dict[str, tf.Tensor]:
         """Calls the function."""
@@ -70,8 +78,12 @@ class Signature:
             "inputs": {spec.name: _described(spec) for spec in self.specs},
             "outputs": {name: _described(value) for name, value in outputs.items()},
         }
-        for name, default in self.defaults.items():
-            found["inputs"][name]["default"] = default
+        for name, about in found["inputs"].items():
+            about |= {"default": self.defaults[name]} if name in self.defaults else {}
+            about |= dict(zip(("minimum", "maximum"), self.ranges.get(name, ()), strict=False))
+            about |= {"counts": self.counts[name]} if name in self.counts else {}
+            about |= {"missing": True} if name in self.missing else {}
+            about |= {"binary": True} if name in self.binary else {}
         if self.example:
             found["example"] = {"inputs": {**self.defaults, **self.example}, "outputs": self.call()}
         return found

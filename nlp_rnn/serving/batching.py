@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nlp_rnn.serving.endpoints import DEFAULT, Endpoint, RequestError
+from nlp_rnn.serving.endpoints import DEFAULT, Endpoint, Stop
+from nlp_rnn.serving.inputs import RequestError
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 # Texts of similar length are computed together, by characters of the longest of a request.
@@ -113,8 +114,11 @@ class _Lane:
             if endpoint is None:
                 return
             self.free -= 1
-            done = asyncio.get_running_loop().run_in_executor(self.pool, _computed, endpoint, batch)
+            stop = Stop()
+            done = asyncio.get_running_loop().run_in_executor(self.pool, _computed, endpoint, batch, stop)
             done.add_done_callback(partial(self._end, batch))
+            for request in batch:
+                request.answer.add_done_callback(partial(_stop_if_unwanted, batch, stop))
 
     def _next(self) -> tuple[Endpoint | None, list[_Request]]:
         """The request that has waited longest, and those that can be computed with it."""
@@ -152,16 +156,22 @@ class _Lane:
                 request.answer.set_result(answer)
 
 
-def _computed(endpoint: Endpoint, batch: list[_Request]) -> list[Arrays | Exception]:
+def _stop_if_unwanted(batch: list[_Request], stop: Stop, _: object) -> None:
+    """Nobody waits for the answers any more: what computes them is needed for others."""
+    if all(one.answer.cancelled() for one in batch):
+        stop()
+
+
+def _computed(endpoint: Endpoint, batch: list[_Request], stop: Stop) -> list[Arrays | Exception]:
     """The answers of requests; if their batch cannot be computed, each is tried by itself."""
     signature = batch[0].signature
     try:
         if len(batch) == 1:
-            return [endpoint.compute(batch[0].arrays, signature)]
+            return [endpoint.compute(batch[0].arrays, signature, stop)]
         together = {name: np.concatenate([one.arrays[name] for one in batch]) for name in batch[0].arrays}
-        found = endpoint.compute(together, signature)
+        found = endpoint.compute(together, signature, stop)
     except RequestError as error:
-        return [error] if len(batch) == 1 else [_computed(endpoint, [one])[0] for one in batch]
+        return [error] if len(batch) == 1 else [_computed(endpoint, [one], stop)[0] for one in batch]
     shapes = {name: about["shape"] for name, about in endpoint.signatures[signature]["outputs"].items()}
     answers: list[Arrays | Exception] = []
     first = 0

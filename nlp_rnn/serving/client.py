@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from urllib3.util import Retry
 from nlp_rnn.config.values import override
 from nlp_rnn.errors import InputError
 from nlp_rnn.registry import get_task
+from nlp_rnn.tasks.base import Asked
 
 if TYPE_CHECKING:
     from nlp_rnn.config.sections import Settings
@@ -75,6 +77,7 @@ class Client:
         """
         method = "GET" if payload is None else "POST"
         try:
+            payload = as_json(payload)
             response = self._http.request(method, self.url + path, json=payload, timeout=self.timeout)
         except (requests.RequestException, ValueError) as error:
             raise RemoteError(f"{self.url} does not answer ({type(error).__name__}).", 0) from None
@@ -86,6 +89,23 @@ class Client:
             message = content.get("error") if isinstance(content, dict) else None
             raise RemoteError(str(message or f"{self.url}{path} answers {response.status_code}."), response.status_code)
         return content
+
+
+def as_json(value: object) -> Any:
+    """A value as JSON has it: null for NaN.
+
+    Raises:
+        InputError: a number is infinite.
+    """
+    if isinstance(value, (list, tuple)):
+        return [as_json(one) for one in value]
+    if isinstance(value, Mapping):
+        return {name: as_json(one) for name, one in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isinf(value):
+            raise InputError("A number is infinite, which JSON does not have.")
+        return None
+    return value
 
 
 class RemoteModel:
@@ -118,6 +138,16 @@ class RemoteModel:
         payload = {"signature_name": signature, "instances": list(inputs)}
         found: list[Any] = self.client.ask(f"/v1/models/{self.name}:predict", payload)["predictions"]
         return found
+
+    def columns(self, inputs: Mapping[str, Any], signature: str = "serving_default") -> dict[str, Any]:
+        """What a signature of several arguments answers: its outputs by name.
+
+        Raises:
+            RemoteError: the server refuses them.
+        """
+        payload = {"signature_name": signature, "inputs": dict(inputs)}
+        found = self.client.ask(f"/v1/models/{self.name}:predict", payload)["outputs"]
+        return found if isinstance(found, dict) else {next(iter(self.about["signatures"][signature]["outputs"])): found}
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -160,7 +190,7 @@ class RemoteModel:
         rest, answers = iter(inputs.column(task.input.name) if hasattr(inputs, "column") else inputs), task.answers
         if answers is None:
             while some := list(itertools.islice(rest, _ROWS)):
-                yield from self._columns(task.input.serving_arguments(some))
+                yield from self._rows_of_columns(task.input.serving_arguments(some))
             return
         settings = task.options(self.config)
         options = settings if options is None else options
@@ -173,20 +203,20 @@ class RemoteModel:
             if (refuse := getattr(task.input, "refuse", None)) is not None:
                 for one in some:
                     refuse(one, self.config)
-            arguments = task.input.serving_arguments(some)
+            arguments = answers.arguments(some, self.about) if answers.arguments else task.input.serving_arguments(some)
             is_alone = list(arguments) == [task.input.name]
             if is_alone:
                 found: Iterable[Any] = self.rows(arguments[task.input.name], answers.signature)
             else:
-                found = self._columns(arguments, answers.signature)
-            predictions = (answers.prediction(row, options) for row in found)
-            named = getattr(task.input, "named", lambda value, prediction: prediction)
-            yield from map(named, some, predictions)
+                found = self._rows_of_columns(arguments, answers.signature)
+            for row, one in zip(found, some, strict=True):
+                yield answers.prediction(row, options, Asked(one, self.config))
 
-    def _columns(self, arguments: Mapping[str, object], signature: str = "serving_default") -> Iterator[dict[str, Any]]:
+    def _rows_of_columns(
+        self, arguments: Mapping[str, Any], signature: str = "serving_default"
+    ) -> Iterator[dict[str, Any]]:
         """What a signature of several arguments answers, row by row."""
-        payload = {"signature_name": signature, "inputs": arguments}
-        found = self.client.ask(f"/v1/models/{self.name}:predict", payload)["outputs"]
+        found = self.columns(arguments, signature)
         return (dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True))
 
     def __call__(self, inputs: Any) -> Any:
@@ -195,8 +225,10 @@ class RemoteModel:
         Raises:
             RemoteError: the server refuses them.
         """
-        if isinstance(inputs, Mapping):
-            raise InputError("Give an input or a list of inputs; .rows() takes them by name.")
+        if self.task is None and isinstance(inputs, Mapping):
+            raise InputError("Give an input or a list of inputs; .columns() takes lists by name.")
         is_one = self.task.input.is_one(inputs) if self.task else isinstance(inputs, str)
+        if not is_one and not hasattr(inputs, "__iter__"):
+            raise InputError(f"{self.name} takes an input or a list of inputs, not {inputs!r}.")
         found = list(self.predict([inputs] if is_one else inputs))
         return found[0] if is_one else found

@@ -5,50 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlp_rnn.data.fields import without_halves
 from nlp_rnn.errors import InputError
 from nlp_rnn.export import DESCRIPTION, EXTRA
+from nlp_rnn.serving.inputs import Limits, RequestError, arrays_of
 
 if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
 
 DEFAULT = "serving_default"
-
-
-class RequestError(Exception):
-    """A request that cannot be answered.
-
-    Args:
-        message: one sentence.
-        status: the HTTP status; 4xx where the request is to blame.
-    """
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a request may ask for.
-
-    Args:
-        inputs: rows of a request.
-        characters: of a text.
-        body: bytes of a request.
-        seconds: that it may take.
-    """
-
-    inputs: int = 1000
-    characters: int = 200_000
-    body: int = 20_000_000
-    seconds: float = 30.0
 
 
 class Endpoint:
@@ -133,10 +103,17 @@ class Endpoint:
             raise RequestError(f'{signature} takes no "{unknown[0]}"; it takes: {", ".join(wanted)}.')
         if missing := [name for name in wanted if name not in given]:
             raise RequestError(f'{signature} needs "{missing[0]}"; it takes: {", ".join(wanted)}.')
-        return {name: self._array(name, given[name], about) for name, about in wanted.items()}
+        return arrays_of(given, wanted, self.limits)
 
-    def compute(self, arrays: Mapping[str, np.ndarray], signature: str = DEFAULT) -> dict[str, np.ndarray]:
+    def compute(
+        self, arrays: Mapping[str, np.ndarray], signature: str = DEFAULT, stop: Stop | None = None
+    ) -> dict[str, np.ndarray]:
         """What a signature gives for arrays that `check` let pass.
+
+        Args:
+            arrays: by name.
+            signature: its name.
+            stop: ends it before it is done.
 
         Raises:
             RequestError: they make no sense to it.
@@ -148,14 +125,11 @@ class Endpoint:
         plain = {n: array.tolist() if array.dtype == object else array for n, array in arrays.items()}
         tensors = {n: tf.constant(v, wanted[n]["dtype"], shape=arrays[n].shape) for n, v in plain.items()}
         try:
-            return {name: value.numpy() for name, value in self.functions[signature](**tensors).items()}
+            with nullcontext() if stop is None else stop.heeded():
+                found = self.functions[signature](**tensors)
+            return {name: value.numpy() for name, value in found.items()}
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-            outside = re.search(r"= (-?\d+) is not in \[0, (\d+)\)", str(error))
-            refused = re.search(r"assertion failed: \[([^\]]+)\]", str(error))
-            reason = refused[1] if refused else "its sizes do not fit each other"
-            if outside:
-                reason = f"there is no id {outside[1]}, ids go from 0 to {int(outside[2]) - 1}"
-            raise RequestError(f"{signature} cannot compute this: {reason}.") from None
+            raise RequestError(f"{signature} cannot compute this: {_reason(str(error))}.") from None
 
     def takes_only_texts(self, signature: str) -> bool:
         """Whether a row is a text and nothing else, which depends on no other: so that several can be put together."""
@@ -163,45 +137,35 @@ class Endpoint:
         are_texts = [one["dtype"] == "string" and len(one["shape"]) == 1 for one in about["inputs"].values()]
         return are_texts == [True] and about.get("independent", True)
 
-    def _array(self, name: str, value: Any, about: Mapping[str, Any]) -> np.ndarray:
-        dtype, shape, value = about["dtype"], about["shape"], without_halves(value)
-        texts = _texts_in(value) if dtype == "string" else None
-        if dtype == "string" and texts is None:
-            raise RequestError(f'"{name}" must hold texts.')
-        longest = max(map(len, texts or ()), default=0)
-        if longest > self.limits.characters:
-            raise RequestError(f"A text of {longest:,} characters is longer than {self.limits.characters:,}.", 413)
-        array = _as_array(value, dtype)
-        rows = array.shape[0] if array is not None and array.ndim else 1
-        if len(shape) and rows > self.limits.inputs:
-            raise RequestError(f"{rows:,} inputs are more than {self.limits.inputs:,}: send fewer at once.", 413)
-        if array is not None and array.shape == (0,):
-            array = array.reshape([0 if size is None else size for size in shape])
-        sizes = () if array is None else array.shape
-        fits = len(sizes) == len(shape) and all(w in (None, n) for w, n in zip(shape, sizes, strict=True))
-        if array is None or not fits:
-            kind = "texts" if dtype == "string" else "whole numbers" if dtype.startswith("int") else "numbers"
-            lists = "a list of " * min(len(shape), 1) + "lists of equal length of " * (len(shape) - 1)
-            raise RequestError(f'"{name}" must be {lists}{kind}.' if shape else f'"{name}" must be one of {kind}.')
-        if array.ndim and array.dtype == np.int32 and array.size and array.min() < 0:
-            raise RequestError(f'"{name}" has ids below 0.')
-        return array
+
+class Stop:
+    """Ends what is computed, from another thread."""
+
+    def __init__(self) -> None:
+        from tensorflow.python.eager.cancellation import CancellationManager
+
+        self._manager = CancellationManager()
+
+    def __call__(self) -> None:
+        """What heeds it ends with `tf.errors.CancelledError`."""
+        self._manager.start_cancel()
+
+    def heeded(self) -> AbstractContextManager[object]:
+        """Within it, what is computed can be ended."""
+        from tensorflow.python.eager.cancellation import CancellationManagerContext
+
+        return CancellationManagerContext(self._manager)
 
 
-def _as_array(value: object, dtype: str) -> np.ndarray | None:
-    """A value as an array of its type, without loss; None if it is none."""
-    try:
-        if dtype == "string":
-            array = np.array(value, object)
-            return None if any(isinstance(one, list) for one in array.ravel()) else array
-        found = np.asarray(value)
-        of_kind = {"i": "iu", "f": "iuf", "b": "b"}[np.dtype(dtype).kind]
-        if found.size and found.dtype.kind not in of_kind:
-            return None
-        array = found.astype(dtype)
-        return array if found.dtype.kind == "f" or np.array_equal(array, found) or not found.size else None
-    except (ValueError, TypeError, OverflowError):
-        return None
+def _reason(error: str) -> str:
+    """Why TensorFlow cannot compute something, in words for a client."""
+    if outside := re.search(r"= (-?\d+) is not in \[0, (\d+)\)", error):
+        return f"there is no id {outside[1]}, ids go from 0 to {int(outside[2]) - 1}"
+    if refused := re.search(r"assertion failed: \[([^\]]+)\]", error):
+        return refused[1]
+    if "DecodeWav" in error:
+        return "it holds what is no wav of 16 bits (convert it, or send samples)"
+    return "its sizes do not fit each other"
 
 
 def _about(folder: Path) -> dict[str, Any]:
@@ -219,20 +183,3 @@ def _about(folder: Path) -> dict[str, Any]:
     if form != 1:
         raise InputError(f"{folder} was written by a newer version of nlp-rnn; upgrade with `pip install -U nlp-rnn`.")
     return about
-
-
-def _texts_in(value: object) -> list[Any] | None:
-    """All texts in nested lists; None if something else is in them."""
-    if isinstance(value, (str, bytes)):
-        return [value]
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if not isinstance(value, (list, tuple)):
-        return None
-    found: list[Any] = []
-    for item in value:
-        inner = _texts_in(item)
-        if inner is None:
-            return None
-        found += inner
-    return found

@@ -12,7 +12,8 @@ from typing import TypeAlias
 from nlp_rnn.errors import InputError
 from nlp_rnn.export import DESCRIPTION, EXTRA
 from nlp_rnn.serving.batching import Batcher, Batching
-from nlp_rnn.serving.endpoints import Endpoint, Limits, RequestError
+from nlp_rnn.serving.endpoints import Endpoint
+from nlp_rnn.serving.inputs import Limits, RequestError
 
 Stamp: TypeAlias = tuple[str, int, int]
 _LOG = logging.getLogger("kserve")

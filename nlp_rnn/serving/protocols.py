@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from nlp_rnn.serving.batching import Batcher
-from nlp_rnn.serving.endpoints import DEFAULT, RequestError
+from nlp_rnn.serving.endpoints import DEFAULT
+from nlp_rnn.serving.inputs import RequestError
 from nlp_rnn.serving.models import Model
 
 TYPES = {
@@ -23,6 +24,11 @@ TYPES = {
 }
 
 
+_DATATYPES = ("BYTES", "BOOL", *(f"{sign}INT{size}" for sign in ("", "U") for size in (8, 16, 32, 64)))
+_DATATYPES += ("FP16", "FP32", "FP64")
+_OF_V1 = ("instances", "inputs", "signature_name")
+
+
 async def answer_v1(model: Batcher, payload: object) -> dict[str, Any]:
     """TensorFlow Serving's REST interface, KServe's V1: answers `{"instances": […]}` by rows, or `{"inputs": {…}}` by
     columns; "signature_name" names the signature.
@@ -32,6 +38,10 @@ async def answer_v1(model: Batcher, payload: object) -> dict[str, Any]:
     """
     if not isinstance(payload, Mapping):
         raise RequestError('A JSON object with "instances" or "inputs" is needed.')
+    if unknown := [name for name in payload if name not in _OF_V1]:
+        raise RequestError(
+            f'"{unknown[0]}" is not known here; a request has "instances" or "inputs", "signature_name".'
+        )
     signature = payload.get("signature_name", DEFAULT)
     if not isinstance(signature, str):
         raise RequestError('"signature_name" must be a text.')
@@ -39,13 +49,13 @@ async def answer_v1(model: Batcher, payload: object) -> dict[str, Any]:
         raise RequestError('Give either "instances", a list of inputs, or "inputs", lists by name.')
     wanted = list(model.endpoint.signatures.get(signature, {}).get("inputs", {}))
     if "inputs" in payload:
-        given = _texts_of_bytes(payload["inputs"])
+        given = _with_bytes(payload["inputs"])
         if not isinstance(given, Mapping):
             given = {_only(wanted, signature): given}
         found = await model.answer(given, signature)
         plain = {name: plain_of(value) for name, value in found.items()}
         return {"outputs": next(iter(plain.values())) if len(plain) == 1 else plain}
-    instances = _texts_of_bytes(payload["instances"])
+    instances = _with_bytes(payload["instances"])
     if not isinstance(instances, list):
         raise RequestError('"instances" must be a list.')
     found = await model.answer(_by_name(instances, wanted, signature), signature)
@@ -90,32 +100,33 @@ async def answer_v2(model: Model, request: Any) -> Any:
     return InferResponse(request.id or str(uuid.uuid4()), model.endpoint.name, outputs, **about)
 
 
-def _texts_of_bytes(value: object) -> Any:
-    """Values in which `{"b64": …}`, TensorFlow Serving's way of sending bytes, is text."""
+def _with_bytes(value: object) -> Any:
+    """Values with bytes where there is `{"b64": …}`, TensorFlow Serving's way of sending them."""
     if isinstance(value, list):
-        return [_texts_of_bytes(item) for item in value]
+        return [_with_bytes(item) for item in value]
     if not isinstance(value, Mapping):
         return value
     if set(value) != {"b64"} or not isinstance(value["b64"], str):
-        return {name: _texts_of_bytes(item) for name, item in value.items()}
+        return {name: _with_bytes(item) for name, item in value.items()}
     try:
-        return base64.b64decode(value["b64"], validate=True).decode("utf-8", "replace")
+        return base64.b64decode(value["b64"], validate=True)
     except ValueError:
         raise RequestError('"b64" must hold bytes in base 64.') from None
 
 
 def _array_of(given: Any) -> np.ndarray:
+    if given.datatype not in _DATATYPES:
+        known = ", ".join(_DATATYPES)
+        raise RequestError(f'"{given.name}" has the datatype "{given.datatype}", which is none; there are: {known}.')
     if not all(isinstance(size, int) and size >= 0 for size in given.shape):
         raise RequestError(f'The shape of "{given.name}" must be of whole numbers.')
     try:
-        values = given.as_numpy()
-        if values.dtype == object:
-            flat = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values.ravel()]
-            values = np.array([*flat, None], object)[:-1].reshape(given.shape)
-        return np.asarray(values)
+        values = np.asarray(given.as_numpy())
+        return values.reshape(given.shape) if values.dtype == object else values
     except Exception as error:  # KServe's, of many kinds
-        reason = str(getattr(error, "reason", error)).strip().splitlines() or [type(error).__name__]
-        raise RequestError(f'"{given.name}" cannot be read: {reason[0][:200]}') from None
+        reason = str(getattr(error, "reason", "")).strip().splitlines()
+        what = f": {reason[0][:200]}" if reason else f" as {given.datatype} of the shape {given.shape}."
+        raise RequestError(f'"{given.name}" cannot be read{what}') from None
 
 
 def _plain_parameter(value: Any) -> Any:
@@ -128,6 +139,13 @@ def types_of(named: dict[str, Any]) -> list[dict[str, Any]]:
         {"name": name, "datatype": TYPES[about["dtype"]], "shape": [-1 if n is None else n for n in about["shape"]]}
         for name, about in named.items()
     ]
+
+
+def metadata_of(model: Model) -> dict[str, Any]:
+    """A model as V2's metadata have it."""
+    default = model.endpoint.signatures[DEFAULT]
+    about = {"name": model.endpoint.name, "versions": [model.version], "platform": "tensorflow"}
+    return {**about, "inputs": types_of(default["inputs"]), "outputs": types_of(default["outputs"])}
 
 
 def plain_of(value: object) -> Any:

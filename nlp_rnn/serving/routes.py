@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
 
-from nlp_rnn.serving.endpoints import RequestError
+from nlp_rnn.serving.inputs import RequestError
 from nlp_rnn.serving.models import Model
+from nlp_rnn.serving.protocols import metadata_of
 from nlp_rnn.serving.streams import event, pieces
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
 _POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:"
-_TYPES = {"page.css": "text/css", "page.js": "text/javascript"}
+_TYPES = {"page.css": "text/css", "page.js": "text/javascript", "charts.js": "text/javascript"}
+_NAME = {"parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]}
 
 
 class Routes:
@@ -32,12 +35,17 @@ class Routes:
         app.add_exception_handler(RequestError, _refusal)
         app.add_exception_handler(RequestValidationError, _invalid)
         app.add_middleware(Front, models=self.models, served=served)
-        for path, function in (("/", self.page), ("/page.css", self.part), ("/page.js", self.part)):
+        for path, function in (("/", self.page), *((f"/{part}", self.part) for part in _TYPES)):
             app.add_api_route(path, _plain(function), include_in_schema=False)
-        app.add_api_route("/v1/models/{name}/metadata", _plain(self.metadata), tags=["V1"])
-        app.add_api_route("/v1/models/{name}", _plain(self.status), tags=["V1"])
-        app.add_api_route("/v2/models/{name}/generate", _plain(self.generate), methods=["POST"], tags=["V2"])
-        app.add_api_route("/v2/models/{name}/generate_stream", _plain(self.stream), methods=["POST"], tags=["V2"])
+        for path, function, method in (
+            ("/v1/models/{name}/metadata", self.metadata, "GET"),
+            ("/v1/models/{name}", self.status, "GET"),
+            ("/v2/models/{name}", self.about, "GET"),
+            ("/v2/models/{name}/generate", self.generate, "POST"),
+            ("/v2/models/{name}/generate_stream", self.stream, "POST"),
+        ):
+            app.add_api_route(path, _plain(function), methods=[method], tags=[path[1:3].upper()], openapi_extra=_NAME)
+        app.add_api_route("/v1/models/{name}:explain", _plain(self.explain), methods=["POST"], include_in_schema=False)
         app.add_api_route("/v2/repository/{rest:path}", _plain(self.refuse), methods=["POST"], include_in_schema=False)
 
     async def page(self, request: Any) -> Response:
@@ -62,6 +70,16 @@ class Routes:
         model = self._model(request)
         spec = {"name": model.endpoint.name, "signature_name": "", "version": model.version}
         return JSONResponse({"model_spec": spec, "metadata": model.endpoint.about})
+
+    async def about(self, request: Any) -> Response:
+        """The Open Inference Protocol's metadata of a model."""
+        from starlette.responses import JSONResponse
+
+        return JSONResponse(metadata_of(self._model(request)))
+
+    async def explain(self, request: Any) -> Response:
+        """No model has explanations over the network."""
+        raise RequestError(f"{self._model(request).endpoint.name} explains nothing over the network.", 404)
 
     async def status(self, request: Any) -> Response:
         """Whether a model is ready, as KServe says it and as TensorFlow Serving does."""
@@ -105,8 +123,13 @@ class Routes:
     def _model(self, request: Any) -> Model:
         name = request.path_params["name"]
         if name not in self.models:
-            raise RequestError(f"Model with name {name} does not exist; there are: {', '.join(self.models)}.", 404)
+            raise no_model(name, self.models)
         return self.models[name]
+
+
+def no_model(name: str, models: Iterable[str]) -> RequestError:
+    """Says which there are."""
+    return RequestError(f"Model with name {name} does not exist; there are: {', '.join(models)}.", 404)
 
 
 class Front:
@@ -131,6 +154,7 @@ class Front:
             return
         try:
             scope = {**scope, "path": self._without_version(scope["path"])}
+            self._check_version_asked(scope)
         except RequestError as error:
             await _refused(error)(scope, receive, send)
             return
@@ -164,10 +188,24 @@ class Front:
 
     def _without_version(self, path: str) -> str:
         found = re.fullmatch(r"(/v[12]/models/([^/]+))/versions/([^/:]+)(.*)", path)
-        if found is None or found[2] not in self.models:
+        if found is None:
             return path
+        if found[2] not in self.models:
+            raise no_model(found[2], self.models)
         self.models[found[2]].check_version(found[3])
         return found[1] + found[4]
+
+    def _check_version_asked(self, scope: Any) -> None:
+        """A version after the question mark is looked at here, and goes no further: KServe answers 501 to any."""
+        given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        found = re.match(r"/v[12]/models/([^/:]+)", scope["path"])
+        if found and found[1] in self.models:
+            for name, value in given:
+                if name == "model_version":
+                    self.models[found[1]].check_version(value)
+        rest = [pair for pair in given if pair[0] != "model_version"]
+        if len(rest) < len(given):
+            scope["query_string"] = urlencode(rest).encode()
 
     @property
     def _too_large(self) -> RequestError:

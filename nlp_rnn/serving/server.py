@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nlp_rnn.errors import InputError
-from nlp_rnn.serving.endpoints import DEFAULT, RequestError
+from nlp_rnn.serving.endpoints import DEFAULT
+from nlp_rnn.serving.inputs import RequestError
 from nlp_rnn.serving.models import Model, watch
 from nlp_rnn.serving.protocols import answer_v1, answer_v2, types_of
 from nlp_rnn.serving.routes import Routes, unreadable

@@ -9,18 +9,13 @@ from typing import Any
 import numpy as np
 
 from nlp_rnn.serving.batching import Batcher
-from nlp_rnn.serving.endpoints import RequestError
+from nlp_rnn.serving.inputs import RequestError
 
 _TOKENS = 8  # of a step; a client that goes is noticed between steps
 _UNKNOWN = 1
 _MOST = 100_000
-_SETTINGS: dict[str, tuple[type, float, float]] = {
-    "temperature": (float, 0.0, 100.0),
-    "top_k": (int, 0, 2**31 - 1),
-    "top_p": (float, 1e-9, 1.0),
-    "repetition_penalty": (float, 1e-9, 1e9),
-    "seed": (int, -(2**31), 2**31 - 1),
-}
+_KINDS = {"temperature": float, "top_k": int, "top_p": float, "repetition_penalty": float, "seed": int}
+_SEEDS = (-(2**31), 2**31 - 1)
 
 
 def settings_of(payload: Any) -> tuple[str, int, list[str], dict[str, float]]:
@@ -38,7 +33,9 @@ def settings_of(payload: Any) -> tuple[str, int, list[str], dict[str, float]]:
     given = payload.get("parameters", {})
     if not isinstance(given, Mapping):
         raise RequestError('"parameters" must be an object.')
-    known = {"max_tokens", "stop", *_SETTINGS}
+    from nlp_rnn.decoding.sampling import RANGES
+
+    known = {"max_tokens", "stop", *_KINDS}
     if unknown := [name for name in given if name not in known]:
         raise RequestError(f'There is no parameter "{unknown[0]}"; there are: {", ".join(sorted(known))}.')
     stop = given.get("stop", [])
@@ -46,7 +43,8 @@ def settings_of(payload: Any) -> tuple[str, int, list[str], dict[str, float]]:
     if not isinstance(stop, list) or not all(isinstance(text, str) for text in stop):
         raise RequestError('"stop" must be a text or a list of texts.')
     count = _number("max_tokens", given.get("max_tokens", 200), int, 1, _MOST)
-    found = {name: _number(name, given[name], *about) for name, about in _SETTINGS.items() if name in given}
+    ranges = {**RANGES, "seed": _SEEDS}
+    found = {name: _number(name, given[name], kind, *ranges[name]) for name, kind in _KINDS.items() if name in given}
     return payload["text_input"], int(count), stop, found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from nlp_rnn.errors import InputError
 
@@ -124,19 +124,34 @@ def no_options(config: Settings) -> NoOptions:
     return NoOptions()
 
 
+class Asked(NamedTuple):
+    """What a served model was asked.
+
+    Attributes:
+        value: the input.
+        config: the settings that the model was trained with.
+    """
+
+    value: Any
+    config: Any
+
+
 @dataclass(frozen=True)
 class Answers(Generic[P]):
     """How predictions are made of what a model answers that is served elsewhere.
 
     Args:
         signature: the one to ask.
-        prediction: (a row of its outputs by name, as plain values; options) → a prediction.
+        prediction: (a row of its outputs by name, as plain values; options; what was asked) → a prediction.
         takes_options: whether it heeds the options; else the server's hold.
+        arguments: (inputs, what the model says of itself) → the arguments of the signature, where the input alone does
+            not tell them.
     """
 
     signature: str
-    prediction: Callable[[dict[str, Any], Any], P]
+    prediction: Callable[[dict[str, Any], Any, Asked], P]
     takes_options: bool = False
+    arguments: Callable[[Sequence[Any], Mapping[str, Any]], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,8 +15,11 @@ from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from nlp_rnn.data.series import Series
 
+_LARGEST = 3e38  # of float32
 _LONGEST_SHOWN = 4_000
 
 
@@ -179,10 +182,18 @@ class HistoryInput:
         >>> HistoryInput().parse({"values": [1, 2], "times": ["2026-01-31", "2026-02-01"]}).times.tolist()
         [1769817600, 1769904000]
         """
+        import numpy as np
+
+        found = self._as_series(value)
+        if np.abs(found.values).max(initial=0.0) > _LARGEST:
+            raise InputError(f"The history has {np.abs(found.values).max():.3g}, which is too large to compute with.")
+        return found
+
+    def _as_series(self, value: object) -> Series:
         from nlp_rnn.data.histories import history_of
         from nlp_rnn.data.series import Series
 
-        return value if isinstance(value, Series) else history_of(value, f"The history {str(value)[:40]!r}")
+        return value if isinstance(value, Series) else history_of(value, f"The {self.noun} {str(value)[:40]!r}")
 
     def refuse(self, value: Any, config: Any) -> None:
         """What a run with such settings would not take, although its signature does.
@@ -212,8 +223,12 @@ class HistoryInput:
         {'history': [[[1.0], [0.0]], [[2.0], [3.0]]], 'lengths': [1, 2], 'time': [0, 1]}
         """
         series = [self.parse(value) for value in values]
-        padded = SeriesInput(self.name).serving_arguments([one.values.tolist() for one in series])
+        padded = SeriesInput(self.name).serving_arguments([self._sent(one).tolist() for one in series])
         return {**padded, "time": [int(one.times[-1]) for one in series]}
+
+    def _sent(self, series: Series) -> np.ndarray:
+        """The values as they are sent, with something in the place of those that are missing."""
+        return series.values
 
 
 def _is_pandas(value: object) -> bool:
@@ -240,10 +255,14 @@ class SignalInput(HistoryInput):
         """
         from nlp_rnn.data.signals import in_range
 
-        return in_range(HistoryInput.parse(self, value))
+        return in_range(self._as_series(value))
 
     def refuse(self, value: Any, config: Any) -> None:
         """Nothing that the signature takes."""
+
+    def _sent(self, series: Series) -> np.ndarray:
+        """The values, NaN where one is missing."""
+        return series.known
 
 
 @dataclass(frozen=True)
@@ -323,10 +342,6 @@ class SoundInput:
         from nlp_rnn.audio.sounds import sound_of
 
         return sound_of(value, "The recording")
-
-    def named(self, value: Any, prediction: Any) -> Any:
-        """The prediction of an input with its name, which a server does not know."""
-        return replace(prediction, audio=self.parse(value).name)
 
     def serving_arguments(self, values: Sequence[Any]) -> dict[str, Any]:
         """The samples padded with zeros to the longest, how many each has, and their rates.

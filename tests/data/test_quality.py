@@ -90,8 +90,6 @@ def test_faults_of_data_are_found_before_training(command, faulty):
     assert "occur in the training data too" in out
 
 
-def test_tasks_without_texts_are_refused(command):
-    code, _, error = command("data", "forecasting")
-    assert (code, "the inputs of forecasting are none" in error) == (2, True), error
+def test_whose_data_they_are_must_be_said(command):
     code, _, error = command("data")
     assert (code, "Say whose data they are" in error) == (2, True)

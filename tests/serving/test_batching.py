@@ -7,9 +7,11 @@ import threading
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nlp_rnn.serving.batching import Batcher, Batching, trimmed
-from nlp_rnn.serving.endpoints import Endpoint, Limits, RequestError
+from nlp_rnn.serving.endpoints import Endpoint
+from nlp_rnn.serving.inputs import Limits, RequestError
 from tests.conftest import all_tasks
 from tests.subjects import SUBJECTS
 
@@ -26,7 +28,7 @@ class Slow(Endpoint):
         super().__init__("slow", {}, {"signatures": {"serving_default": ABOUT, "other": ABOUT}}, limits or Limits())
         self.go, self.batches = threading.Event(), []
 
-    def compute(self, arrays, signature="serving_default"):
+    def compute(self, arrays, signature="serving_default", stop=None):
         self.batches.append(arrays["text"].tolist())
         assert self.go.wait(30)
         if "bad" in arrays["text"]:
@@ -74,6 +76,32 @@ def test_signatures_and_models_are_not_mixed():
 
     assert [one["text"].tolist() for one in asyncio.run(ask())] == [[b"a"], [b"b"], [b"c"], [b"d"]]
     assert (first.batches, second.batches) == ([["a"], ["b"], ["c"]], [["d"]])
+
+
+def test_what_nobody_waits_for_is_computed_no_further():
+    """Requests that go on for ever leave their workers when their time is over."""
+    about = {"inputs": {"steps": {"dtype": "int32", "shape": [None]}}, "outputs": {}}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "steps")], autograph=False)
+    def count(steps):
+        def longer(place, total):
+            return place + 1, total + tf.cast(place, tf.float32) ** 0.5
+
+        _, total = tf.while_loop(lambda place, _: place < steps[0], longer, (0, 0.0))
+        return {"total": total[None]}
+
+    functions = {"serving_default": count.get_concrete_function()}
+    endpoint = Endpoint("count", functions, {"signatures": {"serving_default": about}}, Limits(seconds=0.5))
+    batcher = Batcher(endpoint, Batching(threads=1))
+
+    async def ask():
+        endless = [batcher.answer({"steps": [2**31 - 1]}) for _ in range(2)]
+        found = await asyncio.gather(*endless, return_exceptions=True)
+        return found, await batcher.answer({"steps": [2]})
+
+    found, answer = asyncio.run(ask())
+    assert [one.status for one in found] == [504, 504]
+    assert answer["total"].tolist() == [1.0]
 
 
 def test_a_bad_request_spoils_no_other():

@@ -11,7 +11,8 @@ import pytest
 from nlp_rnn.errors import InputError
 from nlp_rnn.serving import protocols
 from nlp_rnn.serving.batching import Batcher
-from nlp_rnn.serving.endpoints import Endpoint, Limits, RequestError
+from nlp_rnn.serving.endpoints import Endpoint
+from nlp_rnn.serving.inputs import Limits, RequestError
 from tests.conftest import all_tasks
 from tests.subjects import SUBJECTS
 
@@ -61,11 +62,12 @@ def test_rows_are_what_the_run_predicts(subject, kind):
         ({"instances": [5]}, '"text" must hold texts', 400),
         ({"instances": [None]}, '"text" must hold texts', 400),
         ({"instances": [["a"], ["b", "c"]]}, '"text" must be a list of texts', 400),
+        ({"instances": ["a"], "budget": 0.1}, '"budget" is not known here', 400),
         ({"inputs": {"text": "a"}}, '"text" must be a list of texts', 400),
         ({"instances": [{"b64": "é"}]}, '"b64" must hold bytes in base 64', 400),
         ({"instances": [[-1]], "signature_name": "tokens"}, '"tokens" has ids below 0', 400),
-        ({"instances": [[1.5]], "signature_name": "tokens"}, "must be a list of lists of equal length of whole", 400),
-        ({"instances": [[True]], "signature_name": "tokens"}, "must be a list of lists of equal length of whole", 400),
+        ({"instances": [[1.5]], "signature_name": "tokens"}, "must be whole numbers in lists of the shape", 400),
+        ({"instances": [[True]], "signature_name": "tokens"}, "must be whole numbers in lists of the shape", 400),
         ({"instances": [[10**6]], "signature_name": "tokens"}, "there is no id 1000000, ids go from 0 to", 400),
         ({"instances": [{"txt": "a"}]}, 'takes no "txt"; it takes: text', 400),
         ({"instances": [{}]}, 'needs "text"', 400),
@@ -74,17 +76,17 @@ def test_rows_are_what_the_run_predicts(subject, kind):
         ({"instances": ["a"], "signature_name": 5}, '"signature_name" must be a text', 400),
         (
             {"instances": [[1, "a"]], "signature_name": "tokens"},
-            '"tokens" must be a list of lists of equal length of whole numbers',
+            r'"tokens" must be whole numbers in lists of the shape \[rows, any\]',
             400,
         ),
         (
             {"inputs": {"tokens": [[1], [2, 3]]}, "signature_name": "tokens"},
-            '"tokens" must be a list of lists of equal length of whole numbers',
+            r'"tokens" must be whole numbers in lists of the shape \[rows, any\]',
             400,
         ),
         (
             {"inputs": {"tokens": [[2**40]]}, "signature_name": "tokens"},
-            '"tokens" must be a list of lists of equal length of whole numbers',
+            r'"tokens" must be whole numbers in lists of the shape \[rows, any\]',
             400,
         ),
         ({"instances": ["a"] * 101}, "101 inputs are more than 100: send fewer at once", 413),

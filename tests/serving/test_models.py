@@ -10,7 +10,7 @@ import pytest
 
 from nlp_rnn.errors import InputError
 from nlp_rnn.serving.batching import Batching
-from nlp_rnn.serving.endpoints import Limits
+from nlp_rnn.serving.inputs import Limits
 from nlp_rnn.serving.models import Model, Place
 from tests.subjects import SUBJECTS
 

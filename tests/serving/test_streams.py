@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from nlp_rnn.serving.batching import Batcher
-from nlp_rnn.serving.endpoints import Endpoint, RequestError
+from nlp_rnn.serving.endpoints import Endpoint
+from nlp_rnn.serving.inputs import RequestError
 from nlp_rnn.serving.streams import pieces
 from nlp_rnn.tasks.language_modeling import generate
 from tests.subjects import SUBJECTS

@@ -211,3 +211,11 @@ def test_watch_at_the_command_line(command, monkeypatch, tmp_path, at_hand):
         code, _, log = command("watch", run.path)
     assert (code, "A line of more than a megabyte is no event" in " ".join(log.split())) == (2, True)
     assert isinstance(stream, io.TextIOWrapper)
+
+
+@pytest.mark.slow  # a training and an export
+def test_a_run_that_knows_two_kinds_of_events_is_exported(tmp_path):
+    rows = [{"events": " ".join(["open", "close"] * (1 + i % 3))} for i in range(40)]
+    run = nlp_rnn.train("anomaly", out=tmp_path / "run", data={"train": rows}, **QUICK)
+    assert len(run.assets.tokenizer.vocabulary) == 2
+    run.export(tmp_path / "export")

@@ -28,6 +28,11 @@ async function ask(path, payload) {
   return content;
 }
 
+async function columns(name, inputs, signature = "serving_default") {
+  const payload = { signature_name: signature, inputs };
+  return (await ask(`/v1/models/${encodeURIComponent(name)}:predict`, payload)).outputs;
+}
+
 async function rows(name, inputs, signature = "serving_default") {
   const payload = { signature_name: signature, instances: inputs };
   return (await ask(`/v1/models/${encodeURIComponent(name)}:predict`, payload)).predictions;
@@ -157,11 +162,149 @@ const tasks = {
     }
   },
 
+  async forecasting(name, text, result) {
+    const inputs = parsed(text), found = await columns(name, inputs), horizon = found.median[0].length;
+    const history = inputs.history[0].slice(0, inputs.lengths[0]), seen = history.slice(-4 * horizon - 20);
+    const first = seen.length, times = timesOf(found.times[0]), levels = found.levels[0];
+    found.targets[0].forEach((target, c) => {
+      const at = (q) => found.quantiles[0].map((step) => step[c][q]), middle = (levels.length - 1) / 2;
+      const band = (q, style) => ({ kind: "band", first, low: at(q), high: at(levels.length - 1 - q), style });
+      const parts = [...(middle > 0 ? [band(0, "wide")] : []), ...(middle > 1 ? [band(1, "narrow")] : [])];
+      parts.push({ kind: "line", first: 0, values: seen.map((step) => step[c]), style: "came" });
+      parts.push({ kind: "line", first, values: at(middle), style: "middle" });
+      const labels = [[first, times[0], "end"], [first + horizon - 1, times[horizon - 1], "end"]];
+      const about = `${target}: ${first} steps, then the median and the intervals of ${horizon} more`;
+      result.append(make("h2", target), chart(parts, about, labels));
+      const shown = [0, middle, levels.length - 1];
+      const lines = times.map((time, t) => [time, ...shown.map((q) => shortly(at(q)[t]))]);
+      result.append(tableOf(["", ...shown.map((q) => percent(levels[q]))], lines));
+    });
+  },
+
+  async "anomaly-values"(name, text, result) {
+    const inputs = parsed(text), found = await columns(name, inputs), size = inputs.lengths[0];
+    const values = inputs.history[0].slice(0, size), rare = 0.001;
+    const odd = [...Array(size).keys()].filter((t) => found.judged[0][t] && found.p_values[0][t] < rare);
+    found.targets[0].forEach((target, c) => {
+      const of = (part) => part[0].slice(0, size).map((step) => step[c]), came = values.map((step) => step[c]);
+      const parts = [
+        { kind: "band", first: 0, low: of(found.low), high: of(found.high), style: "wide" },
+        { kind: "line", first: 0, values: of(found.expected), style: "middle" },
+        { kind: "line", first: 0, values: came, style: "came" },
+        { kind: "marks", places: odd, values: odd.map((t) => came[t]) },
+      ];
+      result.append(make("h2", target), chart(parts, `${target}: values, what was expected, and ${odd.length} unusual steps`));
+    });
+    const judged = found.judged[0].filter(Boolean).length;
+    result.append(make("p", `${judged} of ${size} steps were judged; ${odd.length} have a score that fewer than one in 1,000 normal steps reach.`));
+    const worst = odd.sort((a, b) => found.scores[0][b] - found.scores[0][a]).slice(0, 20);
+    const lines = worst.map((t) => [t, shortly(found.scores[0][t]), shortly(found.p_values[0][t]), values[t].join(", ")]);
+    if (worst.length) result.append(tableOf(["step", "score", "p", "values"], lines));
+  },
+
+  async anomaly(name, text, result, about) {
+    const [row] = await rows(name, [text]);
+    const isOdd = row.p_value < 0.01;
+    result.append(make("p", `${isOdd ? "Unusual" : "Usual"}: score ${shortly(row.score)}, which ${percent(row.p_value)} of normal sessions reach.`, "strong"));
+    if (row.unknown) result.append(make("p", `${row.unknown} of ${row.events} events were not seen in training.`));
+    const events = text.includes("\n") ? text.split("\n").filter((one) => one.trim()) : text.trim().split(/\s+/u);
+    const why = new Map(row.why_place.map((place, i) => [place, i]).filter(([place]) => place));
+    const list = make("ol", undefined, "events");
+    events.slice(0, row.events).forEach((event, i) => {
+      const line = make("li", event), reason = why.get(i + 1);
+      if (reason !== undefined) {
+        line.className = "odd";
+        const likelier = row.why_expected[reason].filter(Boolean).slice(0, 3).join(", ");
+        line.append(make("small", ` ${shortly(row.why_surprise[reason])} nats` + (likelier ? `; likelier: ${likelier}` : ""), "faint"));
+      }
+      list.append(line);
+    });
+    result.append(make("h2", "What surprised most"), list);
+  },
+
+  async speech(name, text, result, about) {
+    const inputs = sound || about.signatures.serving_default.example.inputs;
+    const found = await columns(name, inputs), samples = inputs.audio[0], seconds = found.seconds[0];
+    result.append(make("p", found.text[0] || "Nothing was understood.", "text strong"));
+    const size = Math.max(1, Math.floor(samples.length / 700)), low = [], high = [];
+    for (let i = 0; i < samples.length; i += size) {
+      const some = samples.slice(i, i + size);
+      low.push(Math.min(...some));
+      high.push(Math.max(...some));
+    }
+    const place = (time) => (time / seconds) * (low.length - 1);
+    const words = found.words[0].map((word, i) => [word, found.starts[0][i], found.ends[0][i], found.confidences[0][i]]).filter(([word]) => word);
+    const labels = words.map(([word, start, end]) => [place((start + end) / 2), word, "middle"]);
+    result.append(chart([{ kind: "band", first: 0, low, high, style: "narrow" }], `The recording, ${shortly(seconds)} seconds`, labels));
+    const lines = words.map(([word, start, end, p]) => [word, `${start.toFixed(2)} to ${end.toFixed(2)} s`, percent(p)]);
+    if (lines.length) result.append(tableOf(["word", "when", "confidence"], lines));
+  },
+
   async other(name, text, result, about) {
-    const inputs = Object.keys(about.signatures.serving_default.inputs).length > 1 ? JSON.parse(text) : text;
-    result.append(make("pre", JSON.stringify(await rows(name, [inputs]), null, 1)));
+    const isOne = Object.keys(about.signatures.serving_default.inputs).length === 1;
+    const found = isOne ? await rows(name, [text]) : await columns(name, parsed(text));
+    result.append(make("pre", JSON.stringify(found, null, 1)));
   },
 };
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`This is not JSON: ${error.message}`);
+  }
+}
+
+// Recordings, as the model's signature takes them: mixed, at 16,000 samples a second.
+let sound = null, recorder = null;
+const RATE = 16000;
+
+async function listenTo(content) {
+  const decoded = await new AudioContext({ sampleRate: RATE }).decodeAudioData(content);
+  const samples = new Array(decoded.length).fill(0);
+  for (let c = 0; c < decoded.numberOfChannels; c++) {
+    decoded.getChannelData(c).forEach((value, i) => { samples[i] += value / decoded.numberOfChannels; });
+  }
+  sound = { audio: [samples.map((value) => +value.toFixed(5))], lengths: [samples.length], rate: [RATE] };
+}
+
+async function chosenFile() {
+  const [file] = at("file").files;
+  sound = null;
+  if (!file) return;
+  try {
+    await listenTo(await file.arrayBuffer());
+    say(`${file.name}: ${(sound.lengths[0] / RATE).toFixed(1)} s.`);
+    at("form").requestSubmit();
+  } catch (error) {
+    say(`${file.name} cannot be read as sound (${error.message}).`, true);
+  }
+}
+
+async function record() {
+  if (recorder) {
+    recorder.stop();
+    return;
+  }
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true }), parts = [];
+    recorder = new MediaRecorder(stream);
+    recorder.addEventListener("dataavailable", (event) => parts.push(event.data));
+    recorder.addEventListener("stop", async () => {
+      stream.getTracks().forEach((track) => track.stop());
+      recorder = null;
+      at("record").textContent = "Record";
+      await listenTo(await new Blob(parts).arrayBuffer());
+      at("form").requestSubmit();
+    });
+    recorder.start();
+    at("record").textContent = "Stop recording";
+    say("Recording…");
+  } catch (error) {
+    recorder = null;
+    say(`No microphone can be used: ${error.message}`, true);
+  }
+}
 
 function chosen() {
   const name = at("model").value;
@@ -172,13 +315,18 @@ function choose() {
   const [name, { metadata: about, model_spec: spec }] = chosen();
   const example = about.signatures.serving_default.example;
   const given = about.task === "language-modeling" ? "The " : example ? Object.values(example.inputs)[0][0] : "";
-  at("text").value = typeof given === "string" ? given : JSON.stringify(example.inputs);
+  const isSound = about.task === "speech";
+  at("text").value = typeof given === "string" ? given : isSound ? "" : JSON.stringify(example.inputs);
+  at("text").hidden = at("text-label").hidden = isSound;
+  at("sound").hidden = !isSound;
   at("text-label").textContent = about.input[0].toUpperCase() + about.input.slice(1);
   at("about").textContent = `${about.task}, version ${spec.version}` + (about.labels.length ? `: ${about.labels.join(", ")}` : "");
   at("settings").hidden = about.task !== "language-modeling";
   at("code").textContent =
     `from nlp_rnn.serving import Client\n\nmodel = Client(${JSON.stringify(location.origin)})[${JSON.stringify(name)}]\n` +
-    `model(${JSON.stringify(at("text").value)})`;
+    (isSound ? 'model("recording.wav")'
+      : typeof given === "string" ? `model(${JSON.stringify(at("text").value)})`
+        : `model.columns(${at("text").value.replaceAll("null", "None")})`);
   at("result").replaceChildren();
   say("");
 }
@@ -210,6 +358,8 @@ async function begin() {
   at("form").addEventListener("submit", run);
   at("stop").addEventListener("click", () => running && running.abort());
   at("model").addEventListener("change", choose);
+  at("file").addEventListener("change", chosenFile);
+  at("record").addEventListener("click", record);
   at("text").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("form").requestSubmit();
   });

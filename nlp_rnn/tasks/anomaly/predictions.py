@@ -167,7 +167,7 @@ def remarks(metrics: Metrics) -> list[str]:
     return [beaten_by("auc_roc", name, value, metrics["auc_roc"])]
 
 
-def from_row(row: dict[str, Any], options: Options) -> Judgement:
+def from_row(row: dict[str, Any], options: Options, asked: object = None) -> Judgement:
     """A row of the signature `serving_default`; it does not say how the session is called."""
     columns = (row[f"why_{name}"] for name in ("place", "event", "surprise", "expected"))
     why = [

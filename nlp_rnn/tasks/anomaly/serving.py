@@ -56,7 +56,7 @@ def _from_text(config: Config, model: EventModel, assets: Assets) -> tf.types.ex
     from nlp_rnn.text.tokenizer import END, UNKNOWN
 
     judge, names = assets.judge, [END_OF_SESSION, *assets.tokenizer.vocabulary]
-    likely = min(model.expected, len(assets.tokenizer.vocabulary))
+    likely = min(model.expected, len(assets.tokenizer.vocabulary) + 1)  # the end of a session too
     results = {
         "nats": tf.TensorSpec([], tf.float32),
         "rank": tf.TensorSpec([], tf.int32),

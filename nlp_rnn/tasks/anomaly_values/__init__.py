@@ -4,11 +4,12 @@ from nlp_rnn.tasks.anomaly_values.commands import COMMANDS, Watcher
 from nlp_rnn.tasks.anomaly_values.data import RESOURCES, assets, batches, read, settle
 from nlp_rnn.tasks.anomaly_values.model import build, fits, infer, loss
 from nlp_rnn.tasks.anomaly_values.pictures import picture
-from nlp_rnn.tasks.anomaly_values.predictions import Watched, decode, errors, evaluate, remarks, show
+from nlp_rnn.tasks.anomaly_values.predictions import decode, errors, evaluate, from_row, remarks, show
 from nlp_rnn.tasks.anomaly_values.scores import calibrate
 from nlp_rnn.tasks.anomaly_values.serving import example, signatures
 from nlp_rnn.tasks.anomaly_values.settings import Config, Options
-from nlp_rnn.tasks.base import Metric, Task
+from nlp_rnn.tasks.anomaly_values.watched import Watched
+from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import SignalInput
 
 __all__ = ["TASK", "Config", "Options", "Watched", "Watcher"]
@@ -38,6 +39,7 @@ TASK: Task[Config, Watched, Options] = Task(
     remarks=remarks,
     show=show,
     errors=errors,
+    answers=Answers("serving_default", from_row, takes_options=True),
     signatures=signatures,
     example=example,
     picture=picture,

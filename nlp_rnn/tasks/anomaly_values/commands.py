@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nlp_rnn.run import AnyRun
-    from nlp_rnn.tasks.anomaly_values.predictions import Cause
+    from nlp_rnn.tasks.anomaly_values.watched import Cause
 
 _KEPT = ("seen", "steps", "height", "left_out", "header", "begun")
 _MISSING = ("", "nan", "na", "null", "none", "-")
@@ -118,8 +118,9 @@ class Watcher:
         from nlp_rnn.data.series import Series, filled
         from nlp_rnn.data.signals import within_range
         from nlp_rnn.metrics.signals import peaks
-        from nlp_rnn.tasks.anomaly_values.predictions import causes
+        from nlp_rnn.tasks.anomaly_values.predictions import found_of
         from nlp_rnn.tasks.anomaly_values.scores import rarity, score_of, steps_of
+        from nlp_rnn.tasks.anomaly_values.watched import causes
 
         before = len(self.kept)
         given = np.concatenate([self.kept, within_range(values)])
@@ -134,8 +135,9 @@ class Watcher:
         self.steps += len(values)
         needed = 2 * max(self.judge["memory"], self.judge["lookback"], self.judge["smooth"]) + 1
         self.kept = complete[-needed:]
-        places = np.flatnonzero(heights > self.limit).tolist()
-        return [(i, float(scores[i]), causes(steps, rarities, i, self.judge)) for i in places]
+        alarms = heights > self.limit
+        found = found_of(steps, rarities, scores, np.exp(-self.reference.nats_of(scores)), alarms, self.judge)
+        return [(i, float(scores[i]), causes(found, i)) for i in np.flatnonzero(alarms).tolist()]
 
     def _values(self, line: str, number: int) -> list[float] | None:
         """The values of a line; None where it holds none, which is counted, or is a header.

@@ -2,138 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.tasks.anomaly_values.scores import Steps, all_steps, rarity, score_of, score_reference
+from nlp_rnn.tasks.anomaly_values.scores import PARTS, Steps, all_steps, rarity, score_of, score_reference
 from nlp_rnn.tasks.anomaly_values.settings import Options
+from nlp_rnn.tasks.anomaly_values.watched import Found, Watched, watched
 from nlp_rnn.tasks.base import Metrics, Outputs
 
 if TYPE_CHECKING:
     import numpy as np
 
     from nlp_rnn.data.records import Records
+    from nlp_rnn.tasks.base import Asked
 
-_REASONS, _SHOWN = 3, 20
-
-
-@dataclass(frozen=True)
-class Cause:
-    """A value that was not expected.
-
-    Args:
-        target: which value of the step.
-        value: what came.
-        expected: the median of the forecast.
-        low, high: its outermost quantiles.
-        usual, spread: mean and spread of the steps before.
-        surprise, level: how unusual the value is beside its forecast, and the mean of the last values beside what was
-            usual, in nats: together they are the score.
-    """
-
-    target: str
-    value: float | None
-    expected: float
-    low: float
-    high: float
-    usual: float
-    spread: float
-    surprise: float
-    level: float
-
-    def __str__(self) -> str:
-        came = f"{self.target} {_number(self.value, self.spread)}"
-        if self.level > self.surprise:
-            return f"{came}, as were the last ones: usual is {_number(self.usual, self.spread)} ± {self.spread:.3g}"
-        low, expected, high = (_number(value, self.spread) for value in (self.low, self.expected, self.high))
-        return f"{came} instead of {expected} ({low} to {high})"
+_SHOWN = 20
 
 
-def _number(value: float | None, spread: float) -> str:
-    """A value with as many digits as tell it from others."""
-    if value is None:
-        return "nothing"
-    digits = min(max(round(math.log10(abs(value) / spread) + 4), 4), 15) if value and spread else 5
-    return f"{value:.{digits}g}"
-
-
-@dataclass(frozen=True)
-class ValueAlarm:
-    """A step at which a signal is unusual.
-
-    Args:
-        time: of the step, or its number from 0.
-        step: its number.
-        score: how unusual it is, in nats.
-        p_value: how often normal steps score as high.
-        why: the values that were least expected.
-    """
-
-    time: str
-    step: int
-    score: float
-    p_value: float
-    why: list[Cause]
-
-    def __str__(self) -> str:
-        return f"ALARM {self.score:.1f} (p {self.p_value:.2g}) {self.time}: {'; '.join(map(str, self.why))}"
-
-
-@dataclass(frozen=True)
-class StepRow:
-    """A step, as a row of a table; see `ValueAlarm`."""
-
-    series: str
-    time: str
-    score: float | None
-    p_value: float | None
-    alarm: bool
-    value: dict[str, float | None]
-    expected: dict[str, float]
-    low: dict[str, float]
-    high: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Watched:
-    """What is unusual in a signal.
-
-    Args:
-        series: its name.
-        alarms: the steps that stand out.
-        begin: the number of the first step here.
-        judged: how many steps were judged: not those of the warm-up, and not those without values.
-        times: of all steps.
-        scores: how unusual each is, in nats; None where it was not judged.
-        p_values: how often normal steps score as high.
-        values: by target, what came.
-        expected, low, high: by target, the median and the outermost quantiles of its forecast.
-    """
-
-    series: str
-    alarms: list[ValueAlarm]
-    begin: int
-    judged: int
-    times: list[str]
-    scores: list[float | None]
-    p_values: list[float | None]
-    values: dict[str, list[float | None]]
-    expected: dict[str, list[float]]
-    low: dict[str, list[float]]
-    high: dict[str, list[float]]
-
-    @property
-    def rows(self) -> Iterator[StepRow]:
-        """The rows of a table, one for each step."""
-        alarms = {alarm.step - self.begin for alarm in self.alarms}
-        parts = (self.values, self.expected, self.low, self.high)
-        for place, time in enumerate(self.times):
-            value, *forecast = ({name: column[place] for name, column in part.items()} for part in parts)
-            score, p_value = self.scores[place], self.p_values[place]
-            yield StepRow(self.series, time, score, p_value, place in alarms, value, *forecast)  # type: ignore[arg-type]
+def found_of(
+    steps: Steps, rarities: np.ndarray, scores: np.ndarray, p_values: np.ndarray, alarms: np.ndarray, judge: Any
+) -> Found:
+    """What was found, from the judged steps and what follows from them."""
+    forecast = [steps.forecast(place) for place in (judge["levels"].index(0.5), 0, -1)]
+    about = (steps.judged, steps.values, forecast, steps.mean, steps.spread, rarities)
+    return Found(judge["targets"], scores, p_values, alarms, *about)
 
 
 class Judged(Sequence[Watched]):
@@ -159,53 +52,37 @@ class Judged(Sequence[Watched]):
     def __getitem__(self, index: Any) -> Any:
         import numpy as np
 
-        from nlp_rnn.series.steps import time_texts
-
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         steps, record, score = self.steps[index], self.records[index], self.scores[index]
-        series, begin = record["history"], record.get("begin", 0)
-        times = time_texts(series.times[begin:], series.has_times)
         p_values = np.exp(-self.reference.nats_of(score))
-        targets, middle = self.judge["targets"], self.judge["levels"].index(0.5)
-        alarms = [
-            ValueAlarm(
-                times[i],
-                begin + int(i),
-                float(score[i]),
-                float(p_values[i]),
-                causes(steps, self.rarities[index], i, self.judge),
-            )
-            for i in np.flatnonzero(self.alarms[index]).tolist()
-        ]
-        values, *forecast = (
-            {name: _plain(part[:, i]) for i, name in enumerate(targets)}
-            for part in (steps.values, *(steps.forecast(place) for place in (middle, 0, -1)))
-        )
-        shown, shown_p = (_plain(np.where(steps.judged, part, np.nan)) for part in (score, p_values))
-        judged = int(steps.judged.sum())
-        return Watched(series.name, alarms, begin, judged, times, shown, shown_p, values, *forecast)
+        found = found_of(steps, self.rarities[index], score, p_values, self.alarms[index], self.judge)
+        return watched(record["history"], record.get("begin", 0), found)
 
 
-def _plain(values: np.ndarray) -> list[Any]:
-    return [None if value != value else round(value, 10) for value in values.tolist()]
-
-
-def causes(steps: Steps, rarities: np.ndarray, step: int, judge: Any) -> list[Cause]:
-    """The values of a step that were least expected, the least first."""
+def from_row(row: dict[str, Any], options: Options, asked: Asked) -> Watched:
+    """A row of the signature `serving_default`, with the times and values of the signal that was sent."""
     import numpy as np
 
-    found: list[Cause] = []
-    total = rarities[:, step].sum(0)
-    for channel in np.argsort(-total, kind="stable")[:_REASONS].tolist():
-        if total[channel] <= 0 or total[channel] < total.max() / 2:
-            break
-        value = float(steps.values[step, channel])
-        places = (judge["levels"].index(0.5), 0, -1)
-        expected, low, high = (float(steps.forecast(place)[step, channel]) for place in places)
-        about = [float(part[step, channel]) for part in (steps.mean, steps.spread, *rarities)]
-        found.append(Cause(judge["targets"][channel], None if value != value else value, expected, low, high, *about))
-    return found
+    from nlp_rnn.metrics.signals import dynamic_threshold, peaks
+    from nlp_rnn.tasks.inputs import SignalInput
+
+    series = SignalInput().parse(asked.value)
+    part = {name: np.asarray(value)[: len(series)] for name, value in row.items() if name != "targets"}
+    heights = peaks(part["scores"], asked.config.score.rest)[0]
+    if options.threshold == "dynamic":
+        alarms = heights > dynamic_threshold(part["scores"])
+    else:
+        alarms = (heights > 0) & (part["p_values"] < options.budget)
+    found = Found(
+        targets=row["targets"],
+        alarms=alarms,
+        values=series.known,
+        forecast=[part[name] for name in ("expected", "low", "high")],
+        rarities=np.stack([part[name] for name in PARTS]),
+        **{name: part[name] for name in ("scores", "p_values", "judged", "usual", "spread")},
+    )
+    return watched(series, 0, found)
 
 
 def alarms_of(scores: np.ndarray, judge: Any, reference: Any, options: Options) -> np.ndarray:

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from nlp_rnn.models.forecaster import Forecaster
 
 
+_LARGEST, _SHORT = 2000, 40
+
+
 def example(assets: Assets) -> dict[str, Any]:
-    """A signal that rises and falls, and jumps at last."""
-    count, channels = 40, len(assets.judge["targets"])
-    values = [[round(10 + math.sin(i / 5) + channel, 4)] for i in range(count) for channel in range(channels)]
-    steps = [[value[0] for value in values[i * channels : (i + 1) * channels]] for i in range(count)]
+    """A signal that rises and falls, and jumps at last; long enough to be judged, where that is not much."""
+    channels, count = len(assets.judge["targets"]), assets.judge["warm_up"] + 8
+    count = count if count * channels <= _LARGEST else _SHORT
+    steps = [[round(10 + math.sin(i / 5) + channel, 4) for channel in range(channels)] for i in range(count)]
     steps[-1] = [value + 25 for value in steps[-1]]
     return {"values": steps}
 
@@ -48,15 +51,20 @@ def signatures(config: Config, model: Forecaster, assets: Assets) -> Signatures:
         return {"quantiles": model.infer({"history": window})["quantiles"][:, 0]}
 
     about = (
-        "Signals, padded on the right, how many steps each has, and any number (the time of the last step, which is "
-        "not read) → for each step its score in nats, how often normal steps score as high, and the median, the lowest "
-        "and the highest quantile of the forecast; 0 where padding is."
+        "Signals, padded on the right, NaN (in JSON null) where a value is missing, how many steps each has, and any "
+        "number (the time of the last step, which is not read) → for each step whether it is judged, its score in "
+        "nats and how often normal steps score as high; and of each value the median, the lowest and the highest "
+        "quantile of the forecast, mean and spread of the steps before, and how rare, in nats, it is beside its "
+        "forecast (`surprise`) and the mean of the last values is (`level`); 0 where padding is."
     )
     level = [[[math.sin(i / 5 + channel) for channel in range(channels)] for i in range(lookback)]]
     scaled = "Windows of values, scaled by mean and spread of the steps before → the quantiles of the next value."
     return {
         "serving_default": Signature(
-            serve, about, SignalInput().serving_arguments([example(assets)]), everywhere=False
+            *(serve, about, SignalInput().serving_arguments([example(assets)])),
+            everywhere=False,
+            counts={"lengths": "history"},
+            missing=("history",),
         ),
         "windows": Signature(windows, scaled, {"window": level}),
     }
@@ -69,8 +77,12 @@ def _judged(history: tf.Tensor, lengths: tf.Tensor, model: Forecaster, judge: An
     from nlp_rnn.tasks.anomaly_values.scores import PARTS, references, score_reference
 
     lookback, steps = judge["lookback"], tf.shape(history)[1]
-    values = tf.cast(history, tf.float64)
+    observed = tf.math.is_finite(history)
+    is_there = tf.sequence_mask(lengths, steps)
+    values = _filled(tf.cast(history, tf.float64), observed, is_there[..., None])
     before = tf.maximum(tf.range(steps) - 1, 0)
+    counts = ((tf.range(steps) >= judge["warm_up"]) & is_there)[..., None]
+    counts &= observed & tf.gather(observed, before, axis=1)  # after a gap, what was read in its place was not it
     mean, spread = (
         tf.gather(part, before, axis=1) for part in _running_scale(values, judge["memory"], judge["least_spread"])
     )
@@ -85,18 +97,41 @@ def _judged(history: tf.Tensor, lengths: tf.Tensor, model: Forecaster, judge: An
         "surprise": tf.abs(_tail_deviation(found, judge["levels"], scaled)),
         "level": tf.minimum(tf.abs(_trailing_mean(values, judge["smooth"]) - mean) / spread, MOST),
     }
-    counts = (tf.range(steps) >= judge["warm_up"]) & tf.sequence_mask(lengths, steps)
-    total = tf.zeros_like(mean)
+    rarities = {}
     for name in PARTS:
         parts = [_nats(deviations[name][..., i], one) for i, one in enumerate(references(judge, name))]
-        total += tf.where((deviations[name] > 0) & counts[..., None], tf.stack(parts, -1), 0)
-    scores = tf.reduce_max(total, -1)
-    is_there = tf.sequence_mask(lengths, steps)
+        rarities[name] = tf.where((deviations[name] > 0) & counts, tf.stack(parts, -1), 0)
+    scores = tf.reduce_max(tf.add_n(list(rarities.values())), -1)
     p_values = tf.where(is_there, tf.exp(-_nats(scores, score_reference(judge))), 0)
-    outputs = {"scores": scores, "p_values": p_values}
+    outputs = {"scores": scores, "p_values": p_values, **rarities}
+    shown = {"usual": mean, "spread": spread}
     for name, place in (("expected", judge["levels"].index(0.5)), ("low", 0), ("high", -1)):
-        outputs[name] = tf.where(is_there[..., None], mean + spread * found[..., place], 0)
-    return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
+        shown[name] = mean + spread * found[..., place]
+    outputs |= {name: tf.where(is_there[..., None], value, 0) for name, value in shown.items()}
+    plain = {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
+    targets = tf.tile(tf.constant(judge["targets"])[None], [tf.shape(history)[0], 1])
+    return {"judged": tf.reduce_any(counts, -1), **plain, "targets": targets}
+
+
+def _filled(values: tf.Tensor, observed: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
+    """As `data.series.filled`, of `[rows, steps, channels]`: what is missing is the value before, or where none is,
+    the mean of the channel."""
+    import tensorflow as tf
+
+    steps = tf.shape(values)[1]
+    last = tf.where(observed, tf.range(steps)[None, :, None], -1)
+
+    def double(shift: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        earlier = tf.pad(last, [[0, 0], [shift, 0], [0, 0]], constant_values=-1)[:, :steps]
+        return 2 * shift, tf.maximum(last, tf.ensure_shape(earlier, last.shape))
+
+    _, last = tf.while_loop(lambda shift, _: shift < steps, double, (1, last))
+    by_channel = tf.transpose(values, [0, 2, 1])
+    found = tf.gather(by_channel, tf.transpose(tf.maximum(last, 0), [0, 2, 1]), batch_dims=2)
+    found, is_known = tf.transpose(found, [0, 2, 1]), last >= 0
+    total = tf.reduce_sum(tf.where(is_known & counted, found, 0), 1, keepdims=True)
+    count = tf.reduce_sum(tf.cast(is_known & counted, values.dtype), 1, keepdims=True)
+    return tf.where(is_known, found, tf.math.divide_no_nan(total, count))
 
 
 def _running_scale(values: tf.Tensor, memory: int, least: float) -> tuple[tf.Tensor, tf.Tensor]:

@@ -7,7 +7,7 @@ from nlp_rnn.tasks.forecasting.explaining import explain
 from nlp_rnn.tasks.forecasting.model import build, fits, infer, loss
 from nlp_rnn.tasks.forecasting.pictures import picture
 from nlp_rnn.tasks.forecasting.predictions import Forecast, decode, evaluate, from_row, remarks, show
-from nlp_rnn.tasks.forecasting.serving import example, signatures
+from nlp_rnn.tasks.forecasting.serving import asked_arguments, example, signatures
 from nlp_rnn.tasks.forecasting.settings import Config, Options
 from nlp_rnn.tasks.inputs import HistoryInput
 
@@ -36,7 +36,7 @@ TASK: Task[Config, Forecast, Options] = Task(
     remarks=remarks,
     show=show,
     signatures=signatures,
-    answers=Answers("serving_default", from_row, takes_options=False),
+    answers=Answers("serving_default", from_row, arguments=asked_arguments),
     example=example,
     picture=picture,
     goes_on=True,

@@ -25,6 +25,7 @@ class Covariates(dict[str, Any]):
     """
 
     asset_kind: ClassVar[str] = "covariates"
+    clients_need: ClassVar[bool] = True
 
     @classmethod
     def of(cls, series: Sequence[Series], columns: Columns) -> Covariates:

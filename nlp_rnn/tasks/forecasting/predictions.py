@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from nlp_rnn.assets import Assets
 from nlp_rnn.errors import InputError
 from nlp_rnn.series.steps import Step, time_texts
-from nlp_rnn.tasks.base import Metrics, Outputs
+from nlp_rnn.tasks.base import Asked, Metrics, Outputs
 from nlp_rnn.tasks.forecasting.settings import Options
 
 if TYPE_CHECKING:
@@ -157,13 +157,20 @@ def decode(outputs: Outputs, records: Records, assets: Assets, options: Options)
     return Forecasts(quantiles, names, times, facts["targets"], facts["levels"], step)
 
 
-def from_row(row: dict[str, Any], options: Options) -> Forecast:
+def from_row(row: dict[str, Any], options: Options, asked: Asked | None = None) -> Forecast:
     """A row of the signature `serving_default`."""
     import numpy as np
 
+    from nlp_rnn.tasks.inputs import HistoryInput
+
+    series = HistoryInput().parse(asked.value) if asked else None
+    name = series.name if series else ""
     quantiles = np.array(row["quantiles"], np.float32)[None, : options.horizon or None]
-    times = time_texts(row["times"][: quantiles.shape[1]])
-    return Forecasts(quantiles, [""], lambda _: times, row["targets"], np.round(row["levels"], 6).tolist())[0]
+    if series is None or series.has_times:
+        times = time_texts(row["times"][: quantiles.shape[1]])
+    else:  # steps are counted
+        times = [str(int(series.times[-1]) + k) for k in range(1, quantiles.shape[1] + 1)]
+    return Forecasts(quantiles, [name], lambda _: times, row["targets"], np.round(row["levels"], 6).tolist())[0]
 
 
 def evaluate(records: Records, predictions: Sequence[Forecast], outputs: Outputs, assets: Assets) -> Metrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
@@ -26,7 +27,8 @@ def example(assets: Assets) -> dict[str, Any]:
     waves = np.sin(2 * np.pi * np.arange(count) / max(season, 4))[:, None]
     values = np.array(facts["mean"]) + waves * np.array(facts["spread"])
     values = np.maximum(values.round(), 0) if facts["counts"] else values
-    found: dict[str, Any] = {"values": values.astype(np.float32).round(4).tolist()}
+    values = np.where(facts["never_negative"], np.maximum(values, 0), values)
+    found: dict[str, Any] = {"values": values.round(4).tolist()}
     if step.has_times:
         times = step.ahead(np.full(count, facts["example_start"]), np.arange(count))
         found["times"] = [time_text(time) for time in times]
@@ -57,8 +59,13 @@ def signatures(config: Config, model: Forecaster, assets: Assets) -> Signatures:
         "Histories, padded on the right, how long each is, and the time of its last step in seconds since 1970 (of "
         "any use where the calendar is read) → the quantiles of the next values, and their times."
     )
-    default = Signature(serve, about, arguments_of([example(assets)], config, assets))
+    arguments = arguments_of([example(assets)], config, assets)
+    default = Signature(serve, about, arguments, ranges={"time": TIMES}, counts={"lengths": "history"})
     return {"serving_default": default, **(stream_signatures(default, model, assets) if can_stream(model) else {})}
+
+
+TIMES = (-62_135_596_800, 253_402_300_799)
+"""Of the years 1 to 9999, in seconds since 1970."""
 
 
 def _specs(model: Forecaster) -> dict[str, tf.TensorSpec]:
@@ -108,6 +115,16 @@ def _last(values: tf.Tensor, lengths: tf.Tensor, lookback: int, ahead: int) -> t
     places = lengths[:, None] + tf.range(-lookback, ahead)[None]
     last = tf.minimum(lengths - 1 + ahead, tf.shape(values)[1] - 1)[:, None]
     return tf.gather(values, tf.clip_by_value(places, 0, last), batch_dims=1)
+
+
+def asked_arguments(values: Sequence[Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs as the arguments of `serving_default`, by what a served model says of itself."""
+    from nlp_rnn.config.values import override
+    from nlp_rnn.tasks.forecasting.covariates import Covariates
+
+    none: dict[str, Any] = {"future": [], "past": [], "static": [], "categories": {}, "scales": {}}
+    assets = Assets({"covariates": Covariates(about.get("assets", {}).get("covariates", none))})
+    return arguments_of(list(values), override(Config(), about["settings"]), assets)
 
 
 def arguments_of(values: list[object], config: Config, assets: Assets) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.tasks.forecasting.serving import features_of, served
+from nlp_rnn.tasks.forecasting.serving import TIMES, features_of, served
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -64,12 +65,14 @@ def stream_signatures(default: Signature, model: DeepAR, assets: Assets) -> dict
     begins = f"{default.about} And the state, from which `step` goes on value by value, in the scale of this history."
     goes_on = (
         "The next values of series, their time, what is known of their step and those that follow, if the model reads "
-        "that, and the state before → their surprise in nats (0 for NaN, a value that is missing), the quantiles of "
-        "the values that follow, and the state for the next step."
+        "that, and the state before → their surprise in nats (0 for a value that is missing, which is NaN, in JSON "
+        "null), the quantiles of the values that follow, and the state for the next step."
     )
     # ONNX has no operation for the gamma function, which a surprise needs, and `begin` alone is of no use.
-    first = Signature(begin, begins, default.example, everywhere=False)
-    return {"begin": first, "step": Signature(step, goes_on, _next_arguments(first, model), everywhere=False)}
+    first = replace(default, function=begin, about=begins, everywhere=False)
+    following = _next_arguments(first, model)
+    after = Signature(step, goes_on, following, everywhere=False, ranges={"time": TIMES}, missing=("values",))
+    return {"begin": first, "step": after}
 
 
 def _packed(memory: Memory) -> tf.Tensor:

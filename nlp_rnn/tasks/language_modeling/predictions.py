@@ -32,7 +32,7 @@ class Score:
     units: int
 
 
-def from_row(row: dict[str, Any], options: SearchConfig) -> Score:
+def from_row(row: dict[str, Any], options: SearchConfig, asked: object = None) -> Score:
     """A row of the signature `score`."""
     return Score(row["text"], row["log_probability"], row["perplexity"], row["units"])
 

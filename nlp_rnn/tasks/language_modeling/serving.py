@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from nlp_rnn.layers.base import Nest
 
 
+_LENGTHS, _MOST_AT_ONCE = (0, 100_000), 1000
+
+
 def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures:
     """`serving_default` and `score` take strings and give their log-probabilities; `generate` goes on from prompts, and
     `complete` does with few settings; `begin` and `write` do the same a few tokens at a time; `step` goes on from a
     state, `encode` and `decode` know its ids."""
+    from nlp_rnn.decoding.sampling import RANGES
     from nlp_rnn.export.signatures import Signature
 
     refuse_backward(config, "an export or a server")
@@ -30,16 +34,17 @@ def signatures(config: Config, model: keras.Model, assets: Assets) -> Signatures
     sampling = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 0, "length": 40}
     state = [[[0.0] * model.state_size] * model.state_parts]
     encode, decode = _encode(config.newline, assets), _decode(assets)
-    prompts = {"prompt": ["The "]}
+    prompts, ranges = {"prompt": ["The "]}, {**RANGES, "length": _LENGTHS}
     begin = begin_of(assets)
     tokens = [[begin, *assets.tokenizer.encode(["The end."]).to_list()[0]]]
     step = f"Ids and a state, zeros at first → logits of what follows, and the next state; texts begin with id {begin}."
     return {
         "serving_default": score,
         "score": Signature(score.function, score.about, {"text": ["The end."]}),
-        "generate": Signature(generate, "Goes on from prompts.", {}, {**sampling, "stop": []}),
+        "generate": Signature(generate, "Goes on from prompts.", {}, {**sampling, "stop": []}, ranges=ranges),
         "complete": Signature(
-            _complete(generate), "Goes on from prompts, always the same way.", prompts, {"length": 40}
+            *(_complete(generate), "Goes on from prompts, always the same way.", prompts, {"length": 40}),
+            ranges={"length": _LENGTHS},
         ),
         **_streaming(config.newline, model, assets),
         "step": Signature(_step(config, model), step, {"tokens": tokens, "state": state}),
@@ -138,7 +143,7 @@ def _streaming(newline: bool, model: keras.Model, assets: Assets) -> dict[str, S
     """`begin` reads prompts, `write` goes on from what it, or `write`, reached."""
     import tensorflow as tf
 
-    from nlp_rnn.decoding.sampling import Generator, Sampling
+    from nlp_rnn.decoding.sampling import RANGES, Generator, Sampling
     from nlp_rnn.decoding.streaming import never_written, prompt_tokens, text_pieces
     from nlp_rnn.export.signatures import Signature
 
@@ -170,7 +175,7 @@ def _streaming(newline: bool, model: keras.Model, assets: Assets) -> dict[str, S
     about = "Goes on from what was reached: tokens, what each adds to the text, and what was reached then."
     return {
         "begin": Signature(begin, "Prompts → what `write` goes on from.", {"prompt": ["The "]}),
-        "write": Signature(write, about, {}, {**defaults, "count": 8}),
+        "write": Signature(write, about, {}, {**defaults, "count": 8}, ranges={**RANGES, "count": (1, _MOST_AT_ONCE)}),
     }
 
 

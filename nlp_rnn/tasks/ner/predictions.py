@@ -68,7 +68,7 @@ class Document:
         return [(e.start, e.end, e.label, e.confidence) for e in self.entities]
 
 
-def from_row(row: dict[str, Any], options: EntityOptions) -> Document:
+def from_row(row: dict[str, Any], options: EntityOptions, asked: object = None) -> Document:
     """A row of the signature `spans`."""
     columns = (row[name][: row["count"]] for name in ("texts", "labels", "starts", "ends", "confidences"))
     found = [Entity(*values) for values in zip(*columns, strict=True)]

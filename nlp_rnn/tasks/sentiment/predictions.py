@@ -30,7 +30,7 @@ class Sentiment:
     probabilities: dict[str, float]
 
 
-def from_row(row: dict[str, Any], options: NoOptions) -> Sentiment:
+def from_row(row: dict[str, Any], options: NoOptions, asked: object = None) -> Sentiment:
     """A row of the signature `serving_default`."""
     probabilities = dict(zip(row["labels"], row["probabilities"], strict=True))
     return Sentiment(row["text"], row["label"], row["probability"], probabilities)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.assets import Assets
-from nlp_rnn.tasks.base import Metrics, Outputs
+from nlp_rnn.tasks.base import Asked, Metrics, Outputs
 from nlp_rnn.tasks.speech.settings import Options
 
 if TYPE_CHECKING:
@@ -105,14 +105,17 @@ def words_of(
     ]
 
 
-def from_row(row: dict[str, Any], options: Options) -> Transcript:
+def from_row(row: dict[str, Any], options: Options, asked: Asked | None = None) -> Transcript:
     """A row of the signature `serving_default`."""
+    from nlp_rnn.tasks.inputs import SoundInput
+
+    name = SoundInput().parse(asked.value).name if asked else ""
     words = [
         Word(word, round(start, 3), round(end, 3), p)
         for word, start, end, p in zip(row["words"], row["starts"], row["ends"], row["confidences"], strict=True)
         if word
     ]
-    return Transcript("", row["text"], row["confidence"], row["seconds"], words)
+    return Transcript(name, row["text"], row["confidence"], row["seconds"], words)
 
 
 def evaluate(records: Records, predictions: Sequence[Transcript], outputs: Outputs, assets: Assets) -> Metrics:

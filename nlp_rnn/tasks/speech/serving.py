@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Transcribe: TypeAlias = "Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]"
 
 _EXAMPLE = 0.3  # seconds
+# A wav of one sample, for rows of nothing, with which a batch without rows is computed.
+_NOTHING = b"RIFF&\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0@\x1f\0\0\x80>\0\0\2\0\x10\0data\2\0\0\0\0\0"
 _SECONDS = (1, 4, 15)  # of recordings, for runtimes that know fixed shapes only
 
 
@@ -91,7 +93,8 @@ def _of_samples(by_words: Transcribe, assets: Assets, given: dict[str, object]) 
         "Samples from -1 to 1, padded on the right, how many each recording has, and how many a second has → the text, "
         "its words with their times in seconds, padded with empty ones."
     )
-    return Signature(from_samples, about, given, everywhere=False)
+    ranges = {"rate": (LOWEST_RATE, HIGHEST_RATE)}
+    return Signature(from_samples, about, given, everywhere=False, ranges=ranges, counts={"lengths": "audio"})
 
 
 def _of_wav(by_words: Transcribe, assets: Assets) -> Signature:
@@ -108,7 +111,8 @@ def _of_wav(by_words: Transcribe, assets: Assets) -> Signature:
         samples = tf.pad(rows.to_tensor(), [[0, 0], [0, 1]])
         return by_words(*resampled_rows(samples, lengths, rates, assets.facts["rate"]))
 
-    return Signature(from_wav, 'The contents of wav files of 16 bits, in JSON {"b64": "UklGR…"} → the same.')
+    about = 'The contents of wav files of 16 bits, in JSON {"b64": "UklGR…"} → the same.'
+    return Signature(from_wav, about, everywhere=False, binary=("wav",))
 
 
 def _posteriors(model: SpeechRecognizer, assets: Assets, given: dict[str, object]) -> Signature:
@@ -127,13 +131,14 @@ def _posteriors(model: SpeechRecognizer, assets: Assets, given: dict[str, object
 
     about = f"Samples, {rate:,} a second → log-probabilities of the tokens at each step, of which 0 is the blank."
     shown = {"samples": given["audio"], "lengths": given["lengths"]}
-    return Signature(posteriors, about, shown, lengths=tuple(seconds * rate for seconds in _SECONDS))
+    seconds = tuple(seconds * rate for seconds in _SECONDS)
+    return Signature(posteriors, about, shown, lengths=seconds, counts={"lengths": "samples"})
 
 
 def _decoded(content: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
     import tensorflow as tf
 
-    samples, rate = tf.audio.decode_wav(content)
+    samples, rate = tf.audio.decode_wav(tf.where(content == "", _NOTHING, content))
     mixed = tf.reduce_mean(samples, 1)
     return tf.RaggedTensor.from_tensor(mixed[None])[0], rate
 

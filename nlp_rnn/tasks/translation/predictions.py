@@ -82,7 +82,7 @@ class Candidates:
     ranked: list[Candidate]
 
 
-def from_row(row: dict[str, Any], options: SearchOptions) -> Translation:
+def from_row(row: dict[str, Any], options: SearchOptions, asked: object = None) -> Translation:
     """A row of the signature `serving_default`."""
     return Translation(row["source"], row["translation"], row["score"])
 
