@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ def run(task: str | None, arguments: list[str]) -> int:
     tensorflow = import_tensorflow()  # first: KServe would import it without keeping it quiet
     # A loop keeps a thread for as long as it goes on: each of what may be computed at once has its own.
     at_once = 2 * options.threads * len(places)
-    tensorflow.config.threading.set_inter_op_parallelism_threads(max(at_once + 2, os.cpu_count() or 1))
+    with contextlib.suppress(RuntimeError):  # where TensorFlow has begun already, its threads are what they are
+        tensorflow.config.threading.set_inter_op_parallelism_threads(max(at_once + 2, os.cpu_count() or 1))
     import_kserve()
     from nlp_rnn.serving.batching import Batching
     from nlp_rnn.serving.inputs import Limits
