@@ -98,13 +98,20 @@ class Translator(TokenLoss, Configured, keras.Model):
         self.states = self.head.states(found, training)
         return self.head.logits(self.states, self.table)
 
-    def encode(self, source: Tensor, training: bool = False) -> dict[str, Any]:
-        """Source ids → what decoding needs of them: "memory", "mask", "keys" and the encoder's "final" state."""
+    def encode(self, source: Tensor, training: bool = False, vectors: Tensor | None = None) -> dict[str, Any]:
+        """Source ids → what decoding needs of them: "memory", "mask", "keys" and the encoder's "final" state.
+
+        Args:
+            source: int32 `[batch, places]`.
+            training: whether to drop.
+            vectors: in the place of those of the ids, `[batch, places, size]`.
+        """
         if not self.built:
             self.build()
         embedding = self.source_embedding or self.embedding
         mask = ops.not_equal(source, 0)
-        sequence, final = self.stack(embedding(source, training=training), mask=mask, training=training)
+        vectors = embedding(source, training=training) if vectors is None else vectors
+        sequence, final = self.stack(vectors, mask=mask, training=training)
         keys = self.decoder.keys(sequence)
         return {"memory": sequence, "mask": mask, "final": final, **({} if keys is None else {"keys": keys})}
 
@@ -134,8 +141,11 @@ class Translator(TokenLoss, Configured, keras.Model):
 
     def nats(self, features: dict[str, Tensor], targets: Tensor) -> tuple[Tensor, Nest]:
         """-log p of given targets `[batch, time]`, and where each looked, `[batch, time, places]`: forced decoding."""
-        memory = self.encode(features["source"])
-        found, weights, _ = self._read(features["target"], self._beginning(memory), memory, False)
+        return self.forced(self.encode(features["source"]), features["target"], targets)
+
+    def forced(self, memory: dict[str, Any], target: Tensor, targets: Tensor) -> tuple[Tensor, Nest]:
+        """The same, from what `encode` returned."""
+        found, weights, _ = self._read(target, self._beginning(memory), memory, False)
         return self.head.nats(self.head.states(found), targets, self.table), weights
 
     def infer(self, features: dict[str, Tensor], **search: Any) -> dict[str, Any]:

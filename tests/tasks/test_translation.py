@@ -13,7 +13,7 @@ from nlp_rnn.config.values import override
 from nlp_rnn.data.records import Records
 from nlp_rnn.errors import InputError
 from nlp_rnn.export.savedmodel import portable_copy
-from nlp_rnn.tasks.translation import TASK, candidates, score
+from nlp_rnn.tasks.translation import TASK, candidates, explain, score
 from nlp_rnn.tasks.translation.starter import LANGUAGES, split_pairs
 from tests.conftest import slow
 from tests.subjects import ENGLISH, GERMAN, SUBJECTS
@@ -92,6 +92,34 @@ def test_a_given_translation_is_scored(run, command, at_hand, files):
     code, out, log = command("score", run.path, "--data", files / "train.en", files / "train.de", "--json")
     assert code == 0, log
     assert [json.loads(line)["target"] for line in out.splitlines()] == GERMAN * 20
+
+
+def test_what_made_each_word_of_a_translation_likely(run, command, at_hand):
+    source, target = "2 hats and a coat", "ein alter Hut"
+    found = explain(run, source, target)
+    assert [one.said for one in found] == target.split()
+    for one in found:
+        assert sum(value for *_, value in one.tokens) == pytest.approx(one.score - one.base, rel=0.05, abs=0.01)
+        assert "".join(source[a:b] for a, b, _ in one.tokens).replace(" ", "") == source.replace(" ", "")
+    features = {name: tf.constant(value) for name, value in forced(run, source, target).items()}
+    nats, _ = run.model.nats(features, features["targets"])
+    assert sum(one.score for one in found) == pytest.approx(-float(tf.reduce_sum(nats[:, :-1])), rel=1e-4)
+    at_hand(run)
+    code, out, error = command("explain", run.path, source, "--json")
+    assert code == 0, error
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert " ".join(row["said"] for row in rows) == " ".join(run(source).translation.split())
+    code, _, error = command("explain", run.path, " ")
+    assert (code, "There is no text to explain" in error) == (2, True)
+
+
+def forced(run, source, target):
+    """One row of both, as `Translator.nats` takes them."""
+    batches = run.batches_of(Records([{"source": source, "target": target}]))
+    (_, features), *_ = batches.indexed()
+    lengths = {"source": int((features["source"][0] != 0).sum()), "target": int((features["targets"][0] != 0).sum())}
+    names = {"source": "source", "target": "target", "targets": "target"}
+    return {name: features[name][:1, : lengths[of]] for name, of in names.items()}
 
 
 @pytest.mark.slow  # an export with a search of its own

@@ -4,6 +4,7 @@ from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import TextInput
 from nlp_rnn.tasks.translation.commands import COMMANDS, ScoredTranslation, candidates, picture, score
 from nlp_rnn.tasks.translation.data import RESOURCES, assets, batches, read, settle
+from nlp_rnn.tasks.translation.explaining import EXPLAIN, explain
 from nlp_rnn.tasks.translation.model import build, fits, infer, loss, options
 from nlp_rnn.tasks.translation.predictions import Candidate, Candidates, Translation, decode, evaluate, from_row, show
 from nlp_rnn.tasks.translation.serving import signatures
@@ -18,6 +19,7 @@ __all__ = [
     "SearchOptions",
     "Translation",
     "candidates",
+    "explain",
     "score",
 ]
 
@@ -45,6 +47,6 @@ TASK: Task[Config, Translation, SearchOptions] = Task(
     picture=picture,
     signatures=signatures,
     answers=Answers("serving_default", from_row),
-    commands=COMMANDS,
+    commands=(*COMMANDS, EXPLAIN),
     predicts_lines=True,
 )
