@@ -79,6 +79,7 @@ class Facts(dict[str, Any]):
     """Plain values that a task must remember."""
 
     asset_kind: ClassVar[str] = "facts"
+    clients_need: ClassVar[bool] = True
 
     def save(self, path: Path) -> None:
         """Writes a JSON object."""

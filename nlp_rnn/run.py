@@ -11,7 +11,6 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias
@@ -21,7 +20,7 @@ import numpy as np
 
 from nlp_rnn.assets import Assets
 from nlp_rnn.card import model_card
-from nlp_rnn.config.values import check_ranges, override, to_dict
+from nlp_rnn.config.values import override, to_dict
 from nlp_rnn.data.batching import EpochSource
 from nlp_rnn.data.memory import data_settings, is_table
 from nlp_rnn.data.records import Records
@@ -39,7 +38,7 @@ from nlp_rnn.saved import (
     weights_digest,
     write_settings,
 )
-from nlp_rnn.tasks.base import C, Features, Metrics, O, Outputs, P, Task
+from nlp_rnn.tasks.base import C, Features, Metrics, O, Outputs, P, Task, changed_options
 from nlp_rnn.tasks.inputs import records_of
 
 if TYPE_CHECKING:
@@ -103,18 +102,16 @@ class Run(Generic[C, P, O]):
         Raises:
             InputError: there is no such option, or a number is out of range.
         """
-        try:
-            options = replace(self.task.options(self.config), **changes)
-        except TypeError as error:
-            raise InputError(f"The task {self.task.name} has no such option: {error}.") from None
-        check_ranges(options)
-        return options
+        found: O = changed_options(self.task, self.config, changes)
+        return found
 
     def __call__(self, inputs: Any, **changes: Any) -> Any:
         """Predicts for one input, or for a list of inputs; `changes` are those of `options`."""
         options = self.options(**changes)
         if isinstance(inputs, Mapping) or (not is_table(inputs) and self.task.input.is_one(inputs)):
             return next(self.predict([inputs], options))
+        if not hasattr(inputs, "__iter__"):
+            raise InputError(f"A run takes {self.task.input.noun}s, one or a list of them, not {inputs!r}.")
         return list(self.predict(inputs, options))
 
     def predict(self, inputs: Iterable[Any] | Records, options: O | None = None) -> Iterator[P]:

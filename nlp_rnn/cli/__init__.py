@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -182,13 +183,13 @@ def _task_of_files(arguments: list[str]) -> tuple[str, list[str]]:
 
     count = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
     files, rest = arguments[:count], arguments[count:]
-    kind = kind_of_files(files)
     given = {argument.partition("=")[0] for argument in rest}
+    kind = kind_of_files(files, given)
     pairs = [pair for pair in zip(kind.options[::2], kind.options[1::2], strict=True) if pair[0] not in given]
-    own = [part for pair in pairs for part in pair]
-    told = " ".join(["data", kind.task, "--data", *files, *own])
+    whole = ["--data", *files, *(part for pair in pairs for part in pair), *rest]
+    told = shlex.join(["data", kind.task, *whole])
     print(f"Read as data for {kind.task}, by {kind.by}: nlp-rnn {told}", file=sys.stderr)
-    return kind.task, ["--data", *files, *own, *rest]
+    return kind.task, whole
 
 
 def program(task: str | None, verb: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,17 @@ _TRANSCRIPTS = ("text", "sentence", "transcription", "transcript")
 _SOUNDS = ("audio", "wav", "path", "file_name", "filename", "audio_filepath", "wav_filename")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 _TAG = re.compile(r"O|[BIESLU]-\S+")
+_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
+_NUMBER = re.compile(r"[-+]?[\d.,]*\d(?:[eE][-+]?\d+)?")
+_LOGS = (".log", "syslog", "messages")
+_OF_TASKS = {  # settings that one task alone has
+    "sentiment": ("text", "label"),
+    "translation": ("source", "target"),
+    "ner": ("tokens",),
+    "anomaly": ("events",),
+    "speech": ("audio",),
+    "forecasting": ("time", "future"),
+}
 _LANGUAGE = re.compile("[a-z]{2,3}")
 _LOOKED_AT = 200
 
@@ -40,36 +52,45 @@ class Kind:
     options: tuple[str, ...] = ()
 
 
-def kind_of_files(files: Sequence[str]) -> Kind:
+def kind_of_files(files: Sequence[str], settings: Iterable[str] = ()) -> Kind:
     """The task that files are for.
 
     Args:
         files: one, or two of lines that translate each other.
+        settings: that were given, such as "--data.text": some belong to one task alone.
 
     Raises:
         InputError: a file is not there, or nothing tells.
     """
     from nlp_rnn.data.readers import suffix_format
 
-    path = Path(files[0])
     for one in map(Path, files):
         if not one.exists():
             raise InputError(f"{one} does not exist, and is no task.")
+        if not (one.is_file() or one.is_dir()):
+            raise InputError(f"{one} can be read once only: say which task it is for, nlp-rnn data TASK --data {one}.")
+    for task, own in _OF_TASKS.items():
+        if {f"--data.{name}" for name in own} <= set(settings):
+            return Kind(task, f"--data.{own[0]}")
+    path = Path(files[0])
     if path.is_dir() or path.name.lower().endswith(_ARCHIVES):
         return _of_many(path)
     kind = suffix_format(path)
+    if path.name.removesuffix(".gz").endswith(_LOGS):
+        return Kind("anomaly", "a log", () if kind else ("--data.format", "txt"))
     if len(files) == 2 and kind in (None, "txt"):
         return Kind("translation", "two files of lines")
     if kind == "conll":
         return Kind("ner", "a CoNLL file")
     if kind in (None, "txt"):
         return _of_lines(path, kind)
-    names = _columns(path, kind)
-    told = next(filter(None, (rule(names) for rule in _RULES)), None)
+    first = _first_row(path, kind)
+    names = [name for name in first if isinstance(name, str)]
+    told = next(filter(None, (rule(names) for rule in _RULES)), None) or _by_values(first)
     if told is None:
         raise _untold(path, f"its columns ({', '.join(names)}) do not tell")
     task, options = told
-    return Kind(task, f"the columns {', '.join(names)}", options)
+    return Kind(task, f"the columns {', '.join(filter(None, names))}", options)
 
 
 _Told = tuple[str, tuple[str, ...]] | None
@@ -93,10 +114,36 @@ def _both(task: str, first: tuple[str, Sequence[str]], second: tuple[str, Sequen
     return rule
 
 
+def _one(task: str, setting: str, known: Sequence[str]) -> Callable[..., _Told]:
+    """A rule: a column is there, by the first of its names or by another."""
+
+    def rule(names: Sequence[str]) -> _Told:
+        name = _there(names, known)
+        return (task, () if name == known[0] else (f"--data.{setting}", name)) if name else None
+
+    return rule
+
+
 def _translations(names: Sequence[str]) -> _Told:
+    if "translation" in names:
+        return "translation", ()
     if len(names) == 2 and all(map(_LANGUAGE.fullmatch, names)):
         return "translation", ("--data.source", names[0], "--data.target", names[1])
     return None
+
+
+def _events(names: Sequence[str]) -> _Told:
+    events, session = _there(names, ("events", "event", "line", "message")), _there(names, ("session",))
+    if not events or not (session or events == "events"):
+        return None
+    return "anomaly", () if events == "events" else ("--data.events", events, "--data.session", session)
+
+
+def _by_values(first: Mapping[str, object]) -> _Told:
+    """Times and numbers are a series, whatever their columns are called."""
+    times = [name for name, value in first.items() if isinstance(value, str) and _DATE.match(value.strip())]
+    numbers = [name for name, value in first.items() if name not in times and _NUMBER.fullmatch(str(value).strip())]
+    return ("forecasting", ("--data.time", times[0])) if times and numbers else None
 
 
 def _any(task: str, *groups: Sequence[str]) -> Callable[[Sequence[str]], _Told]:
@@ -110,25 +157,29 @@ _RULES: tuple[Callable[[Sequence[str]], _Told], ...] = (  # the first that tells
     _both("translation", ("source", ("source",)), ("target", ("target",))),
     _translations,
     _any("speech", _SOUNDS, _TRANSCRIPTS),
-    _any("anomaly", ("events", "session")),
+    _events,
     _both("sentiment", ("text", _TEXTS), ("label", _CLASSES)),
+    _one("language-modeling", "text", _TEXTS),
     _any("anomaly-values", _TIMES, _ODD),
     _any("forecasting", _TIMES),
-    _both("language-modeling", ("text", _TEXTS), ("text", _TEXTS)),
+    _any("forecasting", ("start",), ("target",)),
 )
 
 
-def _columns(path: Path, kind: str) -> list[str]:
+def _first_row(path: Path, kind: str) -> Mapping[str, object]:
     if kind == "parquet":
-        from pyarrow.parquet import read_schema
+        from pyarrow.parquet import ParquetFile
 
-        return list(read_schema(path).names)
+        file = ParquetFile(path)
+        some = next(file.iter_batches(1), None)
+        return some.to_pylist()[0] if some is not None and len(some) else dict.fromkeys(file.schema_arrow.names)
     from nlp_rnn.data.readers import rows_of
 
-    first = next(rows_of(str(path), kind, str(path), ()), None)
-    if first is None:
+    names = next(rows_of(str(path), kind, str(path), ()), None)
+    if names is None:
         raise InputError(f"{path} has no rows.")
-    return [name for name in first.values if isinstance(name, str)]
+    first = next(rows_of(str(path), kind, str(path), list(names.values)), names)
+    return first.values
 
 
 def _of_lines(path: Path, kind: str | None) -> Kind:
@@ -152,10 +203,13 @@ def _of_many(path: Path) -> Kind:
     some = [Path(name) for name in itertools.islice(_names_in(path), 10 * _LOOKED_AT)]
     if path.is_dir() and len(some) == 1 and some[0].name.lower().endswith(_ARCHIVES):
         return _of_many(path / some[0])
+    if not some:
+        raise InputError(f"{path} is empty.")
     if any(one.suffix.lower() in SUFFIXES for one in some):
         return Kind("speech", "recordings")
-    if len({one.parent.name for one in some if one.suffix == ".txt"}) > 1:
-        return Kind("sentiment", "texts in folders")
+    train = next((one for one in some if one.name.split(".")[0] == "train" and len(one.parts) == 1), None)
+    if train is not None and path.is_dir():
+        return kind_of_files([str(path / train)])
     if any(one.name in ("windows.json", "combined_windows.json") for one in some):
         return Kind("anomaly-values", "signals with windows.json")
     raise _untold(path, "what is in it does not tell")
@@ -176,6 +230,6 @@ def _untold(path: Path, why: str) -> InputError:
     from nlp_rnn.registry import task_names
 
     return InputError(
-        f"{path}: {why} which task it is for; say it, such as nlp-rnn data sentiment --data {path}. Tasks: "
+        f"{path}: {why} which task it is for; say it: nlp-rnn data TASK --data {shlex.quote(str(path))}. Tasks: "
         f"{', '.join(task_names())}."
     )

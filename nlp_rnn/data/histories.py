@@ -99,9 +99,20 @@ def history_of(value: object, where: str, step: str = "") -> Series:
     observed = np.isfinite(steps)
     if not observed.any(0).all():
         raise InputError(f"{where} has no value.")
-    covariates = {n: v if isinstance(v, (str, int, float)) else np.array(v, ndmin=1) for n, v in given.items()}
+    covariates = {n: _covariate(n, v, where) for n, v in given.items() if v is not None}
     values = filled(np.where(observed, steps, np.nan))
     return Series("" if name is None else str(name), stamps, values, observed, covariates, times is not None)
+
+
+def _covariate(name: str, value: object, where: str) -> Any:
+    """What is known beside the values: a number or text for all steps, or one for each."""
+    if isinstance(value, (str, int, float)):
+        return value
+    found = np.array(value, ndmin=1)
+    missing = [place for place, one in enumerate(found.tolist(), 1) if one is None or one != one]
+    if missing:
+        raise InputError(f'{where} has no "{name}" at step {missing[0]:,}: give one for each step.')
+    return found
 
 
 def _of_pandas(value: Any) -> dict[str, Any]:

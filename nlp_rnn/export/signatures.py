@@ -24,6 +24,7 @@ class Signature:
         lengths: of rows, for runtimes that know fixed shapes only; by default those of tokens.
         ranges: of inputs, the least and the highest value.
         counts: inputs that say how many steps of a row of another are no padding, 1 or more: the name of the other.
+        ahead: inputs that have so many steps more than another: its name, and the number.
         missing: inputs in which NaN stands for a value that is missing.
         binary: inputs that are bytes, and no text.
     """
@@ -37,6 +38,7 @@ class Signature:
     lengths: tuple[int, ...] = ()
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     counts: Mapping[str, str] = field(default_factory=dict)
+    ahead: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     binary: tuple[str, ...] = ()
 
@@ -82,6 +84,7 @@ class Signature:
             about |= {"default": self.defaults[name]} if name in self.defaults else {}
             about |= dict(zip(("minimum", "maximum"), self.ranges.get(name, ()), strict=False))
             about |= {"counts": self.counts[name]} if name in self.counts else {}
+            about |= {"ahead": dict(zip(("of", "steps"), self.ahead[name], strict=True))} if name in self.ahead else {}
             about |= {"missing": True} if name in self.missing else {}
             about |= {"binary": True} if name in self.binary else {}
         if self.example:

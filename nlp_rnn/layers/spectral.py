@@ -242,9 +242,11 @@ class FrameStacking(SequenceLayer):
 
     def call(self, frames: Tensor, lengths: Tensor, training: bool = False) -> Tensor:
         frames = ops.cast(frames, self.compute_dtype)
-        inside = tf.sequence_mask(lengths, tf.shape(frames)[1], frames.dtype)
-        frames = tf.pad(frames * inside[..., None], [[0, 0], [self.context, self.context], [0, 0]])
-        return self.stacked(self.convolved(frames))
+        inside = tf.sequence_mask(lengths, tf.shape(frames)[1], frames.dtype)[..., None]
+        frames = tf.pad(frames * inside, [[0, 0], [self.context, self.context], [0, 0]])
+        return self.stacked(
+            self.convolved(frames) * inside
+        )  # what shares the last step with padding is zeros, as alone
 
     def convolved(self, frames: Tensor) -> Tensor:
         """Frames with their context on either side → what convolutions make of them, `[batch, frames, features]`."""

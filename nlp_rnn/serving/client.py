@@ -16,12 +16,12 @@ from urllib3.util import Retry
 from nlp_rnn.config.values import override
 from nlp_rnn.errors import InputError
 from nlp_rnn.registry import get_task
-from nlp_rnn.tasks.base import Asked
+from nlp_rnn.tasks.base import Asked, changed_options
 
 if TYPE_CHECKING:
     from nlp_rnn.config.sections import Settings
-    from nlp_rnn.data.records import Records
-    from nlp_rnn.tasks.base import AnyTask
+    from nlp_rnn.data.records import Record, Records
+    from nlp_rnn.tasks.base import Answers, AnyTask
 
 _BUSY = (429, 503)
 _ROWS = 100
@@ -187,10 +187,10 @@ class RemoteModel:
         if task is None:
             yield from self.rows(list(inputs))
             return
-        rest, answers = iter(inputs.column(task.input.name) if hasattr(inputs, "column") else inputs), task.answers
+        records, answers = self._records(task, inputs), task.answers
         if answers is None:
-            while some := list(itertools.islice(rest, _ROWS)):
-                yield from self._rows_of_columns(task.input.serving_arguments(some))
+            while some := list(itertools.islice(records, _ROWS)):
+                yield from self._rows_of_columns(task.input.serving_arguments([one[task.input.name] for one in some]))
             return
         settings = task.options(self.config)
         options = settings if options is None else options
@@ -199,18 +199,34 @@ class RemoteModel:
                 f.name for f in dataclasses.fields(options) if getattr(options, f.name) != getattr(settings, f.name)
             ]
             raise InputError(f"{', '.join(changed)}: a model is served with the settings of its run; leave this out.")
-        while some := ["" if one is None else one for one in itertools.islice(rest, _ROWS)]:
-            if (refuse := getattr(task.input, "refuse", None)) is not None:
-                for one in some:
-                    refuse(one, self.config)
-            arguments = answers.arguments(some, self.about) if answers.arguments else task.input.serving_arguments(some)
-            is_alone = list(arguments) == [task.input.name]
-            if is_alone:
-                found: Iterable[Any] = self.rows(arguments[task.input.name], answers.signature)
-            else:
-                found = self._rows_of_columns(arguments, answers.signature)
-            for row, one in zip(found, some, strict=True):
-                yield answers.prediction(row, options, Asked(one, self.config))
+        while some := list(itertools.islice(records, _ROWS)):
+            for row, record in zip(self._answered(task, answers, some), some, strict=True):
+                yield answers.prediction(row, options, Asked(record, self.config))
+
+    def _records(self, task: AnyTask, inputs: Iterable[Any] | Records) -> Iterator[Record]:
+        """Inputs as the run that is served would read them."""
+        from nlp_rnn.data.memory import is_table
+        from nlp_rnn.data.records import Records
+        from nlp_rnn.saved import read_records
+
+        assert self.config is not None
+        if isinstance(inputs, Records):
+            return iter(inputs)
+        if is_table(inputs):
+            return iter(read_records(task, self.config, inputs, "predict"))
+        return ({task.input.name: task.input.parse(one)} for one in inputs)
+
+    def _answered(self, task: AnyTask, answers: Answers[Any], records: list[Record]) -> Iterable[dict[str, Any]]:
+        """The rows of the signature that predictions are made of."""
+        values = ["" if one[task.input.name] is None else one[task.input.name] for one in records]
+        refuse = getattr(task.input, "refuse", None)
+        for one in values if refuse else ():
+            refuse(one, self.config)  # type: ignore[misc]
+        arguments = answers.arguments(values, self.about) if answers.arguments else None
+        arguments = task.input.serving_arguments(values) if arguments is None else arguments
+        if list(arguments) == [task.input.name]:
+            return self.rows(arguments[task.input.name], answers.signature)
+        return self._rows_of_columns(arguments, answers.signature)
 
     def _rows_of_columns(
         self, arguments: Mapping[str, Any], signature: str = "serving_default"
@@ -219,16 +235,25 @@ class RemoteModel:
         found = self.columns(arguments, signature)
         return (dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True))
 
-    def __call__(self, inputs: Any) -> Any:
-        """The prediction of one input, or those of several.
+    def __call__(self, inputs: Any, **changes: Any) -> Any:
+        """The prediction of one input, or those of several; `changes` are those of `Run.options`.
 
         Raises:
+            InputError: there is no such option, or it is the server's.
             RemoteError: the server refuses them.
         """
+        from nlp_rnn.data.memory import is_table
+
         if self.task is None and isinstance(inputs, Mapping):
             raise InputError("Give an input or a list of inputs; .columns() takes lists by name.")
-        is_one = self.task.input.is_one(inputs) if self.task else isinstance(inputs, str)
+        is_one = isinstance(inputs, (str, Mapping))
+        if self.task is not None:
+            is_one = is_one or (not is_table(inputs) and self.task.input.is_one(inputs))
         if not is_one and not hasattr(inputs, "__iter__"):
             raise InputError(f"{self.name} takes an input or a list of inputs, not {inputs!r}.")
-        found = list(self.predict([inputs] if is_one else inputs))
+        options = None
+        if self.task is not None and changes:
+            assert self.config is not None
+            options = changed_options(self.task, self.config, changes)
+        found = list(self.predict([inputs] if is_one else inputs, options))
         return found[0] if is_one else found

@@ -106,12 +106,12 @@ class Endpoint:
         return arrays_of(given, wanted, self.limits)
 
     def compute(
-        self, arrays: Mapping[str, np.ndarray], signature: str = DEFAULT, stop: Stop | None = None
+        self, given: Mapping[str, np.ndarray], signature: str = DEFAULT, stop: Stop | None = None
     ) -> dict[str, np.ndarray]:
         """What a signature gives for arrays that `check` let pass.
 
         Args:
-            arrays: by name.
+            given: by name.
             signature: its name.
             stop: ends it before it is done.
 
@@ -122,14 +122,19 @@ class Endpoint:
 
         wanted = self.signatures[signature]["inputs"]
         # As lists, texts are converted at once.
-        plain = {n: array.tolist() if array.dtype == object else array for n, array in arrays.items()}
-        tensors = {n: tf.constant(v, wanted[n]["dtype"], shape=arrays[n].shape) for n, v in plain.items()}
+        plain = {n: array.tolist() if array.dtype == object else array for n, array in given.items()}
+        tensors = {n: tf.constant(v, wanted[n]["dtype"], shape=given[n].shape) for n, v in plain.items()}
         try:
             with nullcontext() if stop is None else stop.heeded():
                 found = self.functions[signature](**tensors)
-            return {name: value.numpy() for name, value in found.items()}
+            arrays = {name: value.numpy() for name, value in found.items()}
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
             raise RequestError(f"{signature} cannot compute this: {_reason(str(error))}.") from None
+        if wrong := [name for name, value in arrays.items() if value.dtype.kind == "f" and np.isnan(value).any()]:
+            raise RequestError(
+                f'{signature} finds no number for "{wrong[0]}": the input is too far from what it knows.'
+            )
+        return arrays
 
     def takes_only_texts(self, signature: str) -> bool:
         """Whether a row is a text and nothing else, which depends on no other: so that several can be put together."""

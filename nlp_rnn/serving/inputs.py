@@ -59,6 +59,11 @@ def arrays_of(given: Mapping[str, object], wanted: Mapping[str, Any], limits: Li
     for name, about in wanted.items():
         if counted := about.get("counts"):
             _check_counts(name, found[name], counted, found[counted].shape[1])
+        if (ahead := about.get("ahead")) and found[name].shape[1] != found[ahead["of"]].shape[1] + ahead["steps"]:
+            raise RequestError(
+                f'"{name}" has {found[name].shape[1]:,} steps; it must have those of "{ahead["of"]}" and the '
+                f"{ahead['steps']:,} to come, {found[ahead['of']].shape[1] + ahead['steps']:,}."
+            )
     return found
 
 
@@ -78,9 +83,9 @@ def _array(name: str, value: object, about: Mapping[str, Any], limits: Limits) -
         array = _of_texts(name, value, about, limits)
     else:
         array = _of_numbers(_with_nan(value) if about.get("missing") else value, dtype)
-    if array is not None and array.shape == (0,):
+    if array is not None and array.shape == (0,) and shape:
         array = array.reshape([0 if size is None else size for size in shape])
-    _check_shape(name, array, about, limits)
+    _check_shape(name, array, value, about, limits)
     assert array is not None
     _check_values(name, array, about)
     return array
@@ -152,7 +157,11 @@ def _of_numbers(value: object, dtype: str) -> np.ndarray | None:
         return None
 
 
-def _check_shape(name: str, array: np.ndarray | None, about: Mapping[str, Any], limits: Limits) -> None:
+def _has_null(value: object) -> bool:
+    return any(map(_has_null, value)) if isinstance(value, list) else value is None
+
+
+def _check_shape(name: str, array: np.ndarray | None, value: object, about: Mapping[str, Any], limits: Limits) -> None:
     dtype, shape = about["dtype"], about["shape"]
     if array is not None and array.ndim and shape and len(array) > limits.inputs:
         raise RequestError(f"{len(array):,} inputs are more than {limits.inputs:,}: send fewer at once.", 413)
@@ -167,6 +176,7 @@ def _check_shape(name: str, array: np.ndarray | None, about: Mapping[str, Any], 
     axes = ["rows" if not axis else "any" if size is None else str(size) for axis, size in enumerate(shape)]
     wanted = f"a list of {kind}" if len(shape) == 1 else f"{kind} in lists of the shape [{', '.join(axes)}]"
     given = "" if array is None else f", not {[*sizes]}" if sizes else ", not a single one"
+    given = ", and has null" if array is None and dtype != "string" and _has_null(value) else given
     raise RequestError(f'"{name}" must be {wanted}{given}.')
 
 

@@ -31,9 +31,11 @@ class Routes:
     def add_to(self, app: Any, served: Mapping[str, Any]) -> None:
         """Adds them to an application of FastAPI, before KServe does; `served` are the models as KServe has them."""
         from fastapi.exceptions import RequestValidationError
+        from starlette.exceptions import HTTPException
 
         app.add_exception_handler(RequestError, _refusal)
         app.add_exception_handler(RequestValidationError, _invalid)
+        app.add_exception_handler(HTTPException, _unknown)
         app.add_middleware(Front, models=self.models, served=served)
         for path, function in (("/", self.page), *((f"/{part}", self.part) for part in _TYPES)):
             app.add_api_route(path, _plain(function), include_in_schema=False)
@@ -251,6 +253,12 @@ async def _invalid(_: object, error: Any) -> Response:
 async def unreadable(_: object, error: object) -> Response:
     """What KServe could not read of a request."""
     return _refused(RequestError("The request cannot be read: are its texts in UTF-8?"))
+
+
+async def _unknown(request: Any, error: Any) -> Response:
+    """A path or a method that there is not."""
+    what = f"{request.method} {request.url.path}"
+    return _refused(RequestError(f"{what}: {error.detail}; /openapi.json lists what there is.", error.status_code))
 
 
 async def _refusal(_: object, error: Any) -> Response:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from nlp_rnn.errors import InputError
@@ -119,6 +119,22 @@ def settled(config: C, assets: Assets, records: Records) -> tuple[C, str]:
     return config, ""
 
 
+def changed_options(task: AnyTask, config: Settings, changes: Mapping[str, object]) -> Any:
+    """What may be changed after training, as the configuration has it but for the changes.
+
+    Raises:
+        InputError: there is no such option, or it is out of range.
+    """
+    from nlp_rnn.config.values import check_ranges
+
+    try:
+        options = replace(task.options(config), **changes)
+        check_ranges(options)
+    except TypeError as error:
+        raise InputError(f"The task {task.name} has no such option: {error}.") from None
+    return options
+
+
 def no_options(config: Settings) -> NoOptions:
     """For a task in which nothing can be changed after training."""
     return NoOptions()
@@ -128,11 +144,11 @@ class Asked(NamedTuple):
     """What a served model was asked.
 
     Attributes:
-        value: the input.
+        record: with the input.
         config: the settings that the model was trained with.
     """
 
-    value: Any
+    record: Mapping[str, Any]
     config: Any
 
 
@@ -145,13 +161,13 @@ class Answers(Generic[P]):
         prediction: (a row of its outputs by name, as plain values; options; what was asked) → a prediction.
         takes_options: whether it heeds the options; else the server's hold.
         arguments: (inputs, what the model says of itself) → the arguments of the signature, where the input alone does
-            not tell them.
+            not tell them; None where the model does not say enough.
     """
 
     signature: str
     prediction: Callable[[dict[str, Any], Any, Asked], P]
     takes_options: bool = False
-    arguments: Callable[[Sequence[Any], Mapping[str, Any]], dict[str, Any]] | None = None
+    arguments: Callable[[Sequence[Any], Mapping[str, Any]], dict[str, Any] | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import tarfile
 
 import pandas as pd
@@ -34,6 +35,12 @@ REVIEWS = "text,label\n" + "".join(f"a {w} film number {i},{w}\n" for i in range
         ("a.csv", "timestamp,value,is_anomaly\n2026-01-01,1,0\n", "anomaly-values", ""),
         ("a.csv", "date,text,label\n2026-01-01,fine,pos\n", "sentiment", ""),
         ("a.csv", "date,units\n2026-01-01,1\n", "forecasting", ""),
+        ("a.csv", "Datum;Wert\n01.02.2026;1,5\n", "forecasting", "--data.time Datum"),
+        ("a.jsonl", '{"item_id": "a", "start": "2026-01-01", "target": [1, 2]}\n', "forecasting", ""),
+        ("a.csv", "date,comment\n2026-01-01,fine\n", "language-modeling", "--data.text comment"),
+        ("a.jsonl", '{"translation": {"en": "a", "de": "b"}}\n', "translation", ""),
+        ("a.csv", "session,event\n1,open\n", "anomaly", "--data.events event --data.session session"),
+        ("app.log", "Jan 01 it began\n", "anomaly", "--data.format txt"),
         ("a.csv", "text\nOnce upon a time\n", "language-modeling", ""),
         ("a.txt", "Once upon a time\n", "language-modeling", ""),
         ("a.tokens", "Once upon a time\n", "language-modeling", "--data.format txt"),
@@ -48,7 +55,7 @@ def test_the_task_is_told_by_what_a_file_holds(name, content, task, options, pac
 
 
 def test_the_task_is_told_by_names_in_folders_and_archives(tmp_path):
-    for name in ("lines/a.en", "lines/a.de", "reviews/pos/1.txt", "reviews/neg/1.txt", "nab/windows.json"):
+    for name in ("lines/a.en", "lines/a.de", "nab/windows.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("a\n")
     (tmp_path / "sounds").mkdir()
@@ -56,8 +63,10 @@ def test_the_task_is_told_by_names_in_folders_and_archives(tmp_path):
         archive.addfile(tarfile.TarInfo("x/7_jack_1.wav"), io.BytesIO())
     pd.DataFrame({"ds": ["2026-01-01"], "y": [1.0]}).to_parquet(tmp_path / "a.parquet")
     assert kind_of_files([str(tmp_path / "lines/a.en"), str(tmp_path / "lines/a.de")]).task == "translation"
-    found = {name: kind_of_files([str(tmp_path / name)]).task for name in ("reviews", "nab", "sounds", "a.parquet")}
-    expected = {"reviews": "sentiment", "nab": "anomaly-values", "sounds": "speech", "a.parquet": "forecasting"}
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "train.csv").write_text(REVIEWS)
+    found = {name: kind_of_files([str(tmp_path / name)]).task for name in ("splits", "nab", "sounds", "a.parquet")}
+    expected = {"splits": "sentiment", "nab": "anomaly-values", "sounds": "speech", "a.parquet": "forecasting"}
     assert found == expected
 
 
@@ -65,23 +74,30 @@ def test_what_does_not_tell_is_refused(command, tmp_path):
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")
     (tmp_path / "b.zip").write_text("no archive")
     code, _, error = command("data", tmp_path / "a.csv")
-    assert (code, "its columns (x, y) do not tell" in error, "nlp-rnn data sentiment" in error) == (2, True, True)
+    assert (code, "its columns (x, y) do not tell" in error, "nlp-rnn data TASK" in error) == (2, True, True)
     code, _, error = command("data", tmp_path / "none.csv")
     assert (code, "none.csv does not exist" in error) == (2, True)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InputError, match="is empty"):
+        kind_of_files([str(tmp_path / "nothing")])
+    assert kind_of_files([str(tmp_path / "a.csv")], ["--data.text", "--data.label"]).task == "sentiment"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="can be read once only"):
+        kind_of_files([str(tmp_path / "pipe")])
     with pytest.raises(InputError, match="cannot be read as an archive"):
         kind_of_files([str(tmp_path / "b.zip")])
 
 
 def test_a_file_alone_is_told_of(command, tmp_path):
-    (tmp_path / "a.csv").write_text(REVIEWS.replace("text", "review"))
+    (tmp_path / "a b.csv").write_text(REVIEWS.replace("text", "review"))
     (tmp_path / "test.csv").write_text("text,label\na good film number 3,odd\n")
-    code, out, error = command("data", tmp_path / "a.csv")
+    code, out, error = command("data", tmp_path / "a b.csv", "--data.validation_fraction", 0.2)
     assert code == 0, error
     assert "Read as data for sentiment" in error
-    assert "--data.text review" in error
+    assert f"--data '{tmp_path}/a b.csv' --data.text review --data.validation_fraction 0.2" in error
     assert "label good" in out
     code, out, _ = command(
-        *("data", "sentiment", "--data", tmp_path / "a.csv", "--data.text", "review|text", "--data.test"),
+        *("data", "sentiment", "--data", tmp_path / "a b.csv", "--data.text", "review|text", "--data.test"),
         *(tmp_path / "test.csv", "--json"),
     )
     found = json.loads(out)

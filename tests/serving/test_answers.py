@@ -16,6 +16,7 @@ from nlp_rnn.serving import Client, protocols
 from nlp_rnn.serving.batching import Batcher
 from nlp_rnn.serving.client import as_json
 from nlp_rnn.serving.endpoints import Endpoint
+from nlp_rnn.serving.inputs import RequestError
 from nlp_rnn.testing.comparing import assert_close
 from tests.conftest import all_tasks
 from tests.subjects import SUBJECTS
@@ -51,6 +52,30 @@ def test_the_client_gives_what_the_run_gives(task):
     assert_close(asdict(model(subject.inputs[0])), asdict(expected[0]))
     with pytest.raises(InputError):
         model(5)
+
+
+def test_tables_and_rows_are_read_as_the_run_reads_them():
+    run = SUBJECTS["sentiment"].run
+    model = served(run)
+    frame = pd.DataFrame({"text": ["a fine film", None, "dull \ud83d"], "label": ["x", "y", "z"]})
+    for given in (frame, [{"text": "a fine film"}, {"text": "dull"}], iter(["a fine film", "dull"])):
+        rows = list(given) if not hasattr(given, "__len__") else given
+        found, expected = model(rows), run(rows)
+        assert_close([asdict(one) for one in found], [asdict(one) for one in expected])
+    assert_close(asdict(model({"text": "dull"})), asdict(run({"text": "dull"})))
+    with pytest.raises(InputError, match="no such option"):
+        model("a", budget=0.1)
+    anomaly = SUBJECTS["anomaly"].run
+    model, given = served(anomaly), {"events": "open read close", "session": "s"}
+    assert model(given).session == anomaly(given).session == "s"
+    assert model("open open", budget=0.999).alarm
+    for name, wrong in (("anomaly", {"txt": "a"}), ("sentiment", {"txt": "a"})):
+        run = SUBJECTS[name].run
+        for call in (run, served(run)):
+            with pytest.raises(InputError, match="has no column"):
+                call(wrong)
+            with pytest.raises(InputError, match="not 5"):
+                call(5)
 
 
 def signal(count=200):
@@ -104,3 +129,19 @@ def test_covariates_and_texts_of_series_are_sent_as_numbers(tmp_path):
         assert (one.series, one.times) == (other.series, other.times)
         np.testing.assert_allclose(one.median["y"], other.median["y"], rtol=1e-4)
     assert one.series == "large"
+    whole = {**given[0], "off": [0, 1] * 10}
+    for change, message in (
+        ({}, "reads off for the steps to come too"),
+        ({"kind": None}, 'trained with "kind": give it'),
+        ({"off": [None] * 25}, 'no "off" at step 1'),
+        ({"off": 5}, '"off" must be a list'),
+        ({"kind": ["small"] * 20}, '"kind" must be one for the whole series'),
+    ):
+        for call in (run, served(run)):
+            with pytest.raises(InputError, match=message):
+                call({**whole, **change})
+    endpoint = Endpoint.of_run("model", run)
+    example = endpoint.signatures["serving_default"]["example"]["inputs"]
+    known = [rows[:-1] for rows in example["known"]]
+    with pytest.raises(RequestError, match=r'"known" has .* steps; it must have those of "history" and the 5 to come'):
+        endpoint.answer({**example, "known": known})

@@ -46,6 +46,8 @@ FILES = {"wav": {"dtype": "string", "shape": [None], "binary": True}}
         (GAPS, {"history": [[[1, "2"], [3, 4]]]}, "must be numbers"),
         (SETTINGS, {"length": 1001}, '"length" must be from 0 to 1,000'),
         (SETTINGS, {"length": -1}, '"length" must be from 0 to 1,000'),
+        (HISTORY, {"history": [[[1, None], [3, 4]]]}, "and has null"),
+        (SETTINGS, {"length": []}, '"length" must be one of whole numbers'),
         (SETTINGS, {"length": 5.5}, '"length" must be one of whole numbers'),
         (SETTINGS, {"length": [5]}, 'for all rows together: give it by "inputs", not in "instances"'),
         (SETTINGS, {"top_p": 7}, '"top_p" must be from'),

@@ -1,7 +1,7 @@
 "use strict";
 // Lines, bands and marks over steps, as SVG.
 
-const SVG = "http://www.w3.org/2000/svg", WIDTH = 760, HEIGHT = 220, LEFT = 56, RIGHT = 8, TOP = 8, BOTTOM = 24;
+const SVG = "http://www.w3.org/2000/svg", HEIGHT = 220, LEFT = 56, RIGHT = 8, TOP = 8, BOTTOM = 24;
 
 function svg(tag, attributes, text) {
   const found = document.createElementNS(SVG, tag);
@@ -19,6 +19,7 @@ function shortly(value) {
 // parts: {kind: "band", first, low, high, style}, {kind: "line", first, values, style}, {kind: "marks", places, values}
 // Values that are null leave a gap. `about` says in words what is seen.
 function chart(parts, about, labels) {
+  const WIDTH = Math.max(document.getElementById("result").clientWidth, 240); // so that letters keep their size
   const all = parts.flatMap((part) => [part.low, part.high, part.values]).flat().filter(isNumber);
   const least = Math.min(...all), most = Math.max(...all), room = most - least || 1;
   const ends = parts.filter((part) => part.first !== undefined)

@@ -202,7 +202,8 @@ const tasks = {
     if (worst.length) result.append(tableOf(["step", "score", "p", "values"], lines));
   },
 
-  async anomaly(name, text, result, about) {
+  async anomaly(name, text, result) {
+    if (!text.trim()) throw new Error("Give the events of a session.");
     const [row] = await rows(name, [text]);
     const isOdd = row.p_value < 0.01;
     result.append(make("p", `${isOdd ? "Unusual" : "Usual"}: score ${shortly(row.score)}, which ${percent(row.p_value)} of normal sessions reach.`, "strong"));
@@ -222,8 +223,9 @@ const tasks = {
     result.append(make("h2", "What surprised most"), list);
   },
 
-  async speech(name, text, result, about) {
-    const inputs = sound || about.signatures.serving_default.example.inputs;
+  async speech(name, text, result) {
+    if (!sound) throw new Error("Choose a recording, or record one.");
+    const inputs = sound;
     const found = await columns(name, inputs), samples = inputs.audio[0], seconds = found.seconds[0];
     result.append(make("p", found.text[0] || "Nothing was understood.", "text strong"));
     const size = Math.max(1, Math.floor(samples.length / 700)), low = [], high = [];
@@ -271,6 +273,7 @@ async function listenTo(content) {
 async function chosenFile() {
   const [file] = at("file").files;
   sound = null;
+  at("result").replaceChildren();
   if (!file) return;
   try {
     await listenTo(await file.arrayBuffer());
@@ -294,8 +297,13 @@ async function record() {
       stream.getTracks().forEach((track) => track.stop());
       recorder = null;
       at("record").textContent = "Record";
-      await listenTo(await new Blob(parts).arrayBuffer());
-      at("form").requestSubmit();
+      at("file").value = "";
+      try {
+        await listenTo(await new Blob(parts).arrayBuffer());
+        at("form").requestSubmit();
+      } catch (error) {
+        say(`The recording cannot be read as sound (${error.message}).`, true);
+      }
     });
     recorder.start();
     at("record").textContent = "Stop recording";

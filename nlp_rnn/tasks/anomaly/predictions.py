@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nlp_rnn.assets import Assets
 from nlp_rnn.tasks.anomaly.scores import reference_of, scores_of
 from nlp_rnn.tasks.anomaly.settings import Options
-from nlp_rnn.tasks.base import Metrics, Outputs
+from nlp_rnn.tasks.base import Asked, Metrics, Outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,8 +167,9 @@ def remarks(metrics: Metrics) -> list[str]:
     return [beaten_by("auc_roc", name, value, metrics["auc_roc"])]
 
 
-def from_row(row: dict[str, Any], options: Options, asked: object = None) -> Judgement:
-    """A row of the signature `serving_default`; it does not say how the session is called."""
+def from_row(row: dict[str, Any], options: Options, asked: Asked | None = None) -> Judgement:
+    """A row of the signature `serving_default`."""
+    session = str(asked.record.get("session") or "") if asked else ""
     columns = (row[f"why_{name}"] for name in ("place", "event", "surprise", "expected"))
     why = [
         Surprise(place, event, surprise, [name for name in expected if name])
@@ -176,7 +177,7 @@ def from_row(row: dict[str, Any], options: Options, asked: object = None) -> Jud
         if place
     ]
     p_value = row["p_value"]
-    return Judgement("", row["score"], p_value, p_value <= options.budget, row["events"], row["unknown"], why)
+    return Judgement(session, row["score"], p_value, p_value <= options.budget, row["events"], row["unknown"], why)
 
 
 def show(prediction: Judgement, record: dict[str, object] | None = None) -> str:

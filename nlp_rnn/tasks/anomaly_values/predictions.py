@@ -67,7 +67,7 @@ def from_row(row: dict[str, Any], options: Options, asked: Asked) -> Watched:
     from nlp_rnn.metrics.signals import dynamic_threshold, peaks
     from nlp_rnn.tasks.inputs import SignalInput
 
-    series = SignalInput().parse(asked.value)
+    series = SignalInput().parse(asked.record["history"])
     part = {name: np.asarray(value)[: len(series)] for name, value in row.items() if name != "targets"}
     heights = peaks(part["scores"], asked.config.score.rest)[0]
     if options.threshold == "dynamic":

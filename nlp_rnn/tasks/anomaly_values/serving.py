@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nlp_rnn.models.forecaster import Forecaster
 
 
-_LARGEST, _SHORT = 2000, 40
+_LARGEST, _SHORT, _LEAST = 2000, 40, 1.2e-38
 
 
 def example(assets: Assets) -> dict[str, Any]:
@@ -102,7 +102,8 @@ def _judged(history: tf.Tensor, lengths: tf.Tensor, model: Forecaster, judge: An
         parts = [_nats(deviations[name][..., i], one) for i, one in enumerate(references(judge, name))]
         rarities[name] = tf.where((deviations[name] > 0) & counts, tf.stack(parts, -1), 0)
     scores = tf.reduce_max(tf.add_n(list(rarities.values())), -1)
-    p_values = tf.where(is_there, tf.exp(-_nats(scores, score_reference(judge))), 0)
+    p_values = tf.maximum(tf.exp(-_nats(scores, score_reference(judge))), _LEAST)  # of float32
+    p_values = tf.where(is_there, p_values, 0)
     outputs = {"scores": scores, "p_values": p_values, **rarities}
     shown = {"usual": mean, "spread": spread}
     for name, place in (("expected", judge["levels"].index(0.5)), ("low", 0), ("high", -1)):

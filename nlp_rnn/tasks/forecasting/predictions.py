@@ -163,7 +163,7 @@ def from_row(row: dict[str, Any], options: Options, asked: Asked | None = None) 
 
     from nlp_rnn.tasks.inputs import HistoryInput
 
-    series = HistoryInput().parse(asked.value) if asked else None
+    series = HistoryInput().parse(asked.record["history"]) if asked else None
     name = series.name if series else ""
     quantiles = np.array(row["quantiles"], np.float32)[None, : options.horizon or None]
     if series is None or series.has_times:

@@ -60,7 +60,12 @@ def signatures(config: Config, model: Forecaster, assets: Assets) -> Signatures:
         "any use where the calendar is read) → the quantiles of the next values, and their times."
     )
     arguments = arguments_of([example(assets)], config, assets)
-    default = Signature(serve, about, arguments, ranges={"time": TIMES}, counts={"lengths": "history"})
+    default = Signature(
+        *(serve, about, arguments),
+        ranges={"time": TIMES},
+        counts={"lengths": "history"},
+        ahead={"known": ("history", config.horizon)} if model.known else {},
+    )
     return {"serving_default": default, **(stream_signatures(default, model, assets) if can_stream(model) else {})}
 
 
@@ -117,14 +122,28 @@ def _last(values: tf.Tensor, lengths: tf.Tensor, lookback: int, ahead: int) -> t
     return tf.gather(values, tf.clip_by_value(places, 0, last), batch_dims=1)
 
 
-def asked_arguments(values: Sequence[Any], about: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs as the arguments of `serving_default`, by what a served model says of itself."""
-    from nlp_rnn.config.values import override
-    from nlp_rnn.tasks.forecasting.covariates import Covariates
+def asked_arguments(values: Sequence[Any], about: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Inputs as the arguments of `serving_default`, by what a served model says of itself: what a run would read of
+    them, which is refused as a run would; None if it does not say enough."""
+    import numpy as np
 
-    none: dict[str, Any] = {"future": [], "past": [], "static": [], "categories": {}, "scales": {}}
-    assets = Assets({"covariates": Covariates(about.get("assets", {}).get("covariates", none))})
-    return arguments_of(list(values), override(Config(), about["settings"]), assets)
+    from nlp_rnn.assets import Facts
+    from nlp_rnn.config.values import override
+    from nlp_rnn.data.records import Records
+    from nlp_rnn.tasks.forecasting.covariates import Covariates
+    from nlp_rnn.tasks.forecasting.features import features_of, last_times, windows_of
+    from nlp_rnn.tasks.inputs import HistoryInput
+
+    known = about.get("assets", {})
+    if not {"facts", "covariates"} <= set(known):
+        return None
+    assets, config = Assets({"facts": Facts(known["facts"]), "covariates": Covariates(known["covariates"])}), Config()
+    config = override(config, about["settings"])
+    windows = windows_of(Records([{"history": HistoryInput().parse(value)} for value in values]), config.horizon)
+    features, _ = features_of(config, assets, windows)
+    every = np.arange(len(windows))
+    arguments: dict[str, Any] = {n: features[n][every].tolist() for n in ("history", "known", "past") if n in features}
+    return {**arguments, "lengths": [config.lookback] * len(windows), "time": last_times(windows).tolist()}
 
 
 def arguments_of(values: list[object], config: Config, assets: Assets) -> dict[str, Any]:

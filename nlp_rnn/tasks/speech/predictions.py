@@ -109,7 +109,7 @@ def from_row(row: dict[str, Any], options: Options, asked: Asked | None = None) 
     """A row of the signature `serving_default`."""
     from nlp_rnn.tasks.inputs import SoundInput
 
-    name = SoundInput().parse(asked.value).name if asked else ""
+    name = SoundInput().parse(asked.record["audio"]).name if asked else ""
     words = [
         Word(word, round(start, 3), round(end, 3), p)
         for word, start, end, p in zip(row["words"], row["starts"], row["ends"], row["confidences"], strict=True)
