@@ -51,7 +51,11 @@ function chart(parts, about, labels) {
         shown.append(svg("circle", { cx: x(step), cy: y(part.values[i]), r: 5, class: "mark" })));
     }
   }
-  for (const [step, text, anchor] of labels || []) {
+  let right = Infinity;
+  for (const [step, text, anchor] of [...(labels || [])].reverse()) { // the last first; those that would touch it go
+    const size = 7 * text.length, edge = x(step) + { end: 0, middle: size / 2, start: size }[anchor];
+    if (edge > right) continue;
+    right = edge - size - 8;
     shown.append(svg("text", { x: x(step), y: HEIGHT - 6, "text-anchor": anchor }, text));
   }
   return shown;
