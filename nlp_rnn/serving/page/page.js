@@ -184,7 +184,7 @@ const tasks = {
   async "anomaly-values"(name, text, result) {
     const inputs = parsed(text), found = await columns(name, inputs), size = inputs.lengths[0];
     const values = inputs.history[0].slice(0, size), rare = 0.001;
-    const odd = [...Array(size).keys()].filter((t) => found.judged[0][t] && found.p_values[0][t] < rare);
+    const odd = [...Array(size).keys()].filter((t) => found.is_judged[0][t] && found.p_values[0][t] < rare);
     found.targets[0].forEach((target, c) => {
       const of = (part) => part[0].slice(0, size).map((step) => step[c]), came = values.map((step) => step[c]);
       const parts = [
@@ -195,7 +195,7 @@ const tasks = {
       ];
       result.append(make("h2", target), chart(parts, `${target}: values, what was expected, and ${odd.length} unusual steps`));
     });
-    const judged = found.judged[0].filter(Boolean).length;
+    const judged = found.is_judged[0].filter(Boolean).length;
     result.append(make("p", `${judged} of ${size} steps were judged; ${odd.length} have a score that fewer than one in 1,000 normal steps reach.`));
     const worst = odd.sort((a, b) => found.scores[0][b] - found.scores[0][a]).slice(0, 20);
     const lines = worst.map((t) => [t, shortly(found.scores[0][t]), shortly(found.p_values[0][t]), values[t].join(", ")]);

@@ -80,7 +80,8 @@ def from_row(row: dict[str, Any], options: Options, asked: Asked) -> Watched:
         values=series.known,
         forecast=[part[name] for name in ("expected", "low", "high")],
         rarities=np.stack([part[name] for name in PARTS]),
-        **{name: part[name] for name in ("scores", "p_values", "judged", "usual", "spread")},
+        judged=part["is_judged"],
+        **{name: part[name] for name in ("scores", "p_values", "usual", "spread")},
     )
     return watched(series, 0, found)
 

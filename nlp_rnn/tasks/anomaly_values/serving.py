@@ -111,7 +111,7 @@ def _judged(history: tf.Tensor, lengths: tf.Tensor, model: Forecaster, judge: An
     outputs |= {name: tf.where(is_there[..., None], value, 0) for name, value in shown.items()}
     plain = {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
     targets = tf.tile(tf.constant(judge["targets"])[None], [tf.shape(history)[0], 1])
-    return {"judged": tf.reduce_any(counts, -1), **plain, "targets": targets}
+    return {"is_judged": tf.reduce_any(counts, -1), **plain, "targets": targets}
 
 
 def _filled(values: tf.Tensor, observed: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
