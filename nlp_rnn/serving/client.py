@@ -73,11 +73,11 @@ class Client:
         """The JSON answer to a JSON request, or to none.
 
         Raises:
+            InputError: a number is infinite.
             RemoteError: the server refuses it, or does not answer.
         """
-        method = "GET" if payload is None else "POST"
+        method, payload = "GET" if payload is None else "POST", as_json(payload)
         try:
-            payload = as_json(payload)
             response = self._http.request(method, self.url + path, json=payload, timeout=self.timeout)
         except (requests.RequestException, ValueError) as error:
             raise RemoteError(f"{self.url} does not answer ({type(error).__name__}).", 0) from None

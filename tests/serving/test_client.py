@@ -62,5 +62,8 @@ def test_the_client_sends_what_tensorflow_serving_takes_and_retries_only_where_t
     for url in ("localhost:8501", "ftp://localhost", 5):
         with pytest.raises(InputError, match="is no URL of a server"):
             Client(url)
+    with pytest.raises(InputError, match="A number is infinite") as error:
+        client["reviews"].rows([[float("inf")]])
+    assert not isinstance(error.value, RemoteError)
     with pytest.raises(RemoteError, match="does not answer"):
         Client("http://127.0.0.1:9")["reviews"].rows(["a"])

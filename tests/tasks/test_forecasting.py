@@ -13,6 +13,8 @@ import pytest
 import nlp_rnn
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.forecasting import Options, backtest
+from nlp_rnn.tasks.forecasting.covariates import Covariates
+from nlp_rnn.tasks.inputs import HistoryInput
 from tests.conftest import slow
 from tests.subjects import SUBJECTS
 
@@ -322,3 +324,12 @@ def test_a_part_of_which_nothing_is_known_is_refused(tmp_path, command):
     code, _, log = command("train", "forecasting", "--data", tmp_path / "a.csv", *options)
     assert code == 2
     assert "no value is known of the steps for validation" in " ".join(log.split())
+
+
+def test_a_series_of_one_step_has_a_list_of_one():
+    covariates = Covariates({"future": [], "past": ["rain"], "static": ["kind"], "categories": {}, "scales": {}})
+    series = HistoryInput().parse({"values": [5.0], "rain": [0.5], "kind": 2.0})
+    assert covariates.numbers(series, "past").tolist() == [[0.5]]
+    assert covariates.numbers(series, "known").tolist() == [[2.0]]
+    with pytest.raises(InputError, match='"rain" must be a list'):
+        covariates.numbers(HistoryInput().parse({"values": [5.0], "rain": 0.5}), "past")

@@ -196,7 +196,7 @@ const tasks = {
       result.append(make("h2", target), chart(parts, `${target}: values, what was expected, and ${odd.length} unusual steps`));
     });
     const judged = found.is_judged[0].filter(Boolean).length;
-    result.append(make("p", `${judged} of ${size} steps were judged; ${odd.length} have a score that fewer than one in 1,000 normal steps reach.`));
+    result.append(make("p", `${judged} of ${size} steps were judged; ${odd.length} ${odd.length === 1 ? "has" : "have"} a score that fewer than one in 1,000 normal steps reach.`));
     const worst = odd.sort((a, b) => found.scores[0][b] - found.scores[0][a]).slice(0, 20);
     const lines = worst.map((t) => [t, shortly(found.scores[0][t]), shortly(found.p_values[0][t]), values[t].join(", ")]);
     if (worst.length) result.append(tableOf(["step", "score", "p", "values"], lines));
@@ -262,7 +262,7 @@ let sound = null, recorder = null;
 const RATE = 16000;
 
 async function listenTo(content) {
-  const decoded = await new AudioContext({ sampleRate: RATE }).decodeAudioData(content);
+  const decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(content); // which needs no closing
   const samples = new Array(decoded.length).fill(0);
   for (let c = 0; c < decoded.numberOfChannels; c++) {
     decoded.getChannelData(c).forEach((value, i) => { samples[i] += value / decoded.numberOfChannels; });

@@ -74,11 +74,12 @@ class Covariates(dict[str, Any]):
         if missing := [name for name in names if name not in series.covariates]:
             raise InputError(f'This run was trained with "{missing[0]}": give it with the series.')
         for name in names:
-            is_list, wants_one = hasattr(series.covariates[name], "__len__"), name in self["static"]
-            is_list = is_list and not isinstance(series.covariates[name], str) and len(series.covariates[name]) != 1
-            if is_list == wants_one:
-                what = "one for the whole series" if wants_one else "a list, one for each step"
-                raise InputError(f'"{name}" must be {what}.')
+            value = series.covariates[name]
+            is_list = hasattr(value, "__len__") and not isinstance(value, str)
+            if name in self["static"] and is_list and len(value) != 1:
+                raise InputError(f'"{name}" must be one for the whole series.')
+            if name not in self["static"] and not is_list:
+                raise InputError(f'"{name}" must be a list, one for each step.')
         lengths = [len(series.covariates[n]) for n in names if n not in self["static"]] or [len(series)]
         columns = [self._columns(series.covariates[name], name, min(lengths)) for name in names]
         return np.concatenate([np.zeros((min(lengths), 0)), *columns], 1)

@@ -38,7 +38,7 @@ def candidates(run: AnyRun, texts: Sequence[str] | Records, count: int = 1, **ch
     """
     from nlp_rnn.data.records import Records
 
-    _refuse_others(run, "candidates")
+    refuse_others(run, "candidates")
     options = replace(run.options(**changes), n_best=count)
     check_ranges(options)
     settings = search(options)
@@ -48,7 +48,12 @@ def candidates(run: AnyRun, texts: Sequence[str] | Records, count: int = 1, **ch
     return [found.ranked for found in ranked(outputs, sources, run.assets, count)]
 
 
-def _refuse_others(run: AnyRun, verb: str) -> None:
+def refuse_others(run: AnyRun, verb: str) -> None:
+    """Only translators have these verbs.
+
+    Raises:
+        InputError: the run is of another task.
+    """
     refuse_other_models(run, hasattr(run.model, "candidates"), verb, "a translator")
 
 
@@ -100,7 +105,7 @@ def score(run: AnyRun, data: Any, **columns: Any) -> list[ScoredTranslation]:
     from nlp_rnn.data.records import Records
     from nlp_rnn.metrics.language import perplexity
 
-    _refuse_others(run, "score")
+    refuse_others(run, "score")
     records = data if isinstance(data, Records) else run.read(data, **columns)
 
     def forced(features: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from nlp_rnn.config.options import texts_or_lines
 from nlp_rnn.errors import InputError
-from nlp_rnn.tasks.base import Command, refuse_other_models
+from nlp_rnn.tasks.base import Command
 from nlp_rnn.tasks.explaining import Contributions, TextsToExplain, contributions
+from nlp_rnn.tasks.translation.commands import refuse_others
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -29,7 +30,7 @@ def explain(run: AnyRun, text: str, target: str = "") -> list[Contributions]:
         target: the translation that is explained; by default that of the run.
 
     Raises:
-        InputError: there is no text, or the run is of another task, or an ensemble.
+        InputError: there is no text, or the run is of another task.
     """
     import tensorflow as tf
 
@@ -37,7 +38,7 @@ def explain(run: AnyRun, text: str, target: str = "") -> list[Contributions]:
     from nlp_rnn.data.records import Records
     from nlp_rnn.text.tokenizer import BEGIN
 
-    refuse_other_models(run, hasattr(run.model, "encode"), "explain", "a translator by itself, which is no ensemble")
+    refuse_others(run, "explain")
     if not text.strip():
         raise InputError("There is no text to explain: give one.")
     target = target or run(text).translation
