@@ -1,9 +1,10 @@
 """Exports beside each other: python benchmarks/exports.py RUN --data FILE [--rows 1000] [--rounds 3] [--json]
 
-For a classifier or a tagger. The ids of real inputs go, one row at a time, to the SavedModel, to ONNX with the
-operators LSTM, GRU and RNN, to ONNX with Keras's loops (a Loop), to ONNX and LiteRT with weights of 8 bits, and to the
-model in process. Prints the size, the median milliseconds of a row (the sides taking turns), how many rows
-have another label or other tags than the SavedModel, and the largest difference of a probability.
+For a classifier or a tagger. The ids of real inputs go, one row at a time, to the SavedModel, with weights of 32, 16
+and 8 bits and with compiled kernels, to ONNX with the operators LSTM, GRU and RNN, to ONNX with Keras's loops (a Loop),
+to ONNX and LiteRT with weights of 8 bits, and to the model in process. Prints the size, the median milliseconds of a
+row (the sides taking turns), how many rows have another label or other tags than the SavedModel, and the largest
+difference of a probability.
 """
 
 from __future__ import annotations
@@ -55,6 +56,21 @@ def of_onnx(path: Path) -> Call:
     return lambda row: run_session(session, row)
 
 
+def of_saved_model(path: Path) -> Call:
+    """Ids in."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    function = loaded.signatures["tokens"]
+
+    def call(row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = function(**{name: tf.constant(value) for name, value in row.items()})
+        return {name: value.numpy() for name, value in found.items()}
+
+    call.alive = loaded  # type: ignore[attr-defined]  # a function does not keep the variables of its SavedModel
+    return call
+
+
 def of_litert(path: Path) -> Call:
     """A file in LiteRT: rows are padded to the next of its lengths."""
     from ai_edge_litert.interpreter import Interpreter
@@ -97,15 +113,14 @@ def sides_of(run: Any, folder: Path, row: dict[str, np.ndarray]) -> dict[str, tu
     """The sides by name: how each is called, and its size in bytes."""
     import tensorflow as tf
 
-    saved = run.export(folder / "savedmodel")
-    function = tf.saved_model.load(str(saved)).signatures["tokens"]
+    from nlp_rnn.export.formats import FORMATS
+
     sides: dict[str, tuple[Call, int]] = {}
-
-    def call(row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = function(**{name: tf.constant(value) for name, value in row.items()})
-        return {name: value.numpy() for name, value in found.items()}
-
-    sides["SavedModel"] = call, sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
+    for weights, kernels in [*((one, "portable") for one in FORMATS["savedmodel"]), ("float32", "native")]:
+        saved = run.export(folder / "savedmodel", weights=weights, kernels=kernels)
+        size = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
+        name = ", ".join(["SavedModel", *(one for one in (weights, kernels) if one not in ("float32", "portable"))])
+        sides[name] = of_saved_model(saved), size
     for name, weights in (("ONNX, operators", "float32"), ("ONNX, Keras's Loop", "float32"), ("ONNX, int8", "int8")):
         with keras_loops() if "Loop" in name else nullcontext():
             path = run.export(folder / name, "onnx", weights) / "tokens.onnx"

@@ -307,13 +307,16 @@ class Run(Generic[C, P, O]):
                     archive.write(path, path.relative_to(folder))
         return _unpickled, (self.task.name, self.config, contents.getvalue(), self.path, self.report)
 
-    def export(self, path: str | Path, to: str = "savedmodel", weights: str = "float32") -> Path:
+    def export(
+        self, path: str | Path, to: str = "savedmodel", weights: str = "float32", kernels: str = "portable"
+    ) -> Path:
         """Writes the model for use elsewhere.
 
         Args:
             path: the folder to write.
             to: "savedmodel", which takes raw input; "onnx" or "litert", which take ids.
-            weights: "float32" or, but for a SavedModel, "int8".
+            weights: "float32", "int8", or for a SavedModel "bfloat16".
+            kernels: of a SavedModel: "portable", TensorFlow's own, or "native", which are compiled where it is loaded.
 
         Raises:
             InputError: the folder holds something else, packages are missing, or this model cannot be written so.
@@ -321,7 +324,7 @@ class Run(Generic[C, P, O]):
         """
         from nlp_rnn.export import formats
 
-        return formats.export(self, Path(path), to, weights)
+        return formats.export(self, Path(path), to, weights, kernels)
 
     def batches_of(self, records: Records) -> EpochSource:
         """The batches of records for prediction; they are tokenised once, however often they are measured."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_rnn.errors import ExportDiffers
+from nlp_rnn.errors import ExportDiffers, InputError
 from nlp_rnn.export import savedmodel
 from nlp_rnn.export.signatures import Signature, as_signature
-from tests.conftest import EXPORTED, all_tasks
+from nlp_rnn.layers import native
+from nlp_rnn.serving.endpoints import Endpoint
+from tests.conftest import EXPORTED, all_tasks, slow
 from tests.subjects import SUBJECTS
 
 
@@ -44,6 +47,77 @@ def test_every_signature_is_described_with_an_example_that_holds(task):
             expected = np.array(signature["example"]["outputs"][output])
             if expected.dtype.kind == "f":
                 np.testing.assert_allclose(value.numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("task", "weights"),
+    [("sentiment", "int8"), *(slow(task, w) for task in SUBJECTS for w in ("bfloat16", "int8"))],
+)
+def test_smaller_weights_give_nearly_the_same(task, weights, tmp_path, monkeypatch):
+    """As if these small models were large."""
+    monkeypatch.setattr("nlp_rnn.layers.packing._FEWEST", 64)
+    monkeypatch.setattr("nlp_rnn.layers.packing._NARROWEST", 4)
+    subject = SUBJECTS[task]
+    small = subject.run.export(tmp_path / "small", weights=weights)
+    about = json.loads((small / "assets.extra" / "signature.json").read_text())
+    assert about["weights"] == weights
+    kept = tf.train.load_checkpoint(str(small / "variables" / "variables"))
+    shapes = kept.get_variable_to_shape_map()
+    large = {
+        n: t for n, t in kept.get_variable_to_dtype_map().items() if len(shapes[n]) > 1 and np.prod(shapes[n]) > 64
+    }
+    assert getattr(tf, weights) in large.values()
+    example = about["signatures"]["serving_default"]["example"]
+    loaded = tf.saved_model.load(str(small)).signatures["serving_default"]
+    _, specs = loaded.structured_input_signature
+    found = loaded(**{n: tf.constant(v, specs[n].dtype) for n, v in example["inputs"].items()})
+    _, whole = described(task)
+    for name, expected in whole["signatures"]["serving_default"]["example"]["outputs"].items():
+        value, expected = found[name].numpy(), np.array(expected)
+        if expected.dtype.kind == "f" and value.shape == expected.shape:
+            size = max(np.nanmax(np.abs(expected), initial=0), 1)
+            np.testing.assert_allclose(value, expected, atol=0.1 * size, err_msg=name)
+
+
+@pytest.mark.parametrize("task", all_tasks("sentiment"))
+def test_compiled_kernels_give_the_same(task, tmp_path):
+    subject = SUBJECTS[task]
+    assert not native.unavailable(), "tests need a compiler"
+    exported = subject.run.export(tmp_path / "native", kernels="native")
+    served = Endpoint.of_export("native", exported)
+    assert served.about["libraries"][-1] == "nlp_rnn.layers.native.operations"
+    graph = (exported / "saved_model.pb").read_bytes()
+    assert b"NlpRnnRecurrentForward" in graph
+    assert b"NlpRnnRecurrentForward" not in (subject.exported / "saved_model.pb").read_bytes()
+    plain = Endpoint.of_export("plain", subject.exported)
+    example = plain.signatures["serving_default"]["example"]["inputs"]
+    for name, value in served.answer(example).items():
+        expected = plain.answer(example)[name]
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
+        else:
+            assert value.tolist() == expected.tolist()
+
+
+def test_compiled_kernels_that_cannot_be_had_are_refused(tmp_path, monkeypatch, command):
+    subject = SUBJECTS["sentiment"]
+    for arguments, message in [
+        (("--to", "onnx"), "--kernels native is for SavedModels; onnx has kernels of its own."),
+        ((), "--kernels native cannot be had here: there is no C++ compiler."),
+    ]:
+        monkeypatch.setattr(native, "unavailable", lambda: "there is no C++ compiler")
+        code, _, error = command("export", subject.path, "--out", tmp_path / "x", "--kernels", "native", *arguments)
+        assert (code, message in error) == (2, True), error
+    assert list(tmp_path.iterdir()) == []
+    folder = tmp_path / "elsewhere" / "assets.extra"
+    folder.mkdir(parents=True)
+    about = {"libraries": ["tensorflow", "nlp_rnn.layers.native.operations"], "signatures": {}, "format": 1}
+    (folder / "signature.json").write_text(json.dumps(about))
+    (folder.parent / "saved_model.pb").touch()
+    monkeypatch.setattr(native, "library", lambda: native.Library(None, "there is no C++ compiler"))
+    monkeypatch.delitem(sys.modules, "nlp_rnn.layers.native.operations", raising=False)
+    with pytest.raises(InputError, match=r"needs nlp_rnn\.layers\.native\.operations: there is no C\+\+ compiler\."):
+        Endpoint.of_export("x", folder.parent)
 
 
 def test_spans_are_the_entities_of_the_run_in_both_ways_of_counting():

@@ -145,7 +145,7 @@ def test_what_cannot_be_written_is_said_before_it_is_tried(tmp_path, command):
     with pytest.raises(InputError, match="LiteRT cannot have step, which looks at a memory of any length"):
         run.run.export(tmp_path / "x", "litert")
     for arguments, message in [
-        (("--weights", "int8"), "A SavedModel has weights of float32; int8 is for --to onnx and --to litert."),
+        (("--to", "onnx", "--weights", "bfloat16"), '--to onnx has no weights of "bfloat16"; choose float32 or int8.'),
         (("--to", "litert"), "use --to onnx"),
     ]:
         code, _, error = command("export", run.path, "--out", tmp_path / "x", *arguments)

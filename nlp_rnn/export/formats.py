@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.base import AnyTask
 
-FORMATS = ("savedmodel", "onnx", "litert")
-WEIGHTS = ("float32", "int8")
+FORMATS = {
+    "savedmodel": ("float32", "bfloat16", "int8"),
+    "onnx": ("float32", "int8"),
+    "litert": ("float32", "int8"),
+}
+"""And how each can keep weights."""
+KERNELS = ("portable", "native")
 _SOURCES = ("train", "validation", "test")  # whoever gets a model need not know where its data lay
 
 
-def about_of(run: AnyRun) -> dict[str, Any]:
+def about_of(run: AnyRun, kernels: str = "portable") -> dict[str, Any]:
     """What a description says beside the signatures."""
     from nlp_rnn.export.savedmodel import libraries_of
 
@@ -34,7 +39,7 @@ def about_of(run: AnyRun) -> dict[str, Any]:
     return {
         "task": run.task.name,
         "input": run.task.input.name,
-        "libraries": ["tensorflow", *libraries_of(run.assets)],
+        "libraries": ["tensorflow", *libraries_of(run.assets, kernels)],
         "labels": list(run.assets.get("labels", ())),
         "assets": needed,
         "settings": {**settings, "data": {n: v for n, v in settings["data"].items() if n not in _SOURCES}},
@@ -55,17 +60,20 @@ def described_signatures(task: AnyTask, config: Settings, model: keras.Model, as
     return {**found, "serving_default": replace(default, example=example)}
 
 
-def export(run: AnyRun, path: Path, to: str, weights: str) -> Path:
+def export(run: AnyRun, path: Path, to: str, weights: str, kernels: str = "portable") -> Path:
     """Writes a run; see `Run.export`."""
     task = run.task
-    about = about_of(run)
+    about = {**about_of(run, kernels), "weights": weights}
 
     def signatures(model: keras.Model) -> dict[str, Signature]:
         return described_signatures(task, run.config, model, run.assets)
 
-    if to not in FORMATS or weights not in WEIGHTS:
-        wrong, known = (to, FORMATS) if to not in FORMATS else (weights, WEIGHTS)
-        raise InputError(f'There is no "{wrong}"; choose {" or ".join(known)}.')
+    if to not in FORMATS:
+        raise InputError(f'There is no format "{to}"; choose {", ".join(FORMATS)}.')
+    if weights not in FORMATS[to]:
+        raise InputError(f'--to {to} has no weights of "{weights}"; choose {" or ".join(FORMATS[to])}.')
+    if kernels != "portable":
+        _check_native(to, kernels)
     if to == "onnx":
         from nlp_rnn.export.onnx import export_onnx
 
@@ -76,8 +84,6 @@ def export(run: AnyRun, path: Path, to: str, weights: str) -> Path:
         from nlp_rnn.export.litert import export_litert
 
         return export_litert(path, run.model, run.assets, signatures, about, weights == "int8")
-    if weights != "float32":
-        raise InputError("A SavedModel has weights of float32; int8 is for --to onnx and --to litert.")
     from nlp_rnn.export.savedmodel import export_saved_model
 
     example = task.example_for(run.assets)
@@ -85,4 +91,21 @@ def export(run: AnyRun, path: Path, to: str, weights: str) -> Path:
     def predicted(model: keras.Model) -> list[dict[str, Any]]:
         return [dict(vars(one)) for one in type(run)(task, run.config, run.assets, model).predict([example])]
 
-    return export_saved_model(path, run.model, run.assets, signatures, predicted, about)
+    return export_saved_model(path, run.model, run.assets, signatures, predicted, about, weights, kernels)
+
+
+def _check_native(to: str, kernels: str) -> None:
+    """Whether compiled kernels can be had.
+
+    Raises:
+        InputError: not in this format, or not on this machine.
+    """
+    if kernels not in KERNELS:
+        raise InputError(f'There are no kernels "{kernels}"; choose {" or ".join(KERNELS)}.')
+    if to != "savedmodel":
+        raise InputError(f"--kernels native is for SavedModels; {to} has kernels of its own.")
+    from nlp_rnn.layers import native
+    from nlp_rnn.machine import has_gpu
+
+    if reason := "a GPU is visible (CUDA_VISIBLE_DEVICES=-1 hides it)" if has_gpu() else native.unavailable():
+        raise InputError(f"--kernels native cannot be had here: {reason}.")

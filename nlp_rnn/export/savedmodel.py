@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,10 +16,13 @@ from nlp_rnn.export.folders import describe, refuse_differences, written
 from nlp_rnn.export.signatures import Signature, also_of_nothing
 from nlp_rnn.export.warm_up import FILE as WARM_UP
 from nlp_rnn.export.warm_up import write_warm_up
-from nlp_rnn.layers.precision import float32_copy
+from nlp_rnn.layers.packing import PackedVariable, pack_weights
+from nlp_rnn.layers.precision import float32_copy, weights_cast_once
 
 Plain: TypeAlias = dict[str, Any]
 """Plain values by name."""
+NATIVE = "nlp_rnn.layers.native.operations"
+"""The module that registers the compiled kernels."""
 _DEFAULT = "serving_default"
 
 
@@ -30,7 +34,9 @@ class Served(tf.Module):
 
     def __init__(self, model: keras.Model, assets: Assets) -> None:
         super().__init__()
-        self.variables_ = [variable.value for variable in model.variables]
+        self.variables_ = [
+            variable.parts if isinstance(variable, PackedVariable) else variable.value for variable in model.variables
+        ]
         self.tables = [table for asset in assets.values() for table in getattr(asset, "tables", [])]
 
 
@@ -41,6 +47,8 @@ def export_saved_model(
     signatures: Callable[[keras.Model], Mapping[str, Signature]],
     predicted: Callable[[keras.Model], list[Plain]],
     about: Mapping[str, object],
+    weights: str = "float32",
+    kernels: str = "portable",
 ) -> Path:
     """Writes a SavedModel and, in `assets.extra`, what a client must know: `signature.json` has the inputs and outputs
     of each signature with an example, `labels.json` and `signatures.json` names alone, `assets` the vocabularies; and
@@ -56,6 +64,9 @@ def export_saved_model(
         signatures: model → `Signature`s by name.
         predicted: model → what is predicted for the example, each result as plain values by name.
         about: further facts for `signature.json`.
+        weights: "float32", or "bfloat16" or "int8", with which the results differ a little from those of the model;
+            what was written is then compared with a copy whose weights are the same.
+        kernels: "portable", TensorFlow's operations alone, or "native", the compiled ones for CPUs.
 
     Raises:
         InputError: the folder exists and holds something else.
@@ -63,8 +74,13 @@ def export_saved_model(
     """
     with written(path) as temporary:
         expected = predicted(model if model.compute_dtype == "float32" else float32_copy(model))
-        model = portable_copy(model)
+        model = portable_copy(model) if kernels == "portable" else float32_copy(model)
+        if weights != "float32":
+            pack_weights(model, weights)
+            expected = []
         found = signatures(model)
+        if weights != "float32":
+            found = {name: _unpacking_once(one, model) for name, one in found.items()}
         whole = path.resolve()
         name = whole.parent.name if whole.name.isdigit() else whole.name
         _write(temporary, name, Served(model, assets), assets, found, about)
@@ -99,9 +115,21 @@ def _compare(folder: Path, signatures: Mapping[str, Signature], predicted: list[
             continue
         found, what = signature.call(loaded.signatures[name]), f"The signature {name} of the SavedModel"
         refuse_differences(found, signature.call(), what)
-        if name == _DEFAULT:
+        if name == _DEFAULT and predicted:
             plain = [n for n, v in predicted[0].items() if n in found and isinstance(v, (str, int, float))]
             refuse_differences(found, {n: [row[n] for row in predicted] for n in plain}, what)
+
+
+def _unpacking_once(signature: Signature, model: keras.Model) -> Signature:
+    """The same, whose loops find the weights unpacked already."""
+    inner = signature.function.python_function
+
+    @tf.function(input_signature=signature.specs, autograph=False)
+    def call(*values: tf.Tensor) -> dict[str, tf.Tensor]:
+        with weights_cast_once(model):
+            return inner(*values)
+
+    return replace(signature, function=call)
 
 
 def portable_copy(model: keras.Model) -> keras.Model:
@@ -115,6 +143,7 @@ def portable_copy(model: keras.Model) -> keras.Model:
     return copy
 
 
-def libraries_of(assets: Assets) -> list[str]:
-    """The packages whose operations the graph holds, beside TensorFlow."""
-    return sorted({name for asset in assets.values() for name in getattr(asset, "libraries", ())})
+def libraries_of(assets: Assets, kernels: str = "portable") -> list[str]:
+    """The modules that register the operations of the graph, beside TensorFlow."""
+    found = {name for asset in assets.values() for name in getattr(asset, "libraries", ())}
+    return sorted(found) + [NATIVE] * (kernels == "native")

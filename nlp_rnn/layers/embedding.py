@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from nlp_rnn.layers.base import Configured, SequenceLayer, Shape, Tensor, add_constants
+from nlp_rnn.layers.packing import rows_of
 from nlp_rnn.layers.stack import RecurrentStack
 
 
@@ -90,10 +91,10 @@ class TokenEmbedding(Configured, keras.layers.Embedding):
 
     def _look_up(self, ids: Tensor) -> Tensor:
         if self.fixed_part is None:
-            return super().call(ids)
-        trained = super().call(ops.minimum(ids, self.input_dim - 1))
-        fixed = self.fixed_part(ops.maximum(ids - self.input_dim, 0))
-        return ops.where(ops.expand_dims(ids < self.input_dim, -1), trained, fixed)
+            return ops.cast(rows_of(self.embeddings, ids), self.compute_dtype)
+        trained = rows_of(self.embeddings, ops.minimum(ids, self.input_dim - 1))
+        fixed = rows_of(self.fixed_part.embeddings, ops.maximum(ids - self.input_dim, 0))
+        return ops.cast(ops.where(ops.expand_dims(ids < self.input_dim, -1), trained, fixed), self.compute_dtype)
 
     def assign(self, table: Tensor) -> None:
         """Sets all vectors, `[input_dim, output_dim]`."""

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn.layers.base import SequenceLayer, Shape, Tensor
+from nlp_rnn.layers.packing import rows_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +101,7 @@ class NgramLogits(SequenceLayer):
         self.built = True
 
     def call(self, ids: Tensor) -> Tensor:
-        rows = tf.gather(self.table.value, distinct(ngram_buckets(ids, self.order, self.buckets)))
+        rows = rows_of(self.table, distinct(ngram_buckets(ids, self.order, self.buckets)))
         return self._of_classes(tf.reduce_sum(rows, 1) + self.bias)
 
     def _of_classes(self, scores: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ class NgramLogits(SequenceLayer):
         found = ngram_buckets(ids, self.order, self.buckets)
         flat = tf.reshape(found, [tf.shape(found)[0], -1])
         times = tf.reduce_sum(tf.cast(flat[:, :, None] == flat[:, None, :], tf.float32), -1)
-        values = tf.gather(self.table.value, found) / tf.reshape(times, tf.shape(found))[..., None]
+        values = rows_of(self.table, found) / tf.reshape(times, tf.shape(found))[..., None]
         total = tf.zeros_like(values[:, 0])
         for size in range(self.order):
             share = values[:, size] / (size + 1)

@@ -49,8 +49,9 @@ class Endpoint:
         for library in about["libraries"]:
             try:
                 __import__(library)
-            except ImportError:
-                raise InputError(f"{folder} needs {library}: install it with pip.") from None
+            except ImportError as error:
+                how = "install it with pip" if isinstance(error, ModuleNotFoundError) else error
+                raise InputError(f"{folder} needs {library}: {how}.") from None
         import tensorflow as tf
 
         try:
