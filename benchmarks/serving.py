@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,14 @@ def serving(folder: Path, batch_size: int, options: list[str]) -> Iterator[int]:
 
 
 @contextmanager
-def server(folder: Path, options: list[str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """The same, with its process."""
+def server(
+    folder: Path, options: list[str], others: Sequence[str] = ()
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The same, with its process, and other models beside it."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    command = [sys.executable, "-m", "nlp_rnn", "serve", f"model={folder}", "--port", str(port)]
+    command = [sys.executable, "-m", "nlp_rnn", "serve", f"model={folder}", *others, "--port", str(port)]
     command += options
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
