@@ -171,8 +171,8 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         SUBJECTS["sentiment"].run.export(tmp_path / "model", "litert")
 
 
-@pytest.mark.slow  # six conversions
-@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+@pytest.mark.slow  # eight conversions
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn", "layernorm_lstm"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_every_cell(cell, bidirectional, tmp_path):
     from nlp_rnn.layers import RecurrentStack, TokenEmbedding

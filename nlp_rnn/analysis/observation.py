@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DRAWS, _ROWS, _FEWEST, _PART = 4, 64, 8, 400
 _SHUT, _OPEN, _DEAD = 0.05, 0.95, 1e-3
-_BOUNDED = ("LSTM", "GRU", "SimpleRNN")
+_BOUNDED = ("LSTM", "LayerNormLSTM", "GRU", "SimpleRNN")
 _GATES = {
     "LSTM": ("input", "forget", None, "output"),
     "GRU": ("update", "reset", None),

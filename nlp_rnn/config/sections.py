@@ -94,7 +94,9 @@ class EmbeddingConfig:
     """Dropout of vector components, one mask per sequence."""
 
 
-Cell = Literal["simple_rnn", "gru", "lstm", "mingru", "minlstm", "sru", "qrnn", "rglru", "transformer"]
+Cell = Literal[
+    "simple_rnn", "gru", "lstm", "layernorm_lstm", "mingru", "minlstm", "sru", "qrnn", "rglru", "transformer"
+]
 PARALLEL_CELLS = ("mingru", "minlstm", "sru", "qrnn", "rglru")
 
 

@@ -25,7 +25,7 @@ from nlp_rnn.export.folders import describe, quiet, refuse_differences, written
 from nlp_rnn.export.savedmodel import portable_copy
 from nlp_rnn.export.signatures import Signature, numbers_of
 from nlp_rnn.layers.kernels import kind_of
-from nlp_rnn.layers.recurrent import replaced_loops
+from nlp_rnn.layers.recurrent import replaced_loops, run_fused
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -195,13 +195,16 @@ def _frozen(concrete: Any) -> tf.types.experimental.ConcreteFunction:
 
 def _as_operation(
     layers: Sequence[Any], sequences: Any, states: Sequence[Any], mask: Any, backwards: tuple[bool, ...]
-) -> tuple[Any, list[Any]]:
-    """The operation that stands for a recurrent layer, with the inputs and outputs of ONNX's operator.
+) -> tuple[Any, list[Any]] | None:
+    """The operation that stands for a recurrent layer, with the inputs and outputs of ONNX's operator; loops where it
+    has none, or None for the usual loop.
 
-    Those are time-major: X `[time, batch, features]`, W `[directions, gates × units, features]`, R likewise, B with the
-    biases of both products, the lengths, and the states `[directions, batch, units]`.
+    The operator's are time-major: X `[time, batch, features]`, W `[directions, gates × units, features]`, R likewise, B
+    with the biases of both products, the lengths, and the states `[directions, batch, units]`.
     """
     kind, units, directions = kind_of(layers[0]), layers[0].units, len(layers)
+    if kind not in _OPERATORS:
+        return _in_forward_loops(layers, sequences, states, mask, backwards) if any(backwards) else None
     name, order = _OPERATORS[kind]
     shape, size = tf.shape(sequences), len(order) * units
     weights = [[_in_order(layer.cell.kernel, order), _in_order(layer.cell.recurrent_kernel, order)] for layer in layers]
@@ -227,6 +230,21 @@ def _as_operation(
     sequence = tf.reshape(sequence, [shape[0], shape[1], directions * units])
     last = [tf.unstack(tf.ensure_shape(output, [directions, None, units])) for output in outputs[1:]]
     return sequence, [tf.concat(parts, -1) for parts in last]
+
+
+def _in_forward_loops(
+    layers: Sequence[Any], sequences: Any, states: Sequence[Any], mask: Any, backwards: tuple[bool, ...]
+) -> tuple[Any, list[Any]]:
+    """Each layer in a loop that writes its steps from the first to the last, since `tf2onnx` takes no other."""
+    outputs, after = [], []
+    of_layers = zip(*(tf.split(state, len(layers), -1) for state in states), strict=True)
+    for layer, turned, own in zip(layers, backwards, of_layers, strict=True):
+        read = tf.reverse(sequences, [1]) if turned else sequences
+        real = tf.reverse(mask, [1]) if turned and mask is not None else mask
+        output, last = run_fused([layer], read, list(own), real, False, (False,), False)
+        outputs.append(tf.reverse(output, [1]) if turned else output)
+        after.append(last)
+    return tf.concat(outputs, -1), [tf.concat(parts, -1) for parts in zip(*after, strict=True)]
 
 
 def _in_order(weight: object, order: Sequence[int]) -> tf.Tensor:

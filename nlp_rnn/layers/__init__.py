@@ -10,10 +10,11 @@ from nlp_rnn.layers.embedding import CharacterEmbedding, FrameProjection, TokenE
 from nlp_rnn.layers.feedforward import FeedForward
 from nlp_rnn.layers.kernels import kernel_of
 from nlp_rnn.layers.ngrams import NgramLogits
+from nlp_rnn.layers.normalized import LayerNormLSTMCell
 from nlp_rnn.layers.parallel import QRNN, RGLRU, SRU, MinGRU, MinLSTM
 from nlp_rnn.layers.pooling import SequencePooling
 from nlp_rnn.layers.quantiles import OrderedQuantiles, pinball
-from nlp_rnn.layers.recurrent import GRU, LSTM, SimpleRNN
+from nlp_rnn.layers.recurrent import GRU, LSTM, LayerNormLSTM, SimpleRNN
 from nlp_rnn.layers.scan import linear_scan
 from nlp_rnn.layers.softmax import AdaptiveSoftmaxHead, SoftmaxHead
 from nlp_rnn.layers.spectral import FrameStacking, LogMel, SpecAugment
@@ -42,6 +43,8 @@ __all__ = [
     "FeedForward",
     "FrameProjection",
     "FrameStacking",
+    "LayerNormLSTM",
+    "LayerNormLSTMCell",
     "LogMel",
     "MinGRU",
     "MinLSTM",

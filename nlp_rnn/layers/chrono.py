@@ -12,6 +12,7 @@ from nlp_rnn.layers.base import Shape, Tensor
 # For each gate, in the order of the layer's bias, how log(T - 1) counts in it. T: steps that a unit remembers.
 _SIGNS = {
     "lstm": (-1, 1, 0, 0),  # i, f, g, o
+    "layernorm_lstm": (-1, 1, 0, 0),
     "gru": (1, 0, 0),  # z, r, n; z keeps the state
     "mingru": (-1, 0),  # z, n; z lets the candidate in
     "minlstm": (1, -1, 0),  # f, i, n; σ(b) / σ(-b) = T - 1
@@ -29,7 +30,8 @@ class Chrono(keras.initializers.Initializer):
 
     Args:
         longest: the longest distance that matters, in steps; at least 3.
-        cell: "lstm", "gru", "mingru", "minlstm", "sru" or "qrnn". An RG-LRU begins with long memories of its own.
+        cell: "lstm", "layernorm_lstm", "gru", "mingru", "minlstm", "sru" or "qrnn". An RG-LRU begins
+            with long memories of its own.
         seed: of the draw.
 
     Example:

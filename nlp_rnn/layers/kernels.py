@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from nlp_rnn.layers import native
+from nlp_rnn.layers.normalized import LayerNormLSTMCell
 from nlp_rnn.layers.recurrence import Kind
 from nlp_rnn.layers.scan_layer import ScanLayer
 from nlp_rnn.layers.transformer import SelfAttention
@@ -40,6 +41,8 @@ def kernel_of(layer: keras.layers.Layer) -> tuple[str, str]:
         no_native = "use_native is False"
     elif kind_of(layer) == "gru_reset_before":
         no_native = "reset_after is False"
+    elif kind_of(layer) == "layernorm_lstm":
+        no_native = "its gates are normalised"
     elif has_gpu():
         no_native = "a GPU is visible"
     else:
@@ -78,6 +81,7 @@ def _reasons_against_cudnn(layer: keras.layers.Layer) -> list[tuple[str, bool]]:
     return [
         ("it has no bias", not layer.use_bias),
         ("reset_after is False", not getattr(layer, "reset_after", True)),
+        ("its gates are normalised", kind_of(layer) == "layernorm_lstm"),
         ("use_cudnn is False", layer.use_cudnn is False),
         (foreign, bool(foreign)),
         ("no GPU is visible", not has_gpu()),
@@ -86,6 +90,8 @@ def _reasons_against_cudnn(layer: keras.layers.Layer) -> list[tuple[str, bool]]:
 
 def kind_of(layer: keras.layers.Layer) -> Kind:
     """The kind of recurrence that a layer computes."""
+    if isinstance(layer.cell, LayerNormLSTMCell):
+        return "layernorm_lstm"
     if isinstance(layer, keras.layers.LSTM):
         return "lstm"
     if isinstance(layer, keras.layers.GRU):

@@ -13,9 +13,12 @@ import tensorflow as tf
 from tensorflow.python.eager import record
 
 from nlp_rnn.layers.base import Nest, Tensor
+from nlp_rnn.layers.normalized import normalized
 
-Kind = Literal["tanh", "relu", "gru", "lstm", "gru_reset_before"]
-GATES = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4, "gru_reset_before": 3}
+Kind = Literal["tanh", "relu", "gru", "lstm", "gru_reset_before", "layernorm_lstm"]
+GATES = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4, "gru_reset_before": 3, "layernorm_lstm": 4}
+BY_HAND: tuple[Kind, ...] = ("tanh", "relu", "gru", "lstm", "gru_reset_before")
+"""The kinds whose gradient `backward_loop` has; TensorFlow derives that of others."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +247,8 @@ def _time_major(x: Tensor) -> Tensor:
 def _step(
     kind: str, x: Tensor, states: Sequence[Tensor], kernel: Tensor, bias: Tensor
 ) -> tuple[list[Tensor], Any, Any]:
-    """One step: x·W + b, the states, U and the GRU's inner bias → states, activated gates, cell or GRU's product.
+    """One step: x·W + b, the states, U and what is inside (the GRU's bias, or the gains and bias of a normalised LSTM)
+    → states, activated gates, cell or GRU's product.
 
     The formulas stand in `recurrent.py`.
     """
@@ -257,6 +261,11 @@ def _step(
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
         c = f * states[1] + i * g
         return [o * tf.tanh(c), c], tf.concat([i, f, g, o], -1), c
+    if kind == "layernorm_lstm":
+        of_gates, of_cell, shift = tf.split(bias, [4 * units, units, units])
+        i, f, g, o = tf.split(x + normalized(tf.matmul(h, kernel)) * of_gates, 4, -1)
+        c = tf.sigmoid(f) * states[1] + tf.sigmoid(i) * tf.tanh(g)
+        return [tf.sigmoid(o) * tf.tanh(normalized(c) * of_cell + shift), c], None, c
     if kind == "gru":
         product = tf.matmul(h, kernel)
         zr = tf.sigmoid(x[:, : 2 * units] + product[:, : 2 * units])

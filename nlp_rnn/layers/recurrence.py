@@ -19,6 +19,7 @@ from tensorflow.python.eager import record
 from nlp_rnn.layers import native
 from nlp_rnn.layers.base import Nest, Tensor
 from nlp_rnn.layers.loop import (
+    BY_HAND,
     Kind,
     Spec,
     differentiable_gradient,
@@ -58,7 +59,8 @@ class Recurrence(Spec):
             kernels: for each direction U, `[units, gates × units]`.
             states: h, and c of an LSTM, before the first step: `[batch, directions × units]`.
             mask: boolean `[batch, time]`; the state stands still where it is False.
-            biases: for each direction the GRU's bias inside the reset, `[units]`; None for 0.
+            biases: for each direction the GRU's bias inside the reset, `[units]`, None for 0; or the gains and the bias
+                of a normalised LSTM, `[6 × units]`.
             training: whether to keep what the gradient needs, rather than to compute it anew should one be asked for.
 
         Returns:
@@ -73,7 +75,7 @@ class Recurrence(Spec):
         arguments = [tf.convert_to_tensor(x) for x in (*projected, *kernels, *biases, *states)]
         serves = self.native and self.kind in NATIVE_KINDS and not native.unavailable()
         serves &= training or projected[0].shape[1] != 1  # one step is done before a kernel would be packed
-        if not serves and training:
+        if not serves and training and self.kind in BY_HAND:
             output, *last = loop_with_gradient(self, mask)(*arguments)
         elif not serves:
             output, last, _ = forward_loop(self, arguments, mask, for_gradient=False)

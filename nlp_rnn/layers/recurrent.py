@@ -17,6 +17,7 @@ from nlp_rnn.layers.base import Nest, Shape, Tensor
 from nlp_rnn.layers.chrono import Chrono
 from nlp_rnn.layers.cudnn import run_cudnn
 from nlp_rnn.layers.kernels import kernel_of, kind_of
+from nlp_rnn.layers.normalized import normalized, with_normalized_cell
 from nlp_rnn.layers.projection import projected, read_weight
 from nlp_rnn.layers.recurrence import Recurrence
 
@@ -99,14 +100,14 @@ class _Recurrent:
         return {**super().get_config(), "weight_drop": self.weight_drop}  # type: ignore[misc]
 
 
-Operator: TypeAlias = Callable[[Sequence[Any], Any, Sequence[Any], Any, tuple[bool, ...]], tuple[Any, list[Any]]]
+Operator: TypeAlias = Callable[[Sequence[Any], Any, Sequence[Any], Any, tuple[bool, ...]], tuple[Any, list[Any]] | None]
 _OPERATOR: ContextVar[Operator | None] = ContextVar("operator", default=None)
 
 
 @contextmanager
 def replaced_loops(operator: Operator) -> Iterator[None]:
     """While a graph is traced for another runtime: `operator(layers, sequences, states, mask, backwards)` stands where
-    a loop would run, and gives what `run_fused` gives. Rows are right-padded then."""
+    a loop would run, and gives what `run_fused` gives, or None for the loop. Rows are right-padded then."""
     token = _OPERATOR.set(operator)
     try:
         yield
@@ -137,8 +138,9 @@ def run_fused(
     Returns:
         Outputs `[batch, time, layers × units]`, each where its step is, and the states after the last step.
     """
-    if (operator := _OPERATOR.get()) is not None:
-        return operator(layers, sequences, states, mask, backwards)
+    operator = _OPERATOR.get()
+    if operator is not None and (found := operator(layers, sequences, states, mask, backwards)) is not None:
+        return found
     kind = kind_of(layers[0])
     inputs, kernels, inner = [], [], []
     for layer in layers:
@@ -148,7 +150,13 @@ def run_fused(
             of_gates, of_candidate = tf.split(bias[1], [2 * layer.units, layer.units])
             bias = bias[0] + tf.concat([of_gates, tf.zeros_like(of_candidate)], 0)
             inner.append(of_candidate)
-        inputs.append(projected(_dropped(layer, sequences, training), read_weight(cell.kernel), bias))
+        given = _dropped(layer, sequences, training)
+        if kind == "layernorm_lstm":
+            inner.append(cell.inner_weights())
+            product = normalized(projected(given, read_weight(cell.kernel), None)) * read_weight(cell.input_gain)
+            inputs.append(product if bias is None else product + bias)
+        else:
+            inputs.append(projected(given, read_weight(cell.kernel), bias))
         kernels.append(layer.recurrent_weights(training))
     native_serves = kernel_of(layers[0])[0] == "native"
     recurrence = Recurrence(kind, backwards, hold, native_serves)
@@ -238,4 +246,33 @@ class LSTM(_Recurrent, keras.layers.LSTM):
     """
 
 
-RECURRENT_CELLS = {"simple_rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
+@keras.saving.register_keras_serializable("nlp_rnn")
+class LayerNormLSTM(LSTM):
+    """The LSTM with layer normalisation (Ba et al. 2016, arXiv:1607.06450, equations 20 to 22).
+
+        [i f g o]_t = LN(x_t·W)∘α + LN(h_{t-1}·U)∘β + b   LN: mean 0 and variance 1 over the 4 × units
+        c_t = σ(f_t) ∘ c_{t-1} + σ(i_t) ∘ tanh(g_t)
+        h_t = σ(o_t) ∘ tanh(LN(c_t)∘γ + δ)
+
+    It trains steadily at higher rates, but each step needs means over the units, so that neither cuDNN nor the
+    compiled kernels serve: TensorFlow's loop does.
+
+    Args:
+        units: size of the states h and c.
+        weight_drop: probability that an entry of U is dropped for a whole sequence while training.
+        *args, **kwargs: those of `keras.layers.LSTM`.
+
+    Call arguments and returns: as `LSTM`.
+
+    Example:
+
+    >>> LayerNormLSTM(8, return_sequences=True)(keras.ops.ones((2, 5, 3))).shape
+    TensorShape([2, 5, 8])
+    """
+
+    def __init__(self, units: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(units, *args, **kwargs)
+        with_normalized_cell(self)
+
+
+RECURRENT_CELLS = {"simple_rnn": SimpleRNN, "gru": GRU, "lstm": LSTM, "layernorm_lstm": LayerNormLSTM}

@@ -31,8 +31,8 @@ class RecurrentStack(SequenceLayer):
     all layers that have nothing between them.
 
     Args:
-        cell: "simple_rnn", "gru" or "lstm"; or, without a product of the state, so that all steps run in parallel,
-            "mingru", "minlstm", "sru", "qrnn" or "rglru".
+        cell: "simple_rnn", "gru", "lstm" or "layernorm_lstm"; or, without a product of the state, so that all steps run
+            in parallel, "mingru", "minlstm", "sru", "qrnn" or "rglru".
         units: state size per direction.
         layers: depth.
         bidirectional: whether each layer reads in both directions, its outputs side by side.
@@ -116,7 +116,7 @@ class RecurrentStack(SequenceLayer):
             options["weight_drop"] = self.weight_drop
         if self.chrono:
             options["bias_initializer"] = Chrono(self.chrono, self.cell)
-            options |= {"unit_forget_bias": False} if self.cell == "lstm" else {}
+            options |= {"unit_forget_bias": False} if self.cell in ("lstm", "layernorm_lstm") else {}
         return CELLS[self.cell](
             self.units,
             return_sequences=True,

@@ -8,6 +8,7 @@ import numpy as np
 
 _VANISHED = 0.5  # of the inputs are longer than what the layers reach
 _MUCH = 0.5
+_RECURRENT = ("simple_rnn", "gru", "lstm", "layernorm_lstm")
 _DEAD, _UNCALIBRATED, _ENOUGH = 0.1, 0.05, 0.99
 _FEWEST, _GAIN = 100, 0.02  # records, and what whole inputs must gain over one token, for a claim about lengths
 
@@ -177,8 +178,8 @@ def _how_to_reach_further(found: Inspection) -> str:
         return "A larger --stack.context reaches further back."
     if found.pooling in ("attention", "mean", "max", "mean+max", "last+mean+max"):
         return f"What matters further back still counts: the head pools all steps ({found.pooling})."
-    ways = ["a cell that runs in parallel (--stack.cell mingru)"] if found.cell in ("lstm", "gru", "simple_rnn") else []
-    ways += ["--stack.chrono"] if found.cell in ("lstm", "gru") else []
+    ways = ["a cell that runs in parallel (--stack.cell mingru)"] if found.cell in _RECURRENT else []
+    ways += ["--stack.chrono"] if found.cell in _RECURRENT[1:] else []
     ways += ["an LSTM or GRU"] if found.cell == "simple_rnn" else []
     ways += ["--head.pooling attention"] if found.pooling else []
     return f"If what matters lies further back, try {' or '.join(ways)}." if ways else ""
