@@ -89,9 +89,9 @@ def learn(
         state: before the text.
     """
     count = -(-tf.shape(tokens)[1] // how.steps)
-    mean = tf.math.divide_no_nan(
-        tf.add_n([tf.reduce_sum(root) for root in roots]), float(sum(root.shape.num_elements() for root in roots))
-    )
+    # Not `add_n`: of fixed shapes, TensorFlow makes it a variable that two calls at the same time would share.
+    total = tf.reduce_sum(tf.stack([tf.reduce_sum(root) for root in roots]))
+    mean = tf.math.divide_no_nan(total, float(sum(root.shape.num_elements() for root in roots)))
 
     def stepped(weight: Tensor, first: Tensor, gradient: Tensor, root: Tensor) -> Tensor:
         moved = weight - how.rate * tf.math.divide_no_nan(gradient, root + mean)

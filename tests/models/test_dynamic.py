@@ -208,3 +208,15 @@ def test_what_it_needs_is_said():
         run("the cat", dynamic_rate=0.1)
     with pytest.raises(InputError, match=r"does not know the sizes of its gradients.*--search.dynamic"):
         run("the cat", dynamic=5, dynamic_rate=0.1)
+
+
+def test_calls_at_the_same_time_share_nothing():
+    """TensorFlow turns an `AddN` of three and more values of fixed shapes into a variable of the graph, which calls of
+    several threads would create twice."""
+    tokens, targets = texts(2, 9)
+    how, made = Adaptation(4, 0.01, 0.1), model()
+    function = tf.function(lambda features: made.infer_further(features, adaptation=how))
+    graph = function.get_concrete_function({"tokens": tf.constant(tokens), "targets": tf.constant(targets)}).graph
+    nodes = [node for part in graph.as_graph_def().library.function for node in part.node_def]
+    assert any(node.op.startswith("MatMul") for node in nodes)
+    assert [node.name for node in nodes if node.op == "AddN" and len(node.input) > 2] == []
