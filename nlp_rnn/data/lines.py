@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import os
@@ -12,8 +13,31 @@ from typing import Any, BinaryIO
 
 from nlp_rnn.errors import InputError
 
-_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
+_GZIP = b"\x1f\x8b"
+_UNPACK = "unpack it first"
+# What files of other kinds begin with, and what to do with them.
+_OTHERS = {
+    b"PK\x03\x04": ("a ZIP archive or a spreadsheet", "unpack it, or save the sheet as CSV"),
+    b"\xd0\xcf\x11\xe0": ("a document or a spreadsheet of old Office programs", "save the sheet as CSV"),
+    b"PAR1": ("a Parquet file", "give it a name that ends in .parquet"),
+    b"BZh": ("packed by bzip2", _UNPACK),
+    b"\xfd7zXZ": ("packed by xz", _UNPACK),
+    b"\x28\xb5\x2f\xfd": ("packed by zstd", _UNPACK),
+    b"7z\xbc\xaf": ("a 7-Zip archive", _UNPACK),
+    b"SQLite format 3": ("a SQLite database", "export the table as CSV"),
+    b"\x89HDF": ("an HDF5 file", "save its table as CSV or Parquet"),
+    b"\x93NUMPY": ("an array of NumPy", "save it as CSV"),
+    b"%PDF": ("a PDF", "save its text"),
+    b"\x89PNG": ("a picture", "give a text"),
+    b"\xff\xd8\xff": ("a picture", "give a text"),
+    b"GIF8": ("a picture", "give a text"),
+    b"RIFF": ("a recording or a video", "recordings are for the task speech"),
+    b"fLaC": ("a recording", "recordings are for the task speech"),
+    b"OggS": ("a recording", "recordings are for the task speech"),
+}
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
 _MOST_LINES = 2048
+_HEAD = 64
 # UTF-32's little-endian mark begins with UTF-16's.
 _MARKS = {
     b"\xff\xfe\0\0": "utf-32",
@@ -56,6 +80,8 @@ def decoded(stream: BinaryIO, shown: str) -> Iterator[str]:
             raise InputError(
                 f"{shown} is not {encoding.upper()} throughout: what follows line {number} is damaged."
             ) from None
+        if error.object.translate(None, _CONTROL) != error.object:
+            raise InputError(f"{shown} is no text: line {number} holds other bytes; give a file of text.") from None
         raise InputError(
             f"{shown}, line {number}: byte {error.start + 1} is not UTF-8; convert the file, "
             f"for example with `iconv -f windows-1252 -t utf-8`."
@@ -76,10 +102,20 @@ def _peekable(stream: Any) -> Any:
 
 
 def _unpacked(stream: Any, shown: str) -> Any:
-    head = stream.peek(4)
-    if head.startswith(_ZIP):
-        raise InputError(f"{shown} is a ZIP archive or a spreadsheet: unpack it, or save the sheet as CSV.")
+    head = stream.peek(_HEAD)[:_HEAD]
+    for begin, (what, advice) in _OTHERS.items():
+        if head.startswith(begin) and not _is_text(head):
+            raise InputError(f"{shown} is {what}: {advice}.")
     return gzip.open(stream, "rb") if head.startswith(_GZIP) else stream
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether the first bytes of a file may be UTF-8 without control characters."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return head.translate(None, _CONTROL) == head
 
 
 def _encoding_of(stream: Any) -> str:
