@@ -166,6 +166,7 @@ def _train_in(out: Path, task: AnyTask, config: Settings, recipe: str, resuming:
     from nlp_rnn.transfer import with_its_assets
 
     started = time.perf_counter()
+    console.begin()
     config = with_absolute_paths(config)
     # Mistakes in names are seen before TensorFlow is imported, where it may be imported by then.
     splits = None if _decides_how_tensorflow_starts(config) else read_splits(task, config)

@@ -46,5 +46,9 @@ class PlainConsole(Console):
             self._said.add(text)
             self.warn(text)
 
+    def begin(self) -> None:
+        """Another training: what was said of the one before may be said again."""
+        self._said.clear()
+
 
 console = PlainConsole(stderr=True)

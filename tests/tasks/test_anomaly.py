@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import nlp_rnn
+from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.anomaly import Watcher
 from nlp_rnn.tasks.anomaly.starter import FAULTS, sessions
@@ -67,16 +68,19 @@ def test_a_budget_of_which_the_normal_scores_say_nothing_is_said(monkeypatch):
     Watcher(run, budget=1e-6)
     assert "one false alarm in 1,000,000" in said[0]
     assert "normal scores are known: the threshold is a guess" in said[0]
-    monkeypatch.setattr("nlp_rnn.display.console.console._said", set())
+    console.begin()
     run("open read close", budget=0.5)
     assert len(said) == 1
     run("open read close", budget=1e-5)
     run("open read close", budget=1e-5)
     assert "one false alarm in 100,000" in said[1]
     assert len(said) == 2
+    console.begin()  # as another training does
+    run("open read close", budget=1e-5)
+    assert said[2] == said[1]
     monkeypatch.delitem(run.assets.judge, "sessions")  # as in the epochs of training
     run("open read close", budget=1e-4)
-    assert len(said) == 2
+    assert len(said) == 3
 
 
 SESSIONS = ["open " + "read write " * 30 + "close", "open close"]
