@@ -154,7 +154,8 @@ def _study(task: AnyTask, plan: Plan) -> optuna.Study:
 
 def _why_closed(url: str, error: Exception) -> str:
     reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0].rstrip(".")
-    remedy = " Install the driver of the database, such as psycopg2-binary." if isinstance(error, ImportError) else ""
+    driver = "pymysql, and write mysql+pymysql://…" if url.startswith("mysql") else "psycopg2-binary"
+    remedy = f" Install the driver of the database, such as {driver}." if isinstance(error, ImportError) else ""
     return f"The study in {_without_password(url)} cannot be opened: {reason}.{remedy}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import math
 from pathlib import Path
 
@@ -278,7 +279,10 @@ def test_what_is_missing_or_said_twice_is_refused(corpus, command, monkeypatch):
     assert code == 2
     assert "cannot be opened" in log
     assert "secret" not in log
-    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)
+    code, _, log = command(*corpus, "--storage", "mysql://me:secret@nowhere.invalid/db")
+    assert (code, "such as pymysql, and write mysql+pymysql://" in " ".join(log.split())) == (2, True), log
+    monkeypatch.setitem(sys.modules, "optuna", None)
     code, _, log = command(*corpus)
     assert code == 2
     assert 'pip install "nlp-rnn[sweep]"' in log
