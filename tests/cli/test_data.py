@@ -114,5 +114,8 @@ def test_data_without_texts_are_told_of(command, tmp_path):
     assert found["splits"]["train"]["rows"] + found["splits"]["validation"]["rows"] == 40
     assert "kinds of events" in found["readings"][0]
     assert any("occur in the training data too" in line for line in found["readings"])
+    assert command("data", "--json", tmp_path / "a.jsonl")[1] == out, "the option may come first"
     code, out, _ = command("data", tmp_path / "a.jsonl")
     assert "validation" in out
+    code, _, error = command("data", "-")
+    assert (code, "nlp-rnn data TASK --data -" in error) == (2, True)
