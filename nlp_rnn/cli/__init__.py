@@ -183,10 +183,16 @@ def _is_place(name: str) -> bool:
     return Path(name).exists() or "/" in name or "." in name[1:]
 
 
-def _task_of_files(arguments: list[str]) -> tuple[str, list[str]]:
-    """The task that the files at the beginning are for, and arguments that name them as `--data` does."""
+def _task_of_files(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """The task that the files at the beginning are for, and arguments that name them as `--data` does; None where there
+    are no files."""
     from nlp_rnn.cli.kinds import kind_of_files
 
+    arguments = sorted(arguments, key=lambda argument: argument == "--json")  # which may stand before the files
+    if arguments[:1] == ["-"]:
+        raise InputError("Standard input can be read once only: say whose data they are, nlp-rnn data TASK --data -.")
+    if not arguments or not _is_place(arguments[0]):
+        return None, arguments
     count = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
     files, rest = arguments[:count], arguments[count:]
     given = {argument.partition("=")[0] for argument in rest}
