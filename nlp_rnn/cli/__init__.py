@@ -153,13 +153,7 @@ def _dispatch(task: str | None, arguments: list[str]) -> int:
 
         task = task_of(path).name
     if verb == "data" and task is None:
-        rest = sorted(rest, key=lambda argument: argument == "--json")  # which may stand before the files
-        if rest[:1] == ["-"]:
-            raise InputError(
-                "Standard input can be read once only: say whose data they are, nlp-rnn data TASK --data -."
-            )
-        if rest and _is_place(rest[0]):
-            task, rest = _task_of_files(rest)
+        task, rest = _task_of_files(rest)
     if verb in _OF_TASKS and task is None:
         if rest and not rest[0].startswith("-"):
             raise InputError(f'There is no task "{rest[0]}".{did_you_mean(rest[0], _task_names())}')
