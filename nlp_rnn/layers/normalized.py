@@ -10,13 +10,20 @@ from keras import ops
 
 from nlp_rnn.layers.base import Nest, Shape, Tensor
 
-EPSILON = 1e-5
+EPSILON = 1e-3  # Keras's: where units are all alike, as after a step of zeros, the gradient grows by its root only
 
 
 def normalized(x: Tensor) -> Tensor:
-    """The last axis with mean 0 and variance 1, as far as it has one."""
+    """The last axis with mean 0 and variance 1, as far as it has one; no less exact than float32."""
+    x = wide(x)
     mean, variance = tf.nn.moments(x, [-1], keepdims=True)
     return (x - mean) * tf.math.rsqrt(variance + EPSILON)
+
+
+def wide(x: Tensor) -> Tensor:
+    """A value of half precision in float32; others as they are."""
+    x = tf.convert_to_tensor(x)
+    return tf.cast(x, tf.float32) if x.dtype in (tf.float16, tf.bfloat16) else x
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -49,25 +56,32 @@ class LayerNormLSTMCell(keras.layers.LSTMCell):
 
     def call(self, inputs: Tensor, states: Nest, training: bool = False) -> tuple[Tensor, list[Tensor]]:
         h, c = states
-        if training and self.dropout:
-            inputs = inputs * self.get_dropout_mask(inputs)
-        if training and self.recurrent_dropout:
-            h = h * self.get_recurrent_dropout_mask(h)
-        gates = normalized(ops.matmul(inputs, self.kernel)) * self.input_gain
-        gates += normalized(ops.matmul(h, self.recurrent_kernel)) * self.recurrent_gain
-        i, f, g, o = ops.split(gates + self.bias if self.use_bias else gates, 4, -1)
-        c = self.recurrent_activation(f) * c + self.recurrent_activation(i) * self.activation(g)
-        h = self.recurrent_activation(o) * self.activation(normalized(c) * self.cell_gain + self.cell_bias)
+        dropped = self.get_dropout_mask(inputs) if training and self.dropout else None
+        forgotten = self.get_recurrent_dropout_mask(h) if training and self.recurrent_dropout else None
+        gates = normalized(_product(inputs, dropped, self.kernel)) * wide(self.input_gain)
+        gates += normalized(_product(h, forgotten, self.recurrent_kernel)) * wide(self.recurrent_gain)
+        i, f, g, o = ops.split(gates + wide(self.bias) if self.use_bias else gates, 4, -1)
+        after = self.recurrent_activation(f) * wide(c) + self.recurrent_activation(i) * self.activation(g)
+        shown = self.activation(normalized(after) * wide(self.cell_gain) + wide(self.cell_bias))
+        h, c = (ops.cast(value, c.dtype) for value in (self.recurrent_activation(o) * shown, after))
         return h, [h, c]
 
     def inner_weights(self) -> Tensor:
         """What the loop needs beside U: the gains of the products h·U and of c, and its bias, `[6 × units]`."""
-        return tf.concat([tf.convert_to_tensor(w) for w in (self.recurrent_gain, self.cell_gain, self.cell_bias)], 0)
+        return tf.concat([wide(weight) for weight in (self.recurrent_gain, self.cell_gain, self.cell_bias)], 0)
+
+
+def _product(x: Tensor, masks: Nest, kernel: Tensor) -> Tensor:
+    """x·W; with the dropout mask of x, or one for each of the four gates."""
+    if isinstance(masks, (list, tuple)):
+        parts = zip(masks, ops.split(kernel, len(masks), -1), strict=True)
+        return ops.concatenate([ops.matmul(x * mask, part) for mask, part in parts], -1)
+    return ops.matmul(x if masks is None else x * masks, kernel)
 
 
 def with_normalized_cell(layer: Any) -> None:
     """Puts a `LayerNormLSTMCell` of the same settings in the place of the cell of a `keras.layers.LSTM`, before it is
     built."""
-    settings: dict[str, Any] = layer.cell.get_config()
-    del layer.cell
-    layer.cell = LayerNormLSTMCell.from_config(settings)
+    before = layer.cell
+    layer._tracker.untrack(before)  # for which Keras has no public name: else the seed of its dropout would stay
+    layer.cell = LayerNormLSTMCell.from_config(before.get_config())

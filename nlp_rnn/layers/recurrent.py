@@ -17,7 +17,7 @@ from nlp_rnn.layers.base import Nest, Shape, Tensor
 from nlp_rnn.layers.chrono import Chrono
 from nlp_rnn.layers.cudnn import run_cudnn
 from nlp_rnn.layers.kernels import kernel_of, kind_of
-from nlp_rnn.layers.normalized import normalized, with_normalized_cell
+from nlp_rnn.layers.normalized import normalized, wide, with_normalized_cell
 from nlp_rnn.layers.projection import projected, read_weight
 from nlp_rnn.layers.recurrence import Recurrence
 
@@ -153,8 +153,9 @@ def run_fused(
         given = _dropped(layer, sequences, training)
         if kind == "layernorm_lstm":
             inner.append(cell.inner_weights())
-            product = normalized(projected(given, read_weight(cell.kernel), None)) * read_weight(cell.input_gain)
-            inputs.append(product if bias is None else product + bias)
+            read = tf.cast(given, tf.float32) if given.dtype == tf.float16 else given  # whose products may overflow
+            product = normalized(projected(read, read_weight(cell.kernel))) * wide(cell.input_gain)
+            inputs.append(tf.cast(product if bias is None else product + wide(bias), given.dtype))
         else:
             inputs.append(projected(given, read_weight(cell.kernel), bias))
         kernels.append(layer.recurrent_weights(training))
@@ -167,7 +168,9 @@ def _dropped(layer: keras.layers.RNN, sequences: Tensor, training: bool) -> Tens
     """The inputs of a layer after Keras's `dropout`: one mask for all steps."""
     if not (training and layer.dropout):
         return sequences
-    return sequences * layer.cell.get_dropout_mask(sequences[:, 0, :])[:, None]
+    mask = layer.cell.get_dropout_mask(sequences[:, 0, :])
+    mask = mask[0] if isinstance(mask, list) else mask  # one serves all gates where they are one product
+    return sequences * mask[:, None]
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")

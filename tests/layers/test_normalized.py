@@ -26,7 +26,7 @@ def by_formula(layer, x, mask):
     w |= {name: getattr(cell, name).numpy() for name in ("recurrent_gain", "cell_gain", "cell_bias")}
 
     def norm(v):
-        return (v - v.mean(-1, keepdims=True)) / np.sqrt(v.var(-1, keepdims=True) + 1e-5)
+        return (v - v.mean(-1, keepdims=True)) / np.sqrt(v.var(-1, keepdims=True) + 1e-3)
 
     h = c = np.zeros((len(x), units))
     outputs = []
@@ -65,14 +65,23 @@ def test_it_is_the_formula_and_keras_s_own_loop_of_its_cell(sequence, training):
         np.testing.assert_allclose(one, other, atol=1e-12)
 
 
-def test_without_a_bias_and_in_half_precision(sequence):
-    x, mask = sequence
-    layer = drawn(LayerNormLSTM(5, use_bias=False, return_sequences=True), 4)
-    half = LayerNormLSTM.from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
-    half.build((None, None, 4))
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float16"])
+@pytest.mark.parametrize("scale", [1, 1e4])
+@pytest.mark.parametrize("loop", [True, False])
+def test_half_precision(sequence, policy, scale, loop):
+    x, mask = scale * sequence[0].astype("float32"), tf.constant(sequence[1])
+    layer = drawn(LayerNormLSTM(5, use_bias=scale == 1, return_sequences=True), 4)
+    options = {} if loop or scale > 1 else {"unroll": True}  # by Keras's own loop
+    half = LayerNormLSTM.from_config({**layer.get_config(), "dtype": policy, **options})
+    half.build((None, 6, 4))
     half.set_weights(layer.get_weights())
-    found = layer(x.astype("float32"), mask=tf.constant(mask)).numpy()
-    np.testing.assert_allclose(tf.cast(half(x.astype("float32"), mask=tf.constant(mask)), "float32"), found, atol=0.05)
+    with tf.GradientTape() as tape:
+        found = half(x, mask=mask, training=True)
+        total = tf.reduce_sum(tf.cast(found, tf.float32))
+    assert found.dtype == half.compute_dtype
+    np.testing.assert_allclose(tf.cast(found, "float32"), layer(x, mask=mask), atol=0.1)
+    gradients = tape.gradient(total, [v.value for v in half.trainable_variables])
+    assert all(np.isfinite(tf.cast(gradient, tf.float32)).all() for gradient in gradients)
 
 
 def test_gradients_are_those_of_differences(sequence):
@@ -98,6 +107,46 @@ def test_gradients_are_those_of_differences(sequence):
             variable.assign(original)
             expected = (changed[0] - changed[1]) / (2 * step)
             assert gradient.numpy()[index] == pytest.approx(expected, rel=1e-5, abs=1e-7), variable.path
+
+
+@pytest.mark.parametrize(
+    "dropped", [{"recurrent_dropout": 0.5}, {"dropout": 0.5, "implementation": 1}, {"dropout": 0.5}]
+)
+def test_dropout_keeps_shapes_and_drops_only_while_training(dropped, sequence):
+    x = sequence[0].astype("float32")
+    layer = drawn(LayerNormLSTM(5, return_sequences=True, seed=1, **dropped), 4)
+    plain = drawn(LayerNormLSTM(5, return_sequences=True), 4)
+    assert layer(x, training=True).shape == (3, 6, 5)
+    assert np.abs(layer(x, training=True) - plain(x)).max() > 1e-3
+    np.testing.assert_allclose(layer(x), plain(x), atol=1e-6)
+    stock = keras.layers.RNN(LayerNormLSTMCell(5, **dropped), return_sequences=True)
+    assert stock(x, training=True).shape == (3, 6, 5)
+    model = keras.Sequential([layer, keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    assert np.isfinite(model.fit(x, x[..., :1], verbose=0).history["loss"]).all()
+    assert len(layer.non_trainable_variables) == 1, "the state of one generator"
+
+
+def test_a_mask_for_each_gate_is_the_formula():
+    cell = LayerNormLSTMCell(5, recurrent_dropout=0.5, seed=1)
+    cell.build((None, 4))
+    rng = np.random.default_rng(0)
+    cell.set_weights([rng.normal(size=weight.shape) for weight in cell.get_weights()[:-1]] + cell.get_weights()[-1:])
+    x, h, c = (rng.normal(size=(2, size)).astype("float32") for size in (4, 5, 5))
+    found, _ = cell(x, [h, c], training=True)
+    masks = [np.asarray(mask) for mask in cell.get_recurrent_dropout_mask(h)]
+    assert len(masks) == 4
+
+    def norm(v):
+        return (v - v.mean(-1, keepdims=True)) / np.sqrt(v.var(-1, keepdims=True) + 1e-3)
+
+    products = [(h * m) @ u for m, u in zip(masks, np.split(cell.recurrent_kernel.numpy(), 4, -1), strict=True)]
+    gates = norm(x @ cell.kernel.numpy()) * cell.input_gain.numpy()
+    gates = gates + norm(np.concatenate(products, -1)) * cell.recurrent_gain.numpy() + cell.bias.numpy()
+    i, f, g, o = np.split(gates, 4, -1)
+    after = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    expected = sigmoid(o) * np.tanh(norm(after) * cell.cell_gain.numpy() + cell.cell_bias.numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_scaling_what_it_reads_changes_nothing(sequence):
