@@ -175,7 +175,7 @@ SUBJECTS = {
             "augment": {"speed": 0.05, "warp": 0.0, "tilt": 0.1, "bands": 1, "width": 2, "stretches": 0},
             "tokenizer": {"kind": "word"},
             "stack": {"units": 16, "layers": 1},
-            "train": {"epochs": 12, "batch_size": 4, "learning_rate": 0.02},
+            "train": {"epochs": 20, "batch_size": 4, "learning_rate": 0.02},
         },
         write_tones,
         [

@@ -60,7 +60,11 @@ class Encoding:
 
 
 def samples_in(
-    read: Callable[[int], bytes], encoding: Encoding | None, size: int = 1 << 12
+    read: Callable[[int], bytes],
+    encoding: Encoding | None,
+    size: int = 1 << 12,
+    shown: str = "Standard input",
+    how: str = "--rate 16000",
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Samples and their rate, as they come.
 
@@ -68,6 +72,7 @@ def samples_in(
         read: (bytes at most) → bytes, as many as are there, none at the end.
         encoding: how samples are written; where the stream begins with a header of wav, that says it instead.
         size: bytes that are read at once.
+        shown, how: for messages, what is read and how its rate is said.
 
     Raises:
         InputError: there is no header, and no encoding was given; or it is of a kind that is not known.
@@ -76,21 +81,19 @@ def samples_in(
     while len(rest) < 4 and (block := read(size)):
         rest += block
     if not rest:
-        raise InputError("Standard input is empty: there is nothing to hear.")
+        raise InputError(f"{shown} is empty: there is nothing to hear.")
     if rest[:4] in _OTHERS:
-        raise InputError(f"Standard input is {_OTHERS[rest[:4]]}, which is no stream: give the file itself, or wav.")
+        raise InputError(f"{shown} is {_OTHERS[rest[:4]]}, which is no stream: give the file itself, or wav.")
     if rest[:4] == b"RIFF":
-        encoding, rest = _header(rest, read, size)
+        encoding, rest = _header(rest, read, size, shown)
     elif encoding is None:
-        raise InputError(
-            "Standard input does not begin with the header of wav: say how many samples a second has, --rate 16000."
-        )
-    refuse_rate(encoding.rate, "Standard input")
+        raise InputError(f"{shown} does not begin with the header of wav: say how many samples a second has, {how}.")
+    refuse_rate(encoding.rate, shown)
     while True:
         whole = len(rest) // encoding.bytes * encoding.bytes
         if whole:
             samples = encoding.decoded(rest[:whole])
-            refuse_samples(samples, "Standard input")
+            refuse_samples(samples, shown)
             yield samples, encoding.rate
         rest = rest[whole:]
         block = read(size)
@@ -99,14 +102,14 @@ def samples_in(
         rest += block
 
 
-def _header(rest: bytes, read: Callable[[int], bytes], size: int) -> tuple[Encoding, bytes]:
+def _header(rest: bytes, read: Callable[[int], bytes], size: int, shown: str) -> tuple[Encoding, bytes]:
     """What the header of a wav says, whose lengths do not count in a stream, and what comes after it."""
     place, found = 12, None
     while True:
         while len(rest) < place + 8 and (block := read(size)):
             rest += block
         if len(rest) < place + 8 or place > _LONGEST_HEADER:
-            raise InputError("Standard input begins as wav does, and has no sound.")
+            raise InputError(f"{shown} begins as wav does, and has no sound.")
         name, length = rest[place : place + 4], struct.unpack("<I", rest[place + 4 : place + 8])[0]
         if name == b"data":
             break
@@ -118,11 +121,11 @@ def _header(rest: bytes, read: Callable[[int], bytes], size: int) -> tuple[Encod
             kind = struct.unpack("<H", rest[place + 32 : place + 34])[0] if kind == 0xFFFE and length >= 26 else kind
             sample = {32: "f32", 64: "f64"}.get(bits) if kind == 3 else _BY_WIDTH.get(bits // 8) if kind == 1 else None
             if sample is None or not channels or not rate:
-                raise InputError("Standard input is wav of a kind that cannot be read: give samples of 8 to 32 bits.")
+                raise InputError(f"{shown} is wav of a kind that cannot be read: give samples of 8 to 32 bits.")
             found = Encoding(rate, sample, channels)
         place += 8 + length + length % 2
     if found is None:
-        raise InputError("Standard input begins as wav does, and does not say of which kind.")
+        raise InputError(f"{shown} begins as wav does, and does not say of which kind.")
     return found, rest[place + 8 :]
 
 

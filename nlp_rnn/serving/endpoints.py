@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from nlp_rnn.serving.inputs import Limits, RequestError, arrays_of
 
 if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
+    from nlp_rnn.tasks.speech.commands import Listener
 
 DEFAULT = "serving_default"
 
@@ -37,6 +39,9 @@ class Endpoint:
         self.name, self.functions, self.about, self.limits = name, functions, about, limits
         self.signatures: dict[str, Any] = about["signatures"]
         self.alive: Any = None
+        self.run: AnyRun | None = None
+        self._listener: Listener | None = None
+        self._lock = Lock()
 
     @classmethod
     def of_export(cls, name: str, folder: Path, limits: Limits = Limits()) -> Endpoint:
@@ -74,7 +79,27 @@ class Endpoint:
         found = described_signatures(run.task, run.config, model, run.assets)
         functions = {n: also_of_nothing(one.function).get_concrete_function() for n, one in found.items()}
         described = {n: one.description() for n, one in found.items()}
-        return cls(name, functions, {**about_of(run), "signatures": described}, limits)
+        endpoint = cls(name, functions, {**about_of(run), "signatures": described}, limits)
+        endpoint.run = run
+        return endpoint
+
+    def listener(self) -> Listener:
+        """What hears a stream of sound, at its beginning.
+
+        Raises:
+            RequestError: it is an export, or a run that cannot listen.
+        """
+        from nlp_rnn.tasks.speech.commands import Listener
+
+        if self.run is None:
+            raise RequestError(f"{self.name} is an export: streams are heard by runs; serve the run directory.")
+        with self._lock:
+            if self._listener is None:
+                try:
+                    self._listener = Listener(self.run)
+                except InputError as error:
+                    raise RequestError(str(error)) from None
+            return self._listener.anew()
 
     def warm_up(self) -> None:
         """Answers the example of each signature, so that the first request need not wait for it."""

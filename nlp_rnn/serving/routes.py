@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from nlp_rnn.serving.inputs import RequestError
+from nlp_rnn.serving.listening import Listening, encoding_of
 from nlp_rnn.serving.models import Model
 from nlp_rnn.serving.protocols import metadata_of
 from nlp_rnn.serving.streams import event, pieces
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:"
 _TYPES = {"page.css": "text/css", "page.js": "text/javascript", "charts.js": "text/javascript"}
+_LISTEN = "/listen_stream"
 _NAME = {"parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]}
 
 
@@ -140,7 +142,7 @@ class Front:
 
     def __init__(self, app: Any, models: Mapping[str, Model], served: Mapping[str, Any]) -> None:
         self.app, self.models = app, models
-        self.body = max(one.limits.body for one in models.values())
+        self.body, self.listening = max(one.limits.body for one in models.values()), Listening()
         self.paths = {f"/v1/models/{name}:predict": model for name, model in served.items()}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -148,7 +150,7 @@ class Front:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        given = headers.get(b"content-length", b"0")
+        given = b"0" if scope["path"].endswith(_LISTEN) else headers.get(b"content-length", b"0")
         if not given.isdigit() or int(given) > self.body:
             while (await receive()).get("more_body"):  # a client that is still sending would not hear the answer
                 pass
@@ -178,8 +180,11 @@ class Front:
             await send(message)
 
         model = self.paths.get(scope["path"]) if scope["method"] == "POST" else None
+        streams = re.fullmatch(rf"/v2/models/([^/]+){_LISTEN}", scope["path"]) if scope["method"] == "POST" else None
         try:
-            if model is None:
+            if streams is not None:
+                await self._heard(streams[1], scope, receive, noted)
+            elif model is None:
                 await self.app(scope, counted, noted)
             else:
                 await _predicted(model, scope, counted, noted)
@@ -187,6 +192,13 @@ class Front:
             if answered:
                 raise
             await _refused(error)(scope, receive, send)
+
+    async def _heard(self, name: str, scope: Any, receive: Any, send: Any) -> None:
+        """Words of a stream of sound, which may be of any size, as they are said."""
+        if name not in self.models:
+            raise no_model(name, self.models)
+        given = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        await self.listening.answer(self.models[name].endpoint, encoding_of(given), receive, send)
 
     def _without_version(self, path: str) -> str:
         found = re.fullmatch(r"(/v[12]/models/([^/]+))/versions/([^/:]+)(.*)", path)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
+    from nlp_rnn.audio.streams import Encoding
     from nlp_rnn.layers.base import Nest
     from nlp_rnn.run import AnyRun
 
@@ -62,6 +64,14 @@ class Listener:
                 print(word.word)
     """
 
+    samples: np.ndarray
+    frames: np.ndarray
+    parts: list[np.ndarray]
+    total: np.ndarray
+    heard: int
+    last: int
+    step: int
+
     def __init__(self, run: AnyRun) -> None:
         import numpy as np
         import tensorflow as tf
@@ -80,11 +90,8 @@ class Listener:
         self.rate, self.pieces = run.assets.facts["rate"], run.assets.tokenizer.pieces()
         self._classes = np.array([BLANK, *range(SPECIAL, len(self.pieces))])
         self.seconds_per_step = embedding.samples_per_step / self.rate
-        self.samples = np.zeros(0, np.float32)
-        self.frames = np.zeros((self.stacking.context, self.mel.mels), np.float32)
-        self.parts = [np.zeros((1, run.model.state_size), np.float32) for _ in range(model.state_parts)]
-        self.last, self.step = 0, 0
-        self.prior, self.heard, self.total = embedding.prior, 0, np.zeros(self.mel.mels)
+        self._units, self._parts, self.prior = model.state_size, model.state_parts, embedding.prior
+        self._begin()
         self.is_running = embedding.normalization == "running"
         self._said: list[tuple[int, int, int, float]] = []  # token, first step, step after the last, probability
 
@@ -95,10 +102,17 @@ class Listener:
             logits, after = model.advance(frames[None], model.grouped(list(parts)))
             return tf.nn.softmax(logits)[0], [tf.cast(part, tf.float32) for part in tf.nest.flatten(after)]
 
-        states = [tf.TensorSpec([1, run.model.state_size], tf.float32)] * len(self.parts)
+        states = [tf.TensorSpec([1, self._units], tf.float32)] * self._parts
         frames = tf.TensorSpec([None, self.mel.mels], tf.float32)
         self._spectra = tf.function(spectra, input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
         self._advance = tf.function(advance, input_signature=[frames, *states], autograph=False)
+
+    def anew(self) -> Listener:
+        """Another at the beginning of a stream, which shares what was compiled."""
+        other = copy.copy(self)
+        other._said = []
+        other._begin()
+        return other
 
     @property
     def latency(self) -> float:
@@ -154,10 +168,17 @@ class Listener:
             whole = np.concatenate([self.frames, rest])
             found += self._forward(whole[: left + 2 * self.stacking.context], steps)
         found += self._words(everything=True)
-        self.samples, self.frames = self.samples[:0], np.zeros((self.stacking.context, self.mel.mels), np.float32)
-        self.parts, self.last, self.step = [np.zeros_like(part) for part in self.parts], 0, 0
-        self.heard, self.total = 0, np.zeros(self.mel.mels)
+        self._begin()
         return found
+
+    def _begin(self) -> None:
+        import numpy as np
+
+        self.samples = np.zeros(0, np.float32)
+        self.frames = np.zeros((self.stacking.context, self.mel.mels), np.float32)
+        self.parts = [np.zeros((1, self._units), np.float32) for _ in range(self._parts)]
+        self.last, self.step = 0, 0
+        self.heard, self.total = 0, np.zeros(self.mel.mels)
 
     def _read(self, count: int) -> list[Word]:
         """Reads the steps that so many frames, with what lies around them, make in full."""
@@ -236,7 +257,7 @@ def _samples(options: ListenOptions, to: int) -> Iterator[np.ndarray]:
     import numpy as np
 
     from nlp_rnn.audio.sounds import sound_of
-    from nlp_rnn.audio.streams import Encoding, Resampler, samples_in
+    from nlp_rnn.audio.streams import Encoding
     from nlp_rnn.tasks.speech.model import converter
 
     convert = converter(to)
@@ -246,8 +267,31 @@ def _samples(options: ListenOptions, to: int) -> Iterator[np.ndarray]:
         yield from (whole[start : start + to // 4] for start in range(0, len(whole), to // 4))
         return
     encoding = Encoding(options.rate, options.sample, options.channels) if options.rate else None
-    resampler = None
-    for samples, rate in samples_in(lambda size: os.read(sys.stdin.fileno(), size), encoding):
+    yield from samples_at(to, lambda size: os.read(sys.stdin.fileno(), size), encoding)
+
+
+def samples_at(
+    to: int,
+    read: Callable[[int], bytes],
+    encoding: Encoding | None,
+    shown: str = "Standard input",
+    how: str = "--rate 16000",
+) -> Iterator[np.ndarray]:
+    """Samples of a stream at the rate of a model, as they come.
+
+    Args:
+        to: samples in a second.
+        read: (bytes at most) → bytes, none at the end.
+        encoding: how samples are written, where no header of wav says it.
+        shown, how: for messages, what is read and how its rate is said.
+    """
+    import numpy as np
+
+    from nlp_rnn.audio.streams import Resampler, samples_in
+    from nlp_rnn.tasks.speech.model import converter
+
+    convert, resampler = converter(to), None
+    for samples, rate in samples_in(read, encoding, shown=shown, how=how):
         resampler = resampler or Resampler(lambda part, own: np.asarray(convert(part, own)), rate, to)
         yield resampler.push(samples)
     if resampler is not None and resampler.rate != to:
