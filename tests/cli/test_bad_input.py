@@ -172,7 +172,7 @@ def test_malformed_rows(training_fails):
 def test_damaged_gzip(training_fails):
     whole = gzip.compress(GOOD.encode() * 50)
     assert "is not a complete gzip file" in training_fails(whole[: len(whole) // 2], name="data.csv.gz")
-    assert "data.csv.gz, line 1: byte 1 is not UTF-8" in training_fails(b"\x8b" + whole[2:], name="data.csv.gz")
+    assert "data.csv.gz is no text: line 1 holds other bytes" in training_fails(b"\x8b" + whole[2:], name="data.csv.gz")
 
 
 def test_not_parquet(training_fails):

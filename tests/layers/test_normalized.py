@@ -149,6 +149,27 @@ def test_a_mask_for_each_gate_is_the_formula():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_second_derivatives(sequence):
+    layer = drawn(LayerNormLSTM(3, dtype="float64"), 4)
+    x = tf.constant(sequence[0])
+
+    def slope(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(layer(x, training=True) ** 2)
+        return tape.gradient(value, x)
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        first = tf.reduce_sum(slope(x)[:, 2])
+    found, step = tape.gradient(first, x).numpy(), 1e-5
+    for place in [(0, 0, 0), (1, 2, 3), (2, 4, 1)]:
+        moved = np.zeros(x.shape)
+        moved[place] = step
+        both = [float(tf.reduce_sum(slope(x + sign * moved)[:, 2])) for sign in (1, -1)]
+        assert found[place] == pytest.approx((both[0] - both[1]) / (2 * step), rel=1e-4, abs=1e-7)
+
+
 def test_scaling_what_it_reads_changes_nothing(sequence):
     x, mask = sequence
     layer = drawn(LayerNormLSTM(5, dtype="float64"), 4)

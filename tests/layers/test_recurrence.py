@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nlp_rnn.export.savedmodel import portable_copy
 from nlp_rnn.layers import GRU, LSTM, RecurrentStack, SimpleRNN, TokenEmbedding
 from nlp_rnn.layers.kernels import kernel_of
-from nlp_rnn.layers.loop import GATES
+from nlp_rnn.layers.loop import BY_HAND, GATES
 from nlp_rnn.layers.native import library
 from nlp_rnn.layers.recurrence import Recurrence
 from nlp_rnn.models import ClassifierHead, SequenceClassifier
@@ -59,7 +59,7 @@ def mask_of(masking, batch, time, seed):
     return generator.random((batch, time)) < 0.6 if masking == "any" else None
 
 
-@pytest.mark.parametrize("kind", GATES)
+@pytest.mark.parametrize("kind", BY_HAND)
 @given(
     st.integers(1, 2),
     st.booleans(),
@@ -138,7 +138,7 @@ def test_compiled_kernels_agree_with_the_loop_however_the_work_is_shared(kind, b
 
 
 @pytest.mark.parametrize("native", KERNELS)
-@pytest.mark.parametrize("kind", [kind for kind in GATES if kind != "relu"])
+@pytest.mark.parametrize("kind", [kind for kind in BY_HAND if kind != "relu"])
 def test_second_derivatives(native, kind):
     arguments = arguments_for(kind, 2, 2, 3, 3)
     projected, kernels, biases, states = tensors(arguments, tf.float64)
