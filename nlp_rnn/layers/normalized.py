@@ -16,8 +16,9 @@ EPSILON = 1e-3  # Keras's: where units are all alike, as after a step of zeros, 
 def normalized(x: Tensor) -> Tensor:
     """The last axis with mean 0 and variance 1, as far as it has one; no less exact than float32."""
     x = wide(x)
-    mean, variance = tf.nn.moments(x, [-1], keepdims=True)
-    return (x - mean) * tf.math.rsqrt(variance + EPSILON)
+    centred = x - tf.reduce_mean(x, -1, keepdims=True)
+    # Not `tf.nn.moments`, whose second derivatives take the mean for a constant.
+    return centred * tf.math.rsqrt(tf.reduce_mean(centred**2, -1, keepdims=True) + EPSILON)
 
 
 def wide(x: Tensor) -> Tensor:
