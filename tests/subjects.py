@@ -113,6 +113,13 @@ def as_sound(samples: np.ndarray, rate: int = 4000) -> dict[str, Any]:
     return {"array": samples.round(4).tolist(), "sampling_rate": rate}
 
 
+class Streaming(Subject):
+    """A run of speech recognition that can listen."""
+
+    def __str__(self) -> str:
+        return f"{self.task}-streaming"
+
+
 SUBJECTS = {
     "anomaly": Subject(
         "anomaly",
@@ -224,3 +231,14 @@ SUBJECTS = {
         [*LINES, "the   cat\t🐈", "the cat " * 300],
     ),
 }
+LIVE = Streaming(
+    "speech",
+    {
+        **SUBJECTS["speech"].settings,
+        "audio": {**SUBJECTS["speech"].settings["audio"], "normalization": "running"},
+        "stack": {"units": 16, "layers": 1, "bidirectional": False},
+    },
+    write_tones,
+    SUBJECTS["speech"].inputs,
+)
+"""Beside them, shared as they are."""

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from nlp_rnn.layers import LayerNormLSTM, LayerNormLSTMCell, RecurrentStack, kernel_of
+from tests.conftest import slow
 from tests.layers.reference import sigmoid
 
 
@@ -65,9 +66,20 @@ def test_it_is_the_formula_and_keras_s_own_loop_of_its_cell(sequence, training):
         np.testing.assert_allclose(one, other, atol=1e-12)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float16"])
-@pytest.mark.parametrize("scale", [1, 1e4])
-@pytest.mark.parametrize("loop", [True, False])
+@pytest.mark.parametrize(
+    ("policy", "scale", "loop"),
+    [
+        ("mixed_bfloat16", 1, True),
+        ("mixed_float16", 1e4, True),
+        ("float16", 1, False),
+        *(
+            slow(policy, scale, loop)
+            for policy in ("mixed_bfloat16", "mixed_float16", "float16")
+            for scale in (1, 1e4)
+            for loop in (True, False)
+        ),
+    ],
+)
 def test_half_precision(sequence, policy, scale, loop):
     x, mask = scale * sequence[0].astype("float32"), tf.constant(sequence[1])
     layer = drawn(LayerNormLSTM(5, use_bias=scale == 1, return_sequences=True), 4)

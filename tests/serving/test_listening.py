@@ -11,24 +11,18 @@ import numpy as np
 import pytest
 import soundfile
 
-import nlp_rnn
 from nlp_rnn.serving.endpoints import Endpoint
 from nlp_rnn.serving.inputs import Limits, RequestError
 from nlp_rnn.serving.listening import Listening, encoding_of
 from nlp_rnn.tasks.speech.commands import Listener
-from tests.subjects import SUBJECTS, TONES, tones
+from tests.subjects import LIVE, SUBJECTS, TONES, tones
 
 RATE = 4000
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory):
-    """A run that can listen; what it hears need not be right here."""
-    subject = SUBJECTS["speech"]
-    train = {**subject.settings["train"], "epochs": 6}
-    settings = {**subject.sections, "stack": {"units": 16, "layers": 1, "bidirectional": False}, "train": train}
-    settings["audio"] = {**settings["audio"], "normalization": "running"}
-    return nlp_rnn.train("speech", out=tmp_path_factory.mktemp("live") / "run", **settings)
+def live():
+    return LIVE.run
 
 
 def endpoint(run, seconds=5.0):

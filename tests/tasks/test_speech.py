@@ -16,7 +16,7 @@ from nlp_rnn.config.values import override
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.speech import Listener
 from nlp_rnn.tasks.speech.data import plain
-from tests.subjects import SUBJECTS, TONES, as_sound, tones
+from tests.subjects import LIVE, SUBJECTS, TONES, as_sound, tones
 
 RATE = 4000
 
@@ -27,12 +27,9 @@ def run():
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory):
+def live():
     """A run that can listen."""
-    subject = SUBJECTS["speech"]
-    settings = {**subject.sections, "stack": {"units": 16, "layers": 1, "bidirectional": False}}
-    settings["audio"] = {**settings["audio"], "normalization": "running"}
-    return nlp_rnn.train("speech", out=tmp_path_factory.mktemp("live") / "run", **settings)
+    return LIVE.run
 
 
 @pytest.fixture(scope="module")
