@@ -257,8 +257,7 @@ class LayerNormLSTM(LSTM):
         c_t = σ(f_t) ∘ c_{t-1} + σ(i_t) ∘ tanh(g_t)
         h_t = σ(o_t) ∘ tanh(LN(c_t)∘γ + δ)
 
-    It trains steadily at higher rates, but each step needs means over the units, so that neither cuDNN nor the
-    compiled kernels serve: TensorFlow's loop does.
+    Each step needs means over the units, so that neither cuDNN nor the compiled kernels serve: TensorFlow's loop does.
 
     Args:
         units: size of the states h and c.
