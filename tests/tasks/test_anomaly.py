@@ -12,7 +12,9 @@ import tensorflow as tf
 import nlp_rnn
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
+from nlp_rnn.metrics.anomalies import Reference
 from nlp_rnn.tasks.anomaly import Watcher
+from nlp_rnn.tasks.anomaly.scores import scores_in_stream, stream_references
 from nlp_rnn.tasks.anomaly.starter import FAULTS, sessions
 from tests.subjects import SUBJECTS
 
@@ -158,7 +160,36 @@ def test_session_follows_session_in_a_stream(shop):
     """A stream of whole normal sessions is about as usual as its sessions."""
     lines = [line["event"] for line in sessions("validation")]
     alarms = Watcher(shop, budget=0.001).push(lines)
-    assert len(alarms) < 0.01 * len(lines)
+    assert len(alarms) < 0.005 * len(lines)
+    (alarm,) = Watcher(shop, budget=1e-4).push([*lines[:5], "worker 3 died of signal 11", *lines[5:9]])
+    assert (alarm.line, alarm.text) == (6, "worker 3 died of signal 11")
+
+
+def test_an_event_of_a_stream_is_as_rare_as_its_rarer_part():
+    """Also where one session ends and the next begins: the surprises of both are one event's."""
+    nats, smooth = np.array([1.0, 9.0, 1.0]), np.array([1.0, 1.8, 1.7])
+    usual = {"events": Reference(np.linspace(0.5, 2, 200)), "surprises": Reference(np.linspace(0, 4, 200))}
+    scores = scores_in_stream(nats, smooth, usual)
+    np.testing.assert_allclose(np.exp(-scores[0]), usual["events"].p_value(1.0))
+    np.testing.assert_allclose(np.exp(-scores[1]), usual["surprises"].p_value(9.0))
+    alone = {"events": usual["events"]}
+    np.testing.assert_array_equal(scores_in_stream(nats, smooth, alone), smooth)
+    judge = {"score": {"kind": "any"}, "events": [1.0], "surprises": [2.0]}
+    assert [*stream_references(judge)] == ["events", "surprises"]
+    assert [*stream_references({**judge, "score": {"kind": "peak"}})] == ["surprises"]
+    assert [*stream_references({**judge, "score": {"kind": "median"}})] == ["events"]
+    del judge["surprises"]  # a run of before
+    assert [*stream_references(judge)] == ["events"]
+
+
+def test_normal_surprises_of_a_stream_are_those_that_watch_will_see(monkeypatch):
+    run = SUBJECTS["anomaly"].run
+    records = run.read([{"events": "open read close"}, {"events": "open write close"}])
+    monkeypatch.setattr(run.assets, "judge", run.assets.judge.copy(), raising=False)
+    run.task.calibrate(run, records)
+    first, second = run.infer(records)["nats"]
+    expected = np.concatenate([first[:-1], [first[-1] + second[0]], second[1:-1]])
+    np.testing.assert_allclose(run.assets.judge["surprises"], np.sort(expected), atol=1e-5)
 
 
 @pytest.mark.slow  # several trainings
@@ -199,14 +230,14 @@ def test_what_is_refused(rows, settings, message, tmp_path):
 def test_watch_at_the_command_line(command, monkeypatch, tmp_path, at_hand):
     run = SUBJECTS["anomaly"].run
     at_hand(run)
-    lines = "\n".join(["open read write close"] * 50).split() + ["the sky is falling"] * 3
+    lines = "\n".join(["open read write close"] * 50).split() + ["the sky is falling"]  # one such line among usual ones
     (tmp_path / "app.log").write_text("\n".join(lines) + "\n")
     with (tmp_path / "app.log").open() as stream:
         monkeypatch.setattr("sys.stdin", stream)
         code, out, log = command("watch", run.path, "--json", "--state", tmp_path / "state.npz")
     assert code == 0, log
     assert json.loads(out.splitlines()[-1])["text"] == "the sky is falling"
-    assert "203 lines seen" in log
+    assert "201 lines seen" in log
     assert (tmp_path / "state.npz").is_file()
     with (tmp_path / "blob").open("wb") as sink:
         sink.write(b"x" * (3 << 20))

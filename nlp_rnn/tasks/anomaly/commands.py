@@ -23,13 +23,13 @@ _KEPT = ("last", "mean", "events", "seen", "is_high")
 
 @dataclass(frozen=True)
 class EventAlarm:
-    """An event at which the smoothed surprise rose above what normal data reach.
+    """An event at which the score of the stream rose above what normal data reach.
 
     Args:
         line: of the stream, from 1, over restarts.
         text: the line as it came.
-        score: the smoothed surprise, in nats.
-        p_value: how often it is as high after normal events.
+        score: how unusual the event and those before it are, as `score.kind` has it.
+        p_value: how often it is as high where all is normal.
         why: the event, and what was expected instead.
     """
 
@@ -65,13 +65,15 @@ class Watcher:
         import tensorflow as tf
 
         from nlp_rnn.display.console import console
-        from nlp_rnn.tasks.anomaly.scores import reference_of
+        from nlp_rnn.tasks.anomaly.scores import reference_of, stream_references
         from nlp_rnn.text.tokenizer import BEGIN
 
         refuse_other_models(run, hasattr(run.model, "go_on"), "watch", "a run of anomaly detection")
         self.run, self.budget = run, budget
         self.path = Path(state) if state else None
-        self.reference, self.memory = reference_of(run.assets.judge, "events"), run.config.score.memory
+        judge, self.memory = run.assets.judge, run.config.score.memory
+        self.reference = reference_of(judge, "stream" if "stream" in judge else "events")
+        self._references = stream_references(judge)
         self.parts = [np.zeros((1, run.model.state_size), np.float32) for _ in range(run.model.state_parts)]
         console.warn_once(self.reference.beyond(budget))
         self.last, self.mean, self.events, self.seen, self.is_high = BEGIN, 0.0, 0, 0, False
@@ -98,6 +100,7 @@ class Watcher:
 
         from nlp_rnn.tasks.anomaly.data import words_of
         from nlp_rnn.tasks.anomaly.predictions import surprises
+        from nlp_rnn.tasks.anomaly.scores import scores_in_stream
 
         words, places = [], []
         for place, line in enumerate(lines):
@@ -112,9 +115,8 @@ class Watcher:
         outputs, parts = self._go_on(*map(tf.constant, given))
         self.parts, self.last = [part.numpy() for part in parts], int(ids[-1])
         nats, ranks, expected = (outputs[name].numpy()[0] for name in ("nats", "rank", "expected"))
-        scores = self._smoothed(
-            nats, outputs["begins"].numpy()[0] if "begins" in outputs else np.zeros(len(nats), bool)
-        )
+        begins = outputs["begins"].numpy()[0] if "begins" in outputs else np.zeros(len(nats), bool)
+        scores = scores_in_stream(nats, self._smoothed(nats, begins), self._references)
         limit, alarms = self.reference.threshold(self.budget), []
         for place, score in enumerate(scores):
             if score > limit and not self.is_high:

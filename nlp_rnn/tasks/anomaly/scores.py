@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from nlp_rnn.tasks.base import Metrics
 
 PARTS = ("mean", "peak")
+_OF_STREAM = {"any": ("events", "surprises"), "peak": ("surprises",)}  # by kind of score; others are smoothed
 
 
 def reference_of(judge: dict[str, Any], name: str) -> Reference:
-    """The scores of normal "sessions", or the smoothed ones of "events"."""
+    """The scores of normal "sessions"; of a "stream" those of events, the smoothed ones of "events", and the
+    "surprises" themselves."""
     from nlp_rnn.metrics.anomalies import Reference
 
     return Reference(judge.get(name, [0.0]))
@@ -45,6 +47,30 @@ def _of_kind(outputs: dict[str, Any], judge: dict[str, Any], kind: str) -> np.nd
     return np.array([session_score(n, r, kind, how["stretch"], how["top"]) for n, r in pairs])
 
 
+def stream_references(judge: dict[str, Any]) -> dict[str, Reference]:
+    """What makes the score of an event in a stream: the surprise of the last "events", its own among the "surprises",
+    or both."""
+    parts = _OF_STREAM.get(judge["score"]["kind"], ("events",))
+    known = [part for part in parts if part in judge] or ["events"]  # earlier runs have none of single events
+    return {part: reference_of(judge, part) for part in known}
+
+
+def scores_in_stream(nats: np.ndarray, smooth: np.ndarray, references: dict[str, Reference]) -> np.ndarray:
+    """The score of each event of a stream: where two things make it, the -log of how rare the rarer one is.
+
+    Args:
+        nats: the surprise of events, `[events]`.
+        smooth: as `metrics.anomalies.smoothed` has it, `[events]`.
+        references: what is usual, by `stream_references`.
+    """
+    import numpy as np
+
+    values = {"events": smooth, "surprises": nats}
+    if len(references) == 1:
+        return values[next(iter(references))]
+    return np.max([reference.nats_of(values[part]) for part, reference in references.items()], axis=0)
+
+
 def calibrate(run: AnyRun, records: Records) -> Metrics | None:
     """Learns from normal data what scores are usual."""
     import numpy as np
@@ -53,9 +79,23 @@ def calibrate(run: AnyRun, records: Records) -> Metrics | None:
 
     judge = run.assets.judge
     outputs = run.infer(records)
-    events = [smoothed(nats, run.config.score.memory) for nats in outputs["nats"]]
-    values = {name: _of_kind(outputs, judge, name) for name in PARTS} | {"events": np.concatenate(events)}
+    streamed = _streamed(outputs["nats"]) if judge["ends"] else outputs["nats"]
+    smooth = np.concatenate([smoothed(nats, run.config.score.memory) for nats in streamed])
+    nats = np.concatenate(streamed)
+    values = {name: _of_kind(outputs, judge, name) for name in PARTS} | {"events": smooth, "surprises": nats}
     for name, scores in values.items():
         judge[name] = Reference(scores).kept()
     judge["sessions"] = Reference(scores_of(outputs, judge)).kept()
+    judge["stream"] = Reference(scores_in_stream(nats, smooth, stream_references(judge))).kept()
     return None
+
+
+def _streamed(sessions: list[np.ndarray]) -> list[np.ndarray]:
+    """The surprises of sessions that follow each other: the first event of each says that the one before has ended."""
+    ended, found = 0.0, []
+    for nats in sessions:
+        events = nats[:-1].copy()
+        events[:1] += ended
+        ended = nats[-1]
+        found.append(events)
+    return found

@@ -65,7 +65,7 @@ class ScoreConfig:
     top: Count = 9
     """How many of the likeliest events are no miss."""
     memory: Count = 10
-    """`watch` scores the mean surprise of about so many events."""
+    """`watch` scores the mean surprise of about so many events, besides that of each."""
 
 
 @dataclass(frozen=True)
