@@ -14,6 +14,7 @@ from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.metrics.anomalies import Reference
 from nlp_rnn.tasks.anomaly import Watcher
+from nlp_rnn.tasks.anomaly.explaining import explain
 from nlp_rnn.tasks.anomaly.scores import scores_in_stream, stream_references
 from nlp_rnn.tasks.anomaly.starter import FAULTS, sessions
 from tests.subjects import SUBJECTS
@@ -192,6 +193,58 @@ def test_normal_surprises_of_a_stream_are_those_that_watch_will_see(monkeypatch)
     np.testing.assert_allclose(run.assets.judge["surprises"], np.sort(expected), atol=1e-5)
 
 
+@pytest.mark.parametrize("event", [0, 1, 3, 6])
+def test_events_are_explained_by_those_before_them(event):
+    """The contributions sum to the odds of what was expected, those of the model itself; the last is the end."""
+    run, session = SUBJECTS["anomaly"].run, ["open", "read", "read", "write", "close"]
+    found = explain(run, session, event)
+    (records,) = [run.read([{"events": " ".join(session)}])]
+    nats = run.infer(records)["nats"][0]
+    place = event - 1 if event else int(np.argmax(nats))
+    assert len(found.tokens) == place
+    assert found.text.split() == session[: place + 1]
+    assert [found.text[start:end] for start, end, _ in found.tokens] == session[:place]
+    assert sum(value for *_, value in found.tokens) == pytest.approx(found.score - found.base, abs=0.01)
+    assert found.said.startswith(f"event {place + 1}: {[*session, '(end)'][place]} instead of ")
+    ids = tf.constant([[2, *run.assets.tokenizer.encode([" ".join(session)]).to_list()[0]]])
+    logits = run.model.advance(ids)[0].numpy()[0, place]
+    came = 3 if place == 5 else int(ids[0, place + 1])
+    others = [k for k in range(3, len(logits)) if k != came]  # padding, unknown and begin are never expected
+    assert found.score == pytest.approx(float(logits[others].max() - logits[came]), abs=1e-4)
+
+
+def test_what_is_explained_of_a_session_must_be_there(command, at_hand):
+    run = SUBJECTS["anomaly"].run
+    at_hand(run)
+    code, out, log = command("explain", run.path, "open read close", "--event", 2, "--json")
+    assert code == 0, log
+    assert [token["token"] for token in json.loads(out)["tokens"]] == ["open"]
+    code, _, log = command("explain", run.path, "open read close", "--event", 9)
+    assert (code, "There is no event 9: the session has 3, and --event counts from 1." in " ".join(log.split())) == (
+        2,
+        True,
+    )
+    with pytest.raises(InputError, match="There is no event to explain"):
+        explain(run, " ")
+    with pytest.raises(InputError, match="explain needs a run of anomaly detection"):
+        explain(SUBJECTS["language-modeling"].run, "open")
+
+
+@pytest.mark.slow  # trains on the starter
+def test_the_step_before_is_why_another_was_expected(shop):
+    """A payment that was sent is confirmed, and no cart is counted up after it."""
+    lines = [
+        "cart 7 opened for user 5",
+        "seat 3 reserved in cart 7 until 2026-03-01T20:18:00",
+        "payment of cart 7 sent to provider",
+    ]
+    found = explain(
+        shop, ["user 5 asks to sign in", "user 5 signed in after 9 ms", *lines, "cart 7 total 20.00 EUR"], 6
+    )
+    assert max(found.tokens, key=lambda token: token[2]) == found.tokens[-1]
+    assert found.tokens[-1][2] > 0.5 * (found.score - found.base)
+
+
 @pytest.mark.slow  # several trainings
 def test_forms_of_data(tmp_path):
     rows = [{"trace_id": f"t{i % 40}", "message": f"step {'abc'[i // 40 % 3]} of {i}"} for i in range(240)]
@@ -230,7 +283,7 @@ def test_what_is_refused(rows, settings, message, tmp_path):
 def test_watch_at_the_command_line(command, monkeypatch, tmp_path, at_hand):
     run = SUBJECTS["anomaly"].run
     at_hand(run)
-    lines = "\n".join(["open read write close"] * 50).split() + ["the sky is falling"]  # one such line among usual ones
+    lines = [*["open", "read", "write", "close"] * 50, "the sky is falling"]  # one such line among usual ones
     (tmp_path / "app.log").write_text("\n".join(lines) + "\n")
     with (tmp_path / "app.log").open() as stream:
         monkeypatch.setattr("sys.stdin", stream)

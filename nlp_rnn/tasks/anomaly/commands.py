@@ -1,4 +1,5 @@
-"""The verb `watch`: a stream of events, scored as they come, with a state of constant size that outlives restarts."""
+"""The verb `watch`: a stream of events, scored as they come, with a state of constant size that outlives restarts; and
+the list of all verbs that only this task has."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from nlp_rnn.config.values import Fraction, Range
 from nlp_rnn.paths import check_place
+from nlp_rnn.tasks.anomaly.explaining import ExplainOptions
+from nlp_rnn.tasks.anomaly.explaining import results as explained
 from nlp_rnn.tasks.base import Command, refuse_other_models
 from nlp_rnn.tasks.watching import Watching, watched
 
@@ -171,4 +174,7 @@ def _results(run: AnyRun, options: WatchOptions) -> Iterator[EventAlarm]:
     return watched(Watcher(run, options.budget, options.state))
 
 
-COMMANDS = (Command("watch", "Scores a stream of events, a line each, as they come.", WatchOptions, _results),)
+COMMANDS = (
+    Command("watch", "Scores a stream of events, a line each, as they come.", WatchOptions, _results),
+    Command("explain", "Shows which events made another one surprising.", ExplainOptions, explained),
+)

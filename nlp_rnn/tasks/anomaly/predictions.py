@@ -92,24 +92,27 @@ def surprises(
     """The events that surprised most and were not the likeliest, in their order."""
     import numpy as np
 
+    most = np.sort(np.argsort(-nats, kind="stable")[:count])
+    words = [*words, END_OF_SESSION]
+
+    def one(place: int) -> Surprise:
+        event, names = _shown(words[place]), [name_of(k, assets) for k in expected[place].tolist()]
+        return Surprise(place + 1, event, float(nats[place]), [name for name in names if name != event])
+
+    return [one(place) for place in most.tolist() if place < len(words) and ranks[place] > 0]
+
+
+def _shown(word: str) -> str:
     from nlp_rnn.text.templates import BLANK
+
+    return word.replace(BLANK, " ")
+
+
+def name_of(event: int, assets: Assets) -> str:
+    """What an event that was expected is called, by its id."""
     from nlp_rnn.text.tokenizer import END, SPECIAL
 
-    most = np.sort(np.argsort(-nats, kind="stable")[:count])
-    vocabulary, words = assets.tokenizer.vocabulary, [*words, END_OF_SESSION]
-
-    def shown(word: str) -> str:
-        return word.replace(BLANK, " ")
-
-    def likelier(ids: np.ndarray, word: str) -> list[str]:
-        names = [END_OF_SESSION if k == END else vocabulary[k - SPECIAL] for k in ids.tolist()]
-        return [shown(name) for name in names if name != word]
-
-    return [
-        Surprise(int(i) + 1, shown(words[i]), float(nats[i]), likelier(expected[i], words[i]))
-        for i in most
-        if i < len(words) and ranks[i] > 0
-    ]
+    return END_OF_SESSION if event == END else _shown(assets.tokenizer.vocabulary[event - SPECIAL])
 
 
 def evaluate(records: Records, predictions: Sequence[Judgement], outputs: Outputs, assets: Assets) -> Metrics:
