@@ -16,6 +16,7 @@ from nlp_rnn.config.values import override
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.speech import Listener
 from nlp_rnn.tasks.speech.data import plain
+from nlp_rnn.tasks.speech.explaining import explain
 from tests.subjects import LIVE, SUBJECTS, TONES, as_sound, tones
 
 RATE = 4000
@@ -182,6 +183,48 @@ def test_predictions_as_pictures_and_as_tables(run, command, tmp_path):
     assert {k: json.loads(found[1])[k] for k in ("id", "text")} == {"id": "7", "text": "low high"}, found
     lines = command("evaluate", run.path, "--errors", 3)[1]
     assert "wer" in lines
+
+
+def test_a_word_is_explained_by_the_sound_that_is_it(run):
+    """What spoke for a word lies within its tone; contributions sum to log p less that of silence."""
+    words = ["low", "mid", "high"]
+    samples = of_words(*words)
+    found = explain(run, samples)
+    assert found.text.split() == words == run(samples).text.split()
+    assert [one.word for one in found.words] == run(samples).words
+    for one in found.words:
+        assert sum(one.values) == pytest.approx(one.score - one.base, rel=0.02)
+        assert one.score == pytest.approx(np.log(one.word.confidence), abs=1e-3)
+        assert one.base < one.score
+    for place, one in enumerate(found.words):  # a tone of 0.2 s each quarter of a second
+        assert min(one.end, place * 0.25 + 0.3) - max(one.start, place * 0.25) > 0, (place, one)
+
+
+@pytest.mark.slow  # several recordings, and a picture
+def test_explanations_at_the_command_line(run, command, tmp_path, at_hand):
+    at_hand(run)
+    for name in ("low", "high"):
+        soundfile.write(tmp_path / f"{name}.wav", tones(TONES[name]), RATE)
+    code, out, log = command("explain", run.path, tmp_path / "low.wav", "--json", "--plot", tmp_path / "a.png")
+    assert code == 0, log
+    found = json.loads(out)
+    assert (found["audio"].endswith("low.wav"), found["text"]) == (True, "low")
+    assert len(found["words"][0]["values"]) > 5
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    two = [tmp_path / "low.wav", tmp_path / "high.wav"]
+    code, out, log = command("explain", run.path, *two)
+    assert (code, out.count("of silence")) == (0, 2), log
+    code, _, log = command("explain", run.path, *two, "--plot", tmp_path / "b.png")
+    assert (code, "--plot draws exactly one recording: give one." in " ".join(log.split())) == (2, True)
+    code, _, log = command("explain", run.path)
+    assert (code, "There is no recording to explain: give one." in " ".join(log.split())) == (2, True)
+    with pytest.raises(InputError, match=r"lasts 40.0 s, and explain takes 30 s at most"):
+        explain(run, (np.zeros(40 * RATE, np.float32), RATE))
+    nothing = explain(run, (np.zeros(RATE, np.float32), RATE))
+    assert (nothing.words, str(nothing)) == ([], "(nothing)")
+    assert nothing.plot().axes
+    with pytest.raises(InputError, match="explain needs a recogniser of speech"):
+        explain(SUBJECTS["sentiment"].run, "a.wav")
 
 
 @pytest.mark.slow  # a conversion

@@ -1,4 +1,5 @@
-"""The verb `listen`: words as they are said, from a stream of sound, with a state of constant size."""
+"""The verb `listen`: words as they are said, from a stream of sound, with a state of constant size; and the list of all
+verbs that only this task has."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ import tyro
 from nlp_rnn.config.values import Count, Natural
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import Command, refuse_other_models
+from nlp_rnn.tasks.speech.explaining import ExplainOptions
+from nlp_rnn.tasks.speech.explaining import results as explained
 from nlp_rnn.tasks.speech.predictions import Word, words_of
 
 if TYPE_CHECKING:
@@ -298,4 +301,7 @@ def samples_at(
         yield resampler.push(np.zeros(0, np.float32), last=True)
 
 
-COMMANDS = (Command("listen", "Recognises a stream of sound, word by word, as it comes.", ListenOptions, _results),)
+COMMANDS = (
+    Command("listen", "Recognises a stream of sound, word by word, as it comes.", ListenOptions, _results),
+    Command("explain", "Shows by which parts of a recording its words were recognised.", ExplainOptions, explained),
+)
