@@ -1,4 +1,5 @@
-"""The verb `watch`: values as they come, judged with a state of constant size that outlives restarts."""
+"""The verb `watch`: values as they come, judged with a state of constant size that outlives restarts; and the list of
+all verbs that only this task has."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from nlp_rnn.config.values import Fraction, Range
 from nlp_rnn.errors import InputError
 from nlp_rnn.paths import check_place
+from nlp_rnn.tasks.anomaly_values.explaining import ExplainOptions
+from nlp_rnn.tasks.anomaly_values.explaining import results as explained
 from nlp_rnn.tasks.base import Command, refuse_other_models
 from nlp_rnn.tasks.watching import Watching, watched
 
@@ -240,4 +243,7 @@ def _results(run: AnyRun, options: WatchOptions) -> Iterator[StreamAlarm]:
         print(f"{watcher.left_out:,} lines held no step, and were left out", file=sys.stderr)
 
 
-COMMANDS = (Command("watch", "Judges values as they come, a step in each line.", WatchOptions, _results),)
+COMMANDS = (
+    Command("watch", "Judges values as they come, a step in each line.", WatchOptions, _results),
+    Command("explain", "Shows which values made another one be expected than came.", ExplainOptions, explained),
+)

@@ -12,62 +12,12 @@ from nlp_rnn.config.values import Natural
 from nlp_rnn.errors import InputError, did_you_mean
 from nlp_rnn.series.steps import Step, time_texts
 from nlp_rnn.tasks.base import refuse_other_models
+from nlp_rnn.tasks.explaining import HistoryContributions
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from nlp_rnn.run import AnyRun
-
-_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class HistoryContributions:
-    """What each value of a history contributed to a forecast, as integrated gradients (Sundararajan et al. 2017): they
-    sum to the forecast less that of a history of nothing but its own means.
-
-    Args:
-        series: its name.
-        target: what is forecast; the contributions are to the mean of its medians over the horizon, in its own unit.
-        times: of the history.
-        inputs: names of the channels that are read.
-        values: contributions, for each step one of each channel.
-        given: whether each of these values was in the data; others, such as missing ones and those before a short
-            series, were filled in.
-        forecast: the mean of the medians.
-        base: that of the means.
-        missed: the part of the difference that the contributions do not sum to.
-    """
-
-    series: str
-    target: str
-    times: list[str]
-    inputs: list[str]
-    values: list[list[float]]
-    given: list[list[bool]]
-    forecast: float
-    base: float
-    missed: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return dict(vars(self))
-
-    def __str__(self) -> str:
-        rows = [
-            (value, time, f"{channel}{'' if given else '  (filled in)'}")
-            for time, values, givens in zip(self.times, self.values, self.given, strict=True)
-            for channel, value, given in zip(self.inputs, values, givens, strict=True)
-        ]
-        most = sorted(rows, key=lambda row: -abs(row[0]))[:_SHOWN]
-        name = f"{self.series} {self.target}".strip()
-        off = f"; the sum misses {self.missed:.0%}" if self.missed > 0.05 else ""
-        heading = f"{name}: {self.forecast:.4g} on average; {self.base:.4g} without ups and downs{off}"
-        shown = [f"  {value:+10.4g}  {time}  {channel}" for value, time, channel in most]
-        others = sum(row[0] for row in rows) - sum(row[0] for row in most)
-        if len(rows) > len(most):
-            shown.append(f"  {others:+10.4g}  the other {len(rows) - len(most):,} values together")
-        return "\n".join([heading, *shown])
 
 
 def explain(run: AnyRun, data: object = None, target: str = "", **columns: Any) -> Iterator[HistoryContributions]:
