@@ -142,6 +142,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if target.exists():
             temporary.chmod(target.stat().st_mode)
         temporary.replace(target)
+    except OSError as error:
+        if error.filename and Path(error.filename) == temporary:  # such as of a file system that takes none
+            raise InputError(f"{path} cannot be written: {error.strerror}.") from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from nlp_rnn.layers.base import Tensor
 
 _FEWEST, _MOST = 32, 512  # points of the integral
-_TOLERANCE = 0.01
 _AT_ONCE = 20_000  # steps of sequences in one call
 
 
@@ -34,19 +33,24 @@ class Attribution:
 
 
 def integrated_gradients(
-    function: Callable[[Any], Any], inputs: Tensor, baseline: Tensor | None = None, by_feature: bool = False
+    function: Callable[[Any], Any],
+    inputs: Tensor,
+    baseline: Tensor | None = None,
+    by_feature: bool = False,
+    tolerance: float = 0.01,
 ) -> Attribution:
     """Integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365).
 
         a_t = Σ_i (x_ti - b_ti) ∫ ∂F(b + α(x - b)) / ∂x_ti dα        Σ_t a_t = F(x) - F(b)
 
-    The integral is taken by Gauss and Legendre's rule, at twice as many points until the sum is right within 1 %.
+    The integral is taken by Gauss and Legendre's rule, at twice as many points until the sum is right.
 
     Args:
         function: F, `[batch, time, features]` → `[batch]`.
         inputs: x, `[time, features]`.
         baseline: b, such as vectors of zeros, the default.
         by_feature: whether values are those of the features of each step, a_ti, `[time, features]`.
+        tolerance: the part of F(x) - F(b) by which the sum may be wrong.
 
     Example:
 
@@ -65,7 +69,7 @@ def integrated_gradients(
         values = _integral(function, baseline, inputs - baseline, points)
         error = abs(score - base - float(values.sum()))
         scale = max(abs(score - base), 1e-3)
-        if error <= _TOLERANCE * scale or points >= _MOST:
+        if error <= tolerance * scale or points >= _MOST:
             return Attribution(values if by_feature else values.sum(-1), score, base, error / scale)
         points *= 2
 

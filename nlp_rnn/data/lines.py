@@ -167,6 +167,10 @@ def arriving_lines() -> Iterator[list[str]]:
         if len(rest) > 1 << 20:  # what is no log has no line ends
             raise InputError("A line of more than a megabyte is no event: is this a log?")
         for start in range(0, len(whole), _MOST_LINES):
-            yield [line.decode("utf-8", "replace") for line in whole[start : start + _MOST_LINES]]
+            yield [_arrived(line) for line in whole[start : start + _MOST_LINES]]
     if rest:
-        yield [rest.decode("utf-8", "replace")]
+        yield [_arrived(rest)]
+
+
+def _arrived(line: bytes) -> str:
+    return line.decode("utf-8", "replace").removesuffix("\r")

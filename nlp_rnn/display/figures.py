@@ -26,7 +26,7 @@ def figure_path(name: str, option: str) -> Path:
         InputError: its suffix is that of no figure.
     """
     path = Path(name)
-    if path.suffix not in FORMATS:
+    if path.suffix.lower() not in FORMATS:
         raise InputError(f"The name of {option} {name} must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
     return path
 

@@ -66,23 +66,30 @@ def plot_evidence(
     title: str,
     spectra: np.ndarray,
     hop: float,
-    words: Sequence[tuple[str, float, float]],
+    words: Sequence[tuple[str, float | None, float | None]],
     values: Sequence[Sequence[float]],
     step: float,
 ) -> Figure:
     """The spectrogram above, and below it what each step contributed to each word.
 
     Args:
-        title, spectra, hop, words, step: as `HeardSound` has them.
+        title, spectra, hop, step: as `HeardSound` has them.
+        words: each with where the sound that spoke for it begins and ends, in seconds, or None.
         values: of the steps, for each word.
     """
     seconds = max(len(spectra) * hop, step)
-    figure, below = _above(title, spectra, seconds, words)
+    figure, below = _above(title, spectra, seconds, ())
+    above = figure.axes[0]
     for place, ((word, start, end), steps) in enumerate(zip(words, values, strict=True)):
         color, name = f"C{place % 10}", visible(word)
         times = (np.arange(len(steps)) + 0.5) * step
         below.plot(times, steps, color=color, label=name if not name.startswith("_") else f" {name}")
+        if start is None or end is None:
+            continue
         below.axvspan(start, end, color=color, alpha=0.1)
+        above.axvspan(start, end, fill=False, edgecolor="white", linewidth=0.8)
+        height, middle = spectra.shape[1] * (0.95 - 0.08 * (place % 2)), (start + end) / 2
+        above.text(middle, height, name, color="white", fontsize=9, va="top", ha="center", parse_math=False)
     below.axhline(0, color="grey", linewidth=0.8)
     below.set(xlabel="seconds", ylabel="contribution to log p", xlim=(0, seconds))
     if words:

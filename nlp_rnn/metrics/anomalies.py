@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 TAIL, PEAK = 0.1, 3
-_KEPT = 1000  # quantiles of scores
+_KEPT, _FORMERLY = 10_000, 1000  # quantiles of scores
 _TIE = 1e-4  # part of a score by which equal sequences may differ, since batches round in other ways
 _ENOUGH = 10  # scores beyond the tail's beginning, by which its scale is known
+_OF_TAIL = 20  # of many scores, so many are the tail
 
 
 def session_score(nats: np.ndarray, ranks: np.ndarray, kind: str, stretch: int = 100, top: int = 9) -> float:
@@ -46,19 +47,18 @@ def session_score(nats: np.ndarray, ranks: np.ndarray, kind: str, stretch: int =
     return float(np.mean(nats, dtype=np.float64))
 
 
-def smoothed(nats: np.ndarray, memory: float, before: float = 0.0, seen: int = 0) -> np.ndarray:
+def smoothed(nats: np.ndarray, memory: float, before: float) -> np.ndarray:
     """The mean surprise of the last events, weighted by how recent they are: s_t = s_{t-1} + (n_t - s_{t-1}) / m, with
-    m the memory, or how many there are yet.
+    m the memory.
 
     Args:
         nats: -log p of events.
         memory: about how many events count.
-        before: the mean before them.
-        seen: of how many events that is.
+        before: the mean before them; at the beginning, what is usual.
     """
     found = np.empty(len(nats))
-    for place, value in enumerate(nats):
-        before += (float(value) - before) / min(memory, seen + place + 1)
+    for place, value in enumerate(nats.tolist()):
+        before += (value - before) / memory
         found[place] = before
     return found
 
@@ -66,27 +66,32 @@ def smoothed(nats: np.ndarray, memory: float, before: float = 0.0, seen: int = 0
 class Reference:
     """Scores of normal data, by which others are judged.
 
-    Beyond the last tenth, the tail is taken as exponential (peaks over a threshold), so that few scores say something
-    of rare ones. Where fewer than ten scores lie there, those from the median on count too. A score that is above
-    a known one by no more than rounding is equal to it: normal sequences are often all the same.
+    Beyond the last twenty scores, or of fewer than 200 scores beyond the last tenth, the tail is taken as exponential
+    (peaks over a threshold), so that few scores say something of rare ones. Where fewer than ten lie there, those from
+    the median on count too. A score that is above a known one by no more than rounding is equal to it: normal sequences
+    are often all the same.
 
     Args:
-        scores: any number of them; kept are at most 1,000 quantiles.
+        scores: any number of them.
+        most: how many quantiles are kept of more scores.
 
     Attributes:
         known: what a score may reach and be no higher than each of them, in order.
-        edge: where the tail begins.
+        tail: the part of the scores that lies in the tail.
+        high, edge: where the tail begins, and what a score must exceed to lie in it.
+        excess: the mean of what scores in the tail have beyond its beginning.
     """
 
-    def __init__(self, scores: Sequence[float] | np.ndarray) -> None:
+    def __init__(self, scores: Sequence[float] | np.ndarray, most: int = _KEPT) -> None:
         found = np.sort(np.asarray(scores, np.float64))
-        self.scores = found if len(found) <= _KEPT else np.quantile(found, np.linspace(0, 1, _KEPT))
-        self.high = float(np.quantile(found, 1 - TAIL)) if len(found) else 0.0
+        found = self.scores = found if len(found) <= most else np.quantile(found, np.linspace(0, 1, most))
+        self.tail = min(TAIL, _OF_TAIL / max(len(found), 1))
+        self.high = float(np.quantile(found, 1 - self.tail)) if len(found) else 0.0
         self.known = self.scores + _TIE * np.abs(self.scores)
         self.edge = self.high + _TIE * abs(self.high)
         over = found[found > self.edge] - self.high
         # Of few scores the upper half says more of how fast the tail falls than the one or two at its end.
-        usual = max((self.high - float(np.median(found))) / math.log(0.5 / TAIL), 0.0) if len(found) else 0.0
+        usual = max((self.high - float(np.median(found))) / math.log(0.5 / self.tail), 0.0) if len(found) else 0.0
         missing = max(_ENOUGH - len(over), 0)
         excess = (float(over.sum()) + missing * usual) / max(len(over) + missing, 1)
         of_high = 0.05 if len(found) >= _ENOUGH else 0.5  # where all are the same; of one or two, little is known
@@ -108,8 +113,8 @@ class Reference:
     def nats_of(self, scores: np.ndarray) -> np.ndarray:
         """The same of many scores, in their shape."""
         above = len(self.known) - np.searchsorted(self.known, scores, "left")
-        usual = 0.0 - np.log(np.maximum((above + 1) / (len(self.known) + 1), TAIL))
-        return np.where(scores > self.edge, (scores - self.high) / self.excess - math.log(TAIL), usual)
+        usual = 0.0 - np.log(np.maximum((above + 1) / (len(self.known) + 1), self.tail))
+        return np.where(scores > self.edge, (scores - self.high) / self.excess - math.log(self.tail), usual)
 
     def kept(self) -> list[float]:
         """The scores, as JSON keeps them."""
@@ -117,8 +122,8 @@ class Reference:
 
     def threshold(self, budget: float) -> float:
         """The score that a part of the normal data, the budget, exceeds."""
-        if budget < TAIL:
-            return self.high + self.excess * math.log(TAIL / budget)
+        if budget < self.tail:
+            return self.high + self.excess * math.log(self.tail / budget)
         return float(np.quantile(self.scores, 1 - budget)) if len(self.scores) else 0.0
 
     def beyond(self, budget: float) -> str:
@@ -130,7 +135,7 @@ class Reference:
         ''
         """
         count = len(self.scores)
-        if count >= _KEPT or budget * count >= 1:  # of 1,000 quantiles there may have been many more
+        if count in (_FORMERLY, _KEPT) or budget * count >= 1:  # of so many quantiles there may have been more scores
             return ""
         known = f"{count:,} normal scores are known" if count != 1 else "1 normal score is known"
         asked = f"A budget of {budget:g} is one false alarm in {1 / budget:,.0f}"

@@ -47,4 +47,4 @@ def watched(watcher: StreamWatcher[A]) -> Iterator[A]:
                 saved = time.monotonic()
     finally:
         watcher.save()
-    print(f"{watcher.seen:,} lines seen", file=sys.stderr)
+    print(f"{watcher.seen:,} line{'s' * (watcher.seen != 1)} seen", file=sys.stderr)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 BLANK = "␣"
 """What stands for blanks within a template, which is one word."""
+SEPARATORS = "\\s\\x00-\\x1f\\x7f-\\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+"""What no event has within it, as it stands in the brackets of a pattern: blanks of all scripts, control characters."""
 MASKS = (
     (r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}", "<id>"),
     (r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s\"'<>]+", "<url>"),
@@ -30,7 +32,7 @@ MASKS = (
         for a, b in ((0, 6), (3, 3), (6, 0))
     ),
     (r"[-+]?\d+([.,]\d+)*", "<n>"),
-    (r"[\s\x00-\x1f]+", " "),
+    (rf"[{SEPARATORS}]+", " "),
 )
 
 

@@ -45,6 +45,15 @@ def test_p_values_of_normal_scores_are_uniform_also_in_the_tail():
         assert reference.p_value(reference.threshold(budget)) == pytest.approx(budget, rel=0.15)
 
 
+def test_rare_but_normal_scores_keep_to_the_budget():
+    """Four kinds in a thousand that score far higher: no exponential tail."""
+    normal = np.concatenate([np.random.default_rng(5).exponential(size=39_840), np.full(160, 30.0)])
+    for reference in (m.Reference(normal), m.Reference(m.Reference(normal).kept())):
+        assert reference.p_value(30.0) == pytest.approx(0.004, rel=0.05)
+        assert (normal > reference.threshold(0.001)).mean() <= 0.001
+        assert (normal > reference.threshold(0.01)).mean() == pytest.approx(0.01, rel=0.05)
+
+
 def test_scores_of_sessions():
     nats, ranks = np.array([0.0, 4.0, 1.0, 7.0]), np.array([0, 3, 1, 20])
     kinds = {"mean": 3.0, "median": 2.5, "peak": 4.0, "misses": 0.25}
@@ -56,10 +65,11 @@ def test_scores_of_sessions():
 
 def test_smoothing_in_parts_is_smoothing_at_once():
     nats = np.random.default_rng(3).exponential(size=50)
-    whole = m.smoothed(nats, 8)
-    first = m.smoothed(nats[:20], 8)
-    np.testing.assert_allclose(np.concatenate([first, m.smoothed(nats[20:], 8, first[-1], 20)]), whole)
-    assert whole[7] == pytest.approx(nats[:8].mean())
+    whole = m.smoothed(nats, 8, 0.7)
+    first = m.smoothed(nats[:20], 8, 0.7)
+    np.testing.assert_allclose(np.concatenate([first, m.smoothed(nats[20:], 8, first[-1])]), whole)
+    weights = (1 / 8) * (7 / 8) ** np.arange(50)[::-1]
+    assert whole[-1] == pytest.approx(weights @ nats + (7 / 8) ** 50 * 0.7)
 
 
 def test_simple_methods():

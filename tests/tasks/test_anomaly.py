@@ -13,10 +13,11 @@ import nlp_rnn
 from nlp_rnn.display.console import console
 from nlp_rnn.errors import InputError
 from nlp_rnn.metrics.anomalies import Reference
-from nlp_rnn.tasks.anomaly import Watcher
-from nlp_rnn.tasks.anomaly.explaining import explain
-from nlp_rnn.tasks.anomaly.scores import scores_in_stream, stream_references
+from nlp_rnn.tasks.anomaly import Watcher, explain
+from nlp_rnn.tasks.anomaly.data import spans_of, words_of
+from nlp_rnn.tasks.anomaly.scores import parts_in_stream, stream_references
 from nlp_rnn.tasks.anomaly.starter import FAULTS, sessions
+from nlp_rnn.text.templates import templates_in_graph
 from tests.subjects import SUBJECTS
 
 QUICK = {"stack": {"units": 8}, "embedding": {"size": 8}, "train": {"epochs": 2, "steps": 0}}
@@ -128,7 +129,10 @@ def test_lines_without_sessions_are_read_in_chunks(tmp_path, command):
     run = nlp_rnn.load(tmp_path / "run")
     assert [record["session"] for record in run.task.read(run.config, "train")][:1] != [""]
     watcher = Watcher(run, budget=0.001)
-    assert watcher.push("\n".join(lines[:60]).split("\n")) == []
+    normal = "\n".join(lines[:60]).split("\n")
+    assert watcher.push(normal) == []
+    for start in range(30):  # a stream may begin anywhere
+        assert not Watcher(run, budget=0.001).push(normal[start : start + 8])
     (alarm,) = watcher.push(["kernel panic", *"\n".join(lines[60:70]).split("\n")])
     assert (alarm.line, alarm.text) == (181, "kernel panic")
     assert alarm.why.expected[0].startswith("job <n>")
@@ -170,11 +174,11 @@ def test_an_event_of_a_stream_is_as_rare_as_its_rarer_part():
     """Also where one session ends and the next begins: the surprises of both are one event's."""
     nats, smooth = np.array([1.0, 9.0, 1.0]), np.array([1.0, 1.8, 1.7])
     usual = {"events": Reference(np.linspace(0.5, 2, 200)), "surprises": Reference(np.linspace(0, 4, 200))}
-    scores = scores_in_stream(nats, smooth, usual)
-    np.testing.assert_allclose(np.exp(-scores[0]), usual["events"].p_value(1.0))
-    np.testing.assert_allclose(np.exp(-scores[1]), usual["surprises"].p_value(9.0))
-    alone = {"events": usual["events"]}
-    np.testing.assert_array_equal(scores_in_stream(nats, smooth, alone), smooth)
+    parts = parts_in_stream(nats, smooth, usual)
+    for row, (name, values) in zip(parts, (("events", smooth), ("surprises", nats)), strict=True):
+        np.testing.assert_allclose(np.exp(-row), [usual[name].p_value(value) for value in values])
+    assert parts.argmax(0).tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(parts_in_stream(nats, smooth, {"events": usual["events"]}), [smooth])
     judge = {"score": {"kind": "any"}, "events": [1.0], "surprises": [2.0]}
     assert [*stream_references(judge)] == ["events", "surprises"]
     assert [*stream_references({**judge, "score": {"kind": "peak"}})] == ["surprises"]
@@ -220,14 +224,42 @@ def test_what_is_explained_of_a_session_must_be_there(command, at_hand):
     assert code == 0, log
     assert [token["token"] for token in json.loads(out)["tokens"]] == ["open"]
     code, _, log = command("explain", run.path, "open read close", "--event", 9)
-    assert (code, "There is no event 9: the session has 3, and --event counts from 1." in " ".join(log.split())) == (
-        2,
-        True,
-    )
+    said = "There is no event 9: this session has 4, its end included."
+    assert (code, said in " ".join(log.split())) == (2, True)
+    for event in (-1, 1.5, "2"):
+        with pytest.raises(InputError, match=f"There is no event {event}"):
+            explain(run, "open read close", event)
+    assert explain(run, {"events": ["open", "close"]}, 2).tokens == explain(run, "open\nclose", 2).tokens
+    assert explain(run, "open", 1).said.endswith("before which there is nothing")
+    assert len(explain(run, "open").tokens) == 1  # of its end, before which there is something
     with pytest.raises(InputError, match="There is no event to explain"):
         explain(run, " ")
     with pytest.raises(InputError, match="explain needs a run of anomaly detection"):
         explain(SUBJECTS["language-modeling"].run, "open")
+
+
+@pytest.mark.parametrize("mark", ["\x7f", "\x1b", "\x00", "\x85", "\xa0", "\u2028", "\u3000", "\r"])
+def test_control_characters_and_odd_blanks_part_events_everywhere_alike(mark):
+    """Also where they stand in lines of a log: ids, spans and names of events stay together."""
+    run, text = SUBJECTS["anomaly"].run, f"open{mark} read{mark}close"
+    assert [text[slice(*span)] for span in spans_of(text, False)] == words_of(text, False).split()
+    (one,) = run.predict([{"events": text}])
+    assert one.events == len(words_of(text, False).split())
+    found = explain(run, text, one.events)
+    assert len(found.tokens) == one.events - 1
+    assert Watcher(run).push([text]) is not None
+    log = f"GET{mark}it\n{mark}\n  took{mark} 5 ms{mark}\n"
+    assert len(spans_of(log, True)) == len(words_of(log, True).split()) == 2
+    served = tf.strings.split(templates_in_graph(tf.strings.split(tf.constant(log), "\n")))
+    assert [word.decode() for word in served.flat_values.numpy()] == words_of(log, True).split()
+
+
+def test_an_alarm_hides_no_other_one():
+    """Each unseen line that stands by itself is one, though the smoothed surprise is high since the first."""
+    run, usual = SUBJECTS["anomaly"].run, ["open", "read", "write", "close"]
+    assert not Watcher(run, budget=0.001).push(usual)
+    lines = [*usual * 20, "panic", *usual, "fire", *usual]
+    assert {"panic", "fire"} <= {alarm.text for alarm in Watcher(run, budget=0.001).push(lines)}
 
 
 @pytest.mark.slow  # trains on the starter

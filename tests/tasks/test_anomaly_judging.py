@@ -83,7 +83,7 @@ def test_of_few_normal_sessions_the_tail_does_not_fall_at_once():
     assert few.p_value(1.32) > 0.03
     assert few.p_value(1.5) > 1e-3
     assert few.p_value(10.0) < 1e-6
-    assert many.excess == pytest.approx(1, abs=0.1)
+    assert many.excess == pytest.approx(1, abs=0.4)  # by twenty scores
     assert few.p_value(0.5) == 1
     assert str(few.nats(0.5)) == "0.0"
 

@@ -186,14 +186,14 @@ def test_predictions_as_pictures_and_as_tables(run, command, tmp_path):
 
 
 def test_a_word_is_explained_by_the_sound_that_is_it(run):
-    """What spoke for a word lies within its tone; contributions sum to log p less that of silence."""
+    """What spoke for a word lies within its tone; contributions sum to log p less that of zeros."""
     words = ["low", "mid", "high"]
     samples = of_words(*words)
     found = explain(run, samples)
     assert found.text.split() == words == run(samples).text.split()
     assert [one.word for one in found.words] == run(samples).words
     for one in found.words:
-        assert sum(one.values) == pytest.approx(one.score - one.base, rel=0.02)
+        assert sum(one.values) == pytest.approx(one.score - one.base, rel=0.05)
         assert one.score == pytest.approx(np.log(one.word.confidence), abs=1e-3)
         assert one.base < one.score
     for place, one in enumerate(found.words):  # a tone of 0.2 s each quarter of a second
@@ -213,16 +213,18 @@ def test_explanations_at_the_command_line(run, command, tmp_path, at_hand):
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     two = [tmp_path / "low.wav", tmp_path / "high.wav"]
     code, out, log = command("explain", run.path, *two)
-    assert (code, out.count("of silence")) == (0, 2), log
+    assert (code, out.count("without the sound")) == (0, 2), log
     code, _, log = command("explain", run.path, *two, "--plot", tmp_path / "b.png")
     assert (code, "--plot draws exactly one recording: give one." in " ".join(log.split())) == (2, True)
     code, _, log = command("explain", run.path)
     assert (code, "There is no recording to explain: give one." in " ".join(log.split())) == (2, True)
-    with pytest.raises(InputError, match=r"lasts 40.0 s, and explain takes 30 s at most"):
+    with pytest.raises(InputError, match=r"lasts 40.0 s, and explain takes at most 30 s"):
         explain(run, (np.zeros(40 * RATE, np.float32), RATE))
     nothing = explain(run, (np.zeros(RATE, np.float32), RATE))
     assert (nothing.words, str(nothing)) == ([], "(nothing)")
     assert nothing.plot().axes
+    code, _, log = command("explain", run.path, tmp_path / "low.wav", "--plot", "/proc/x.png")
+    assert (code, "/proc/x.png cannot be written" in " ".join(log.split())) == (2, True), log
     with pytest.raises(InputError, match="explain needs a recogniser of speech"):
         explain(SUBJECTS["sentiment"].run, "a.wav")
 

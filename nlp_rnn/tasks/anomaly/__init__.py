@@ -2,6 +2,7 @@
 
 from nlp_rnn.tasks.anomaly.commands import COMMANDS, Watcher
 from nlp_rnn.tasks.anomaly.data import RESOURCES, assets, batches, read
+from nlp_rnn.tasks.anomaly.explaining import explain
 from nlp_rnn.tasks.anomaly.model import build, fits, infer, loss
 from nlp_rnn.tasks.anomaly.predictions import Judgement, decode, errors, evaluate, from_row, remarks, show
 from nlp_rnn.tasks.anomaly.scores import calibrate
@@ -10,7 +11,7 @@ from nlp_rnn.tasks.anomaly.settings import Config, Options
 from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import SessionInput
 
-__all__ = ["TASK", "Config", "Judgement", "Options", "Watcher"]
+__all__ = ["TASK", "Config", "Judgement", "Options", "Watcher", "explain"]
 
 TASK: Task[Config, Judgement, Options] = Task(
     name="anomaly",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.anomaly.predictions import Surprise
 
-_KEPT = ("last", "mean", "events", "seen", "is_high")
+_KEPT = ("last", "mean", "seen", "is_high")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Watcher:
         import tensorflow as tf
 
         from nlp_rnn.display.console import console
-        from nlp_rnn.tasks.anomaly.scores import reference_of, stream_references
+        from nlp_rnn.tasks.anomaly.scores import reference_of, stream_references, usual_surprise
         from nlp_rnn.text.tokenizer import BEGIN
 
         refuse_other_models(run, hasattr(run.model, "go_on"), "watch", "a run of anomaly detection")
@@ -79,7 +79,8 @@ class Watcher:
         self._references = stream_references(judge)
         self.parts = [np.zeros((1, run.model.state_size), np.float32) for _ in range(run.model.state_parts)]
         console.warn_once(self.reference.beyond(budget))
-        self.last, self.mean, self.events, self.seen, self.is_high = BEGIN, 0.0, 0, 0, False
+        self.usual = usual_surprise(judge)
+        self.last, self.mean, self.seen, self.is_high = BEGIN, self.usual, 0, [False] * len(self._references)
         if state:
             check_place(state, "--state")
         if self.path is not None and self.path.is_file():
@@ -97,13 +98,14 @@ class Watcher:
         self._go_on = tf.function(go_on, input_signature=specs, autograph=False)
 
     def push(self, lines: list[str]) -> list[EventAlarm]:
-        """The alarms among further events; one alarm for each time that the score rises above the threshold."""
+        """The alarms among further events; one for each time that the surprise of single events rises above the
+        threshold, and one for each time that the smoothed one does."""
         import numpy as np
         import tensorflow as tf
 
         from nlp_rnn.tasks.anomaly.data import words_of
         from nlp_rnn.tasks.anomaly.predictions import surprises
-        from nlp_rnn.tasks.anomaly.scores import scores_in_stream
+        from nlp_rnn.tasks.anomaly.scores import parts_in_stream
 
         words, places = [], []
         for place, line in enumerate(lines):
@@ -119,15 +121,16 @@ class Watcher:
         self.parts, self.last = [part.numpy() for part in parts], int(ids[-1])
         nats, ranks, expected = (outputs[name].numpy()[0] for name in ("nats", "rank", "expected"))
         begins = outputs["begins"].numpy()[0] if "begins" in outputs else np.zeros(len(nats), bool)
-        scores = scores_in_stream(nats, self._smoothed(nats, begins), self._references)
-        limit, alarms = self.reference.threshold(self.budget), []
-        for place, score in enumerate(scores):
-            if score > limit and not self.is_high:
-                one = slice(place, place + 1)
-                why = surprises(words[one], nats[one], np.maximum(ranks[one], 1), expected[one], self.run.assets, 1)
-                number, p_value = self.seen + places[place] + 1, self.reference.p_value(float(score))
-                alarms.append(EventAlarm(number, lines[places[place]], float(score), p_value, why[0] if why else None))
-            self.is_high = bool(score > limit)
+        parts = parts_in_stream(nats, self._smoothed(nats, begins), self._references)
+        is_above = parts > self.reference.threshold(self.budget)
+        was_above = np.concatenate([np.array(self.is_high)[:, None], is_above[:, :-1]], 1)
+        self.is_high = is_above[:, -1].tolist()
+        alarms = []
+        for place in np.flatnonzero((is_above & ~was_above).any(0)).tolist():
+            one, score = slice(place, place + 1), float(parts[:, place].max())
+            why = surprises(words[one], nats[one], np.maximum(ranks[one], 1), expected[one], self.run.assets, 1)
+            number, p_value = self.seen + places[place] + 1, self.reference.p_value(score)
+            alarms.append(EventAlarm(number, lines[places[place]], score, p_value, why[0] if why else None))
         self.seen += len(lines)
         return alarms
 
@@ -140,10 +143,10 @@ class Watcher:
         found = []
         for part, anew in zip(np.split(nats, np.flatnonzero(begins)), [False, *begins[begins]], strict=True):
             if anew:
-                self.mean, self.events = 0.0, 0
+                self.mean = self.usual
             if len(part):
-                found.append(smoothed(part, self.memory, self.mean, self.events))
-                self.mean, self.events = float(found[-1][-1]), self.events + len(part)
+                found.append(smoothed(part, self.memory, self.mean))
+                self.mean = float(found[-1][-1])
         return np.concatenate(found)
 
     def save(self) -> None:
@@ -160,6 +163,8 @@ class Watcher:
         about, self.parts = read_state(self.path, self.run.model, len(self.parts))
         for name in _KEPT:
             setattr(self, name, about[name])
+        if not isinstance(self.is_high, list):  # kept before single events counted
+            self.is_high = [self.is_high] * len(self._references)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from nlp_rnn.data.records import LINE
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.anomaly.settings import Config, EventData
 from nlp_rnn.tasks.inputs import SessionInput
+from nlp_rnn.text.templates import SEPARATORS, template_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from nlp_rnn.data.batching import Batches
     from nlp_rnn.data.records import Record, Records
 
+_EVENT = re.compile(f"[^{SEPARATORS}]+", re.ASCII)
+_LINE = re.compile(f"[^{SEPARATORS}]([^\\n]*[^{SEPARATORS}])?", re.ASCII)
 RESOURCES = "nlp_rnn.tasks.anomaly"
 _NAMES = {
     "events": ("events", "message", "msg", "log", "line", "content", "text", "history"),
@@ -194,9 +198,16 @@ def _grouped_lines(lines: list[Record], data: EventData) -> list[Record]:
 
 def words_of(text: str, lines: bool) -> str:
     """The events of a session as words: templates of its lines, or what stands between blanks."""
-    from nlp_rnn.text.templates import template_of
+    return " ".join(filter(None, map(template_of, text.split("\n")))) if lines else " ".join(_EVENT.findall(text))
 
-    return " ".join(template_of(line) for line in text.split("\n") if line.strip()) if lines else text
+
+def spans_of(text: str, lines: bool) -> list[tuple[int, int]]:
+    r"""Where the events that `words_of` gives stand, from one code point to another.
+
+    >>> spans_of("user 5 logs in\r\n\x7f\nbye", True), spans_of("open\x1bclose", False)
+    ([(0, 14), (18, 21)], [(0, 4), (5, 10)])
+    """
+    return [found.span() for found in (_LINE if lines else _EVENT).finditer(text)]
 
 
 def assets(config: Config, records: Records) -> Assets:

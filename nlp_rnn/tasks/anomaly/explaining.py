@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nlp_rnn.config.options import texts_or_lines
 from nlp_rnn.config.values import Natural
@@ -15,47 +14,47 @@ from nlp_rnn.tasks.explaining import Contributions, TextsToExplain, contribution
 from nlp_rnn.tasks.inputs import SessionInput
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
     from nlp_rnn.analysis.attribution import Attribution
     from nlp_rnn.layers.base import Tensor
     from nlp_rnn.run import AnyRun
 
-_EVENT, _LINE = re.compile(r"\S+"), re.compile(r"[^\n]*\S[^\n]*")
 
-
-def explain(run: AnyRun, session: str | Sequence[str], event: int = 0) -> Contributions:
+def explain(run: AnyRun, session: Any, event: int = 0) -> Contributions:
     """What each event of a session contributed to the odds of what was expected after it against what came.
 
         log p(likeliest other event) - log p(event)
 
+    The model reads `data.window` events, then begins anew: those further back contribute nothing.
+
     Args:
         run: of anomaly detection.
-        session: its events, as a list or a text.
-        event: which is explained, from 1; the one behind the last is the end. By default the most surprising one.
+        session: its events, as a text or a list.
+        event: which is explained, from 1; the one behind the last is the end, where the run knows sessions with one.
+            By default the most surprising one that has others before it.
 
     Raises:
         InputError: there is no such event, or the run is of another task.
     """
-    import numpy as np
-
     from nlp_rnn.data.records import Records
-    from nlp_rnn.tasks.anomaly.data import encoded
+    from nlp_rnn.tasks.anomaly.data import encoded, spans_of
     from nlp_rnn.tasks.anomaly.predictions import END_OF_SESSION, name_of
     from nlp_rnn.text.tokenizer import BEGIN
 
     fits = run.task.name == "anomaly" and hasattr(run.model, "stack")
     refuse_other_models(run, fits, "explain", "a run of anomaly detection")
-    text = SessionInput().parse(session if isinstance(session, str) else list(session))
-    spans = [found.span() for found in (_LINE if run.assets.judge["lines"] else _EVENT).finditer(text)]
+    text = SessionInput().parse(session)
+    spans, records = spans_of(text, run.assets.judge["lines"]), Records([{"session": "", "events": text}])
     if not spans:
         raise InputError("There is no event to explain: give a session.")
-    records = Records([{"session": "", "events": text}])
     ids = encoded(run.assets, records)[0].tolist()
-    if event > len(ids):
-        raise InputError(f"There is no event {event}: the session has {len(spans):,}, and --event counts from 1.")
+    if not isinstance(event, int) or not 0 <= event <= len(ids):
+        end = ", its end included" if len(ids) > len(spans) else ""
+        raise InputError(f"There is no event {event}: this session has {len(ids):,}{end}.")
     outputs = run.infer(records)
-    place = event - 1 if event else int(np.argmax(outputs["nats"][0]))
+    place = event - 1 if event else _most_surprising(outputs["nats"][0])
     came, other = ids[place], next(k for k in outputs["expected"][0][place].tolist() if k != ids[place])
     start = place - place % run.config.data.window  # where the model begins to read anew
     read = [ids[start - 1] if start else BEGIN, *ids[start:place]]
@@ -63,7 +62,16 @@ def explain(run: AnyRun, session: str | Sequence[str], event: int = 0) -> Contri
     is_end = place == len(spans)
     name, shown = (END_OF_SESSION, text) if is_end else (text[slice(*spans[place])], text[: spans[place][1]])
     said = f'event {place + 1:,}: {name} instead of "{name_of(other, run.assets)}"'
+    if not place:
+        said += ", before which there is nothing"
+    elif start:
+        said += f", read from event {start:,} on (data.window)"
     return contributions(shown, said, "log-odds of the other", spans[max(start - 1, 0) : place], found)
+
+
+def _most_surprising(nats: np.ndarray) -> int:
+    """The place of the most surprising event that has others before it, if there are several."""
+    return int(nats[1:].argmax()) + 1 if len(nats) > 1 else 0
 
 
 def _attributed(run: AnyRun, read: list[int], came: int, other: int, begins: bool) -> Attribution:

@@ -85,12 +85,11 @@ def _nats_of(scores: tf.Tensor, reference: Reference) -> tf.Tensor:
     """As `Reference.nats_of`, of `[rows]`."""
     import tensorflow as tf
 
-    from nlp_rnn.metrics.anomalies import TAIL
-
     known = tf.constant(reference.known, tf.float32)
     above = tf.reduce_sum(tf.cast(known >= scores[:, None], tf.float32), 1)
-    usual = 0.0 - tf.math.log(tf.maximum((above + 1) / (len(reference.known) + 1), TAIL))
-    return tf.where(scores > reference.edge, (scores - reference.high) / reference.excess - math.log(TAIL), usual)
+    usual = 0.0 - tf.math.log(tf.maximum((above + 1) / (len(reference.known) + 1), reference.tail))
+    beyond = (scores - reference.high) / reference.excess - math.log(reference.tail)
+    return tf.where(scores > reference.edge, beyond, usual)
 
 
 def reasons(

@@ -55,8 +55,16 @@ def stream_references(judge: dict[str, Any]) -> dict[str, Reference]:
     return {part: reference_of(judge, part) for part in known}
 
 
-def scores_in_stream(nats: np.ndarray, smooth: np.ndarray, references: dict[str, Reference]) -> np.ndarray:
-    """The score of each event of a stream: where two things make it, the -log of how rare the rarer one is.
+def usual_surprise(judge: dict[str, Any]) -> float:
+    """The mean surprise of normal events, from which the smoothed one begins."""
+    import numpy as np
+
+    return float(judge["usual"] if "usual" in judge else np.mean(judge.get("events", [0.0])))
+
+
+def parts_in_stream(nats: np.ndarray, smooth: np.ndarray, references: dict[str, Reference]) -> np.ndarray:
+    """The scores of events of a stream, `[parts, events]`, of which the highest counts: where there are several, each
+    is the -log of how rare it is.
 
     Args:
         nats: the surprise of events, `[events]`.
@@ -67,8 +75,8 @@ def scores_in_stream(nats: np.ndarray, smooth: np.ndarray, references: dict[str,
 
     values = {"events": smooth, "surprises": nats}
     if len(references) == 1:
-        return values[next(iter(references))]
-    return np.max([reference.nats_of(values[part]) for part, reference in references.items()], axis=0)
+        return values[next(iter(references))][None]
+    return np.stack([reference.nats_of(values[part]) for part, reference in references.items()])
 
 
 def calibrate(run: AnyRun, records: Records) -> Metrics | None:
@@ -79,14 +87,15 @@ def calibrate(run: AnyRun, records: Records) -> Metrics | None:
 
     judge = run.assets.judge
     outputs = run.infer(records)
-    streamed = _streamed(outputs["nats"]) if judge["ends"] else outputs["nats"]
-    smooth = np.concatenate([smoothed(nats, run.config.score.memory) for nats in streamed])
-    nats = np.concatenate(streamed)
-    values = {name: _of_kind(outputs, judge, name) for name in PARTS} | {"events": smooth, "surprises": nats}
-    for name, scores in values.items():
-        judge[name] = Reference(scores).kept()
+    for name in PARTS:
+        judge[name] = Reference(_of_kind(outputs, judge, name)).kept()
     judge["sessions"] = Reference(scores_of(outputs, judge)).kept()
-    judge["stream"] = Reference(scores_in_stream(nats, smooth, stream_references(judge))).kept()
+    streamed = _streamed(outputs["nats"]) if judge["ends"] else outputs["nats"]
+    nats = np.concatenate(streamed)
+    judge["usual"] = float(nats.mean(dtype=np.float64)) if len(nats) else 0.0
+    smooth = np.concatenate([smoothed(part, run.config.score.memory, judge["usual"]) for part in streamed])
+    judge["events"], judge["surprises"] = Reference(smooth).kept(), Reference(nats).kept()
+    judge["stream"] = Reference(parts_in_stream(nats, smooth, stream_references(judge)).max(0)).kept()
     return None
 
 

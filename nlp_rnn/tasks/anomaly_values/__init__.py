@@ -2,6 +2,7 @@
 
 from nlp_rnn.tasks.anomaly_values.commands import COMMANDS, Watcher
 from nlp_rnn.tasks.anomaly_values.data import RESOURCES, assets, batches, read, settle
+from nlp_rnn.tasks.anomaly_values.explaining import explain
 from nlp_rnn.tasks.anomaly_values.model import build, fits, infer, loss
 from nlp_rnn.tasks.anomaly_values.pictures import picture
 from nlp_rnn.tasks.anomaly_values.predictions import decode, errors, evaluate, from_row, remarks, show
@@ -12,7 +13,7 @@ from nlp_rnn.tasks.anomaly_values.watched import Watched
 from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import SignalInput
 
-__all__ = ["TASK", "Config", "Options", "Watched", "Watcher"]
+__all__ = ["TASK", "Config", "Options", "Watched", "Watcher", "explain"]
 
 TASK: Task[Config, Watched, Options] = Task(
     name="anomaly-values",

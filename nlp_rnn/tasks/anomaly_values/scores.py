@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nlp_rnn.tasks.base import Metrics, Outputs
 
 PARTS = ("surprise", "level")
+_OF_CHANNEL = 1000  # quantiles that are kept of each
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def calibrate(run: AnyRun, records: Records) -> Metrics | None:
     for name in PARTS:
         parts = [getattr(steps, name)[keep] for steps, keep in zip(found, kept, strict=True)]
         every = np.concatenate(parts)
-        judge[name] = [Reference(channel if len(channel) else [0.0]).kept() for channel in every.T]
+        judge[name] = [Reference(channel if len(channel) else [0.0], _OF_CHANNEL).kept() for channel in every.T]
     scores = [score_of(rarity(steps, judge))[keep] for steps, keep in zip(found, kept, strict=True)]
     judge["scores"] = Reference(np.concatenate(scores)).kept() or [0.0]
     return None

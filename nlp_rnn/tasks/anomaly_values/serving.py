@@ -197,5 +197,6 @@ def _nats(scores: tf.Tensor, reference: Reference) -> tf.Tensor:
     flat = tf.reshape(scores, [-1])
     above = len(reference.known) - tf.searchsorted(known, flat)
     part = tf.cast(tf.reshape(above, tf.shape(scores)) + 1, tf.float64) / (len(reference.known) + 1)
-    usual = -tf.math.log(tf.maximum(part, 0.1))
-    return tf.where(scores > reference.edge, (scores - reference.high) / reference.excess - math.log(0.1), usual)
+    usual = -tf.math.log(tf.maximum(part, reference.tail))
+    beyond = (scores - reference.high) / reference.excess - math.log(reference.tail)
+    return tf.where(scores > reference.edge, beyond, usual)

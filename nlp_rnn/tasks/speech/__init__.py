@@ -4,13 +4,14 @@ from nlp_rnn.tasks.base import Answers, Metric, Task
 from nlp_rnn.tasks.inputs import SoundInput
 from nlp_rnn.tasks.speech.commands import COMMANDS, Heard, Listener
 from nlp_rnn.tasks.speech.data import RESOURCES, assets, batches, read, settle
+from nlp_rnn.tasks.speech.explaining import explain
 from nlp_rnn.tasks.speech.model import build, fits, infer, loss
 from nlp_rnn.tasks.speech.pictures import picture
 from nlp_rnn.tasks.speech.predictions import Transcript, Word, decode, errors, evaluate, from_row, show
 from nlp_rnn.tasks.speech.serving import example, signatures
 from nlp_rnn.tasks.speech.settings import Config, Options
 
-__all__ = ["TASK", "Config", "Heard", "Listener", "Options", "Transcript", "Word"]
+__all__ = ["TASK", "Config", "Heard", "Listener", "Options", "Transcript", "Word", "explain"]
 
 TASK: Task[Config, Transcript, Options] = Task(
     name="speech",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from nlp_rnn.config.values import Count
+from nlp_rnn.config.values import AtLeast
 from nlp_rnn.errors import InputError
 from nlp_rnn.paths import check_place
 from nlp_rnn.tasks.base import refuse_other_models
@@ -23,37 +23,39 @@ if TYPE_CHECKING:
     from nlp_rnn.analysis.attribution import Attribution
     from nlp_rnn.run import AnyRun
 
+_TOLERANCE = 0.05
 _LEAST = 0.1  # of the greatest contribution, what less than it counts against a stretch
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What each step of a recording contributed to log p of a word at the steps where it was said: integrated gradients
-    (Sundararajan et al. 2017), which sum to it less that of silence.
+    (Sundararajan et al. 2017), which sum to it less that of vectors of zeros.
 
     Args:
         word: as it was recognised.
         start, end: seconds of the sound that it was recognised by: of all stretches that whose contributions, each less
-            a tenth of the greatest, have the greatest sum.
+            a tenth of the greatest, have the greatest sum; None where no sound spoke for it.
         values: of the steps, positive where they spoke for the word.
         score: log p of its tokens together.
-        base: that of silence.
+        base: that of vectors of zeros.
         missed: the part of the difference that the values do not sum to.
     """
 
     word: Word
-    start: float
-    end: float
+    start: float | None
+    end: float | None
     values: list[float]
     score: float
     base: float
     missed: float
 
     def __str__(self) -> str:
-        off = f"; the sum misses {self.missed:.0%}" if self.missed > 0.05 else ""
+        off = f"; the sum misses {self.missed:.0%}" if self.missed > _TOLERANCE else ""
+        place = "no sound" if self.start is None else f"{self.start:8.2f} – {self.end:.2f}"
         return (
-            f"{self.start:8.2f} – {self.end:.2f}  {self.word.word}  ({self.word.confidence:.0%}; log p "
-            f"{self.score:+.2f}, {self.base:+.2f} of silence{off})"
+            f"{place:>15}  {self.word.word}  ({self.word.confidence:.0%}; log p "
+            f"{self.score:+.2f}, {self.base:+.2f} without the sound{off})"
         )
 
 
@@ -129,8 +131,8 @@ def explain(run: AnyRun, recording: Any, **options: Any) -> HeardFrom:
     samples = samples_of(record, rate)[0]
     if len(samples) > longest * rate:
         raise InputError(
-            f"The recording lasts {len(samples) / rate:.1f} s, and explain takes {longest:g} s at most (data.longest "
-            f"of the run): cut it."
+            f"{name_of(record) or 'The recording'} lasts {len(samples) / rate:.1f} s, and explain takes at most "
+            f"{longest:g} s (data.longest of the run): cut it."
         )
     features = {"samples": tf.constant(samples[None]), "lengths": tf.constant([len(samples)], tf.int32)}
     log_p = tf.nn.log_softmax(model(features, training=False))
@@ -159,15 +161,16 @@ def _attributed(run: AnyRun, features: dict[str, Any], steps: list[int], tokens:
         own = tf.gather(tf.nn.log_softmax(logits), steps, axis=1)
         return tf.reduce_sum(own * tf.one_hot(tokens, own.shape[-1]), [1, 2])
 
-    silence = {**features, "samples": tf.zeros_like(features["samples"])}
-    vectors, base = (tf.cast(run.model.embed(part, False)[0], tf.float32) for part in (features, silence))
-    return integrated_gradients(score_of_vectors(run.model, features, score), vectors, base)
+    vectors = tf.cast(run.model.embed(features, False)[0], tf.float32)
+    return integrated_gradients(score_of_vectors(run.model, features, score), vectors, tolerance=_TOLERANCE)
 
 
 def _evidence(word: Word, found: Attribution, step: float) -> Evidence:
-    start, end = most_together(found.values - _LEAST * found.values.max())
+    most, start, end = float(found.values.max()), None, None
+    if most > 0 and found.score - found.base > _TOLERANCE:
+        start, end = (round(place * step, 3) for place in most_together(found.values - _LEAST * most))
     values = found.values.astype(float).tolist()
-    return Evidence(word, round(start * step, 3), round(end * step, 3), values, found.score, found.base, found.missed)
+    return Evidence(word, start, end, values, found.score, found.base, found.missed)
 
 
 def most_together(values: np.ndarray) -> tuple[int, int]:
@@ -191,8 +194,14 @@ class ExplainOptions:
 
     recordings: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="FILE …")] = ()
     """Recordings."""
-    beam: Count = 1
-    """Width of the search for the text; 1 takes the best class of each step."""
+    beam: Annotated[int | None, AtLeast(1)] = None
+    """Width of the search for the text; by default as the run has it, like what follows."""
+    language_model: str | None = None
+    """Run of a language model that is heard too."""
+    language_weight: float | None = None
+    """How much it counts."""
+    bonus: float | None = None
+    """What is added for each token."""
     plot: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Where to draw it, of one recording: a .png, .svg or .pdf file."""
 
@@ -207,8 +216,11 @@ def results(run: AnyRun, options: ExplainOptions) -> Iterator[HeardFrom]:
         if len(options.recordings) > 1:
             raise InputError("--plot draws exactly one recording: give one.")
         check_place(figure_path(options.plot, "--plot"), "--plot")
+    given = {name: getattr(options, name) for name in ("beam", "language_model", "language_weight", "bonus")}
+    settings = {name: value for name, value in given.items() if value is not None}
+    run.options(**settings)  # mistakes are seen at once
     for recording in options.recordings:
-        found = explain(run, recording, beam=options.beam)
+        found = explain(run, recording, **settings)
         if options.plot is not None:
             save_figure(found.plot(), options.plot)
         yield found
