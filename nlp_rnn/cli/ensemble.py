@@ -53,7 +53,7 @@ def run(task: str | None, arguments: list[str]) -> int:
         print(to_json({"run": str(found.path), **_figures(found)}))
         return 0
     PlainConsole().print(_table(found))
-    print(f"\n{found.path} is a run: predict, evaluate, export and serve take it.")
+    print(f"\n{found.path} is a run: predict, evaluate, explain, export and serve take it.")
     return 0
 
 
