@@ -235,7 +235,7 @@ LIVE = Streaming(
     "speech",
     {
         **SUBJECTS["speech"].settings,
-        "audio": {**SUBJECTS["speech"].settings["audio"], "normalization": "running"},
+        "audio": {**SUBJECTS["speech"].settings["audio"], "normalization": "running", "lookahead": 3},
         "stack": {"units": 16, "layers": 1, "bidirectional": False},
     },
     write_tones,

@@ -66,6 +66,8 @@ def ensemble_of(models: Sequence[keras.Model]) -> keras.Model:
         return EnsembleForecaster(members, dtype=first.dtype_policy, name=first.name)
     if len(kinds) > 1:
         raise ValueError(f"they are of several kinds: {', '.join(sorted(kind.__name__ for kind in kinds))}")
+    if len({getattr(model, "lookahead", 0) for model in models}) > 1:
+        raise ValueError("they hear different numbers of steps ahead (audio.lookahead)")
     if not isinstance(first, (PartsModel, Translator)):
         raise ValueError(f"a {type(first).__name__} has no parts that could stand side by side")
     members = [member for model in models for member in _members_of(model)]

@@ -117,6 +117,8 @@ class SpeechRecognizer(PartsModel):
         stack: such as a `RecurrentStack`.
         head: `[batch, steps, features]` → logits, such as a `Dense`.
         pieces: what each class adds to a text.
+        lookahead: steps after each that the stack reads before the step is decided, where it reads in one direction;
+            zeros stand for those after the end.
 
     Call arguments:
         features: `{"samples": float32 [batch, time], "lengths": int32 [batch]}`.
@@ -126,11 +128,13 @@ class SpeechRecognizer(PartsModel):
         float32 logits `[batch, steps, classes]`, at padded steps as `blank_at_padding` has them.
     """
 
-    OPTIONS = (*PartsModel.OPTIONS, "pieces")
+    OPTIONS = (*PartsModel.OPTIONS, "pieces", "lookahead")
 
-    def __init__(self, *parts: Any, pieces: Sequence[str] = (), reads: str = "samples", **kwargs: Any) -> None:
+    def __init__(
+        self, *parts: Any, pieces: Sequence[str] = (), lookahead: int = 0, reads: str = "samples", **kwargs: Any
+    ) -> None:
         super().__init__(*parts, **{"reads": reads, **kwargs})
-        self.pieces = list(pieces)
+        self.pieces, self.lookahead = list(pieces), lookahead
 
     def mask(self, features: dict[str, Tensor]) -> Tensor:
         """Booleans `[batch, steps]`."""
@@ -138,7 +142,24 @@ class SpeechRecognizer(PartsModel):
         return tf.sequence_mask(self.embedding.steps_of(features["lengths"]), longest)
 
     def embed(self, features: dict[str, Tensor], training: bool) -> Tensor:
-        return self.embedding(features["samples"], features["lengths"], training=training)
+        """Features → vectors `[batch, steps + lookahead, output_dim]`."""
+        longer = self._followed(features)
+        return self.embedding(longer["samples"], longer["lengths"], training=training)
+
+    def encode(self, features: dict[str, Tensor], training: bool) -> tuple[Tensor, Tensor, Nest]:
+        """Features → the stack's sequence, of each step what is known after the `lookahead`, its mask, and the stack's
+        final state."""
+        vectors = features["vectors"] if "vectors" in features else self.embed(features, training)
+        sequence, final_state = self.stack(vectors, mask=self.mask(self._followed(features)), training=training)
+        return sequence[:, self.lookahead :], self.mask(features), final_state
+
+    def _followed(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The features with the silence after the end that is still read."""
+        wait = self.lookahead * self.embedding.samples_per_step
+        if not wait:
+            return features
+        samples = tf.pad(features["samples"], [[0, 0], [0, wait]])
+        return {**features, "samples": samples, "lengths": features["lengths"] + wait}
 
     def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
         sequence, mask, _ = self.encode(features, training)
@@ -153,7 +174,8 @@ class SpeechRecognizer(PartsModel):
             state: as returned; None at the beginning.
 
         Returns:
-            Logits `[batch, steps, classes]`, and the state after the last step.
+            Logits `[batch, steps, classes]`, each of the step `lookahead` steps before it, and the state after the last
+            step.
         """
         sequence, state = self.stack(self.embedding.steps_from(frames), initial_state=state)
         return ops.cast(self.head(sequence), "float32"), state

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 
 import nlp_rnn
 from nlp_rnn.config.values import override
@@ -139,6 +140,22 @@ def test_listening_hears_what_is_recognised_at_once(live):
     assert [w.word for w in [*listener.push(samples), *listener.close()]] == words, "a closed one begins anew"
 
 
+def test_each_step_is_decided_after_those_that_it_waits_for(live):
+    """The model's step is what the stack says `lookahead` steps later; at the end it hears silence."""
+    model, samples = live.model, tones(300, 1200)
+    ahead, lengths = model.lookahead, tf.constant([len(samples)])
+    assert ahead == 3
+    found = model({"samples": tf.constant(samples[None]), "lengths": lengths})[0].numpy()
+    longer = np.pad(samples, (0, ahead * model.embedding.samples_per_step))
+    vectors = model.embedding(tf.constant(longer[None]), tf.constant([len(longer)]))
+    expected = model.head(model.stack(vectors)[0])[0].numpy()[ahead:]
+    assert len(found) == model.embedding.steps_of(len(samples)) == len(expected)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    batch = {"samples": tf.constant(np.stack([longer, 0 * longer])), "lengths": tf.constant([len(samples), 40])}
+    np.testing.assert_allclose(model(batch)[0, : len(found)], found, atol=1e-4)
+    assert Listener(live).latency > ahead * Listener(live).seconds_per_step
+
+
 def test_a_stream_of_something_else_is_refused(live):
     listener = Listener(live)
     for samples in (np.zeros((5, 2)), np.zeros(5, np.int16), np.full(5, np.nan), np.full(5, 2e4)):
@@ -258,6 +275,7 @@ def test_the_export_takes_wav_and_goes_on_from_a_state(run, live):
     copied.model.embedding.normalization = "none"
     step = copied.task.signatures(copied.config, copied.model, copied.assets)["step"]
     samples = tones(300, 1200)
+    assert "of 3 steps before" in step.about
     whole, _ = copied.model.advance(copied.model.embedding.mel(samples[None]))  # without zeros before its beginning
     expected = tf.nn.log_softmax(whole)[0].numpy()
     needed, hop = step.specs[0].shape[1], copied.model.embedding.samples_per_step
@@ -281,6 +299,7 @@ def test_the_export_takes_wav_and_goes_on_from_a_state(run, live):
         ({"data": {"pattern": "{speaker}"}}, r"data\.pattern is"),
         ({"audio": {"window": 2.0}}, r"audio\.window is 2\.0; it must be"),
         ({"search": {"language_model": "nowhere"}}, "nowhere does not exist"),
+        ({"audio": {"lookahead": 2}}, "hear all that follows: leave --audio.lookahead out"),
         ({"audio": {"rate": 4001}}, r"audio\.rate is 4,001; it must be a multiple of 25"),
         ({"audio": {"window": 0.0001}}, "too few samples"),
         ({"data": {"longest": 0.01}}, r"No recording is left to train on: \d+ longer than 0\.01 seconds"),

@@ -92,7 +92,7 @@ class Listener:
         self.mel, self.stacking = embedding.mel, embedding.stacking
         self.rate, self.pieces = run.assets.facts["rate"], run.assets.tokenizer.pieces()
         self._classes = np.array([BLANK, *range(SPECIAL, len(self.pieces))])
-        self.seconds_per_step = embedding.samples_per_step / self.rate
+        self.seconds_per_step, self.lookahead = embedding.samples_per_step / self.rate, model.lookahead
         self._units, self._parts, self.prior = model.state_size, model.state_parts, embedding.prior
         self._begin()
         self.is_running = embedding.normalization == "running"
@@ -119,8 +119,10 @@ class Listener:
 
     @property
     def latency(self) -> float:
-        """Seconds of sound after the end of a step before it can be read: what its frames look at."""
-        return (self.mel.size - self.mel.step) / self.rate + self.stacking.context * self.mel.step / self.rate
+        """Seconds of sound after the end of a step before it can be decided: what its frames look at, and the steps
+        that the model hears first."""
+        frames = (self.mel.size - self.mel.step) / self.rate + self.stacking.context * self.mel.step / self.rate
+        return frames + self.lookahead * self.seconds_per_step
 
     def push(self, samples: np.ndarray) -> list[Word]:
         """The words that further samples, float32 `[time]` from -1 to 1, have completed.
@@ -161,7 +163,10 @@ class Listener:
         import numpy as np
 
         found: list[Word] = []
-        if not self.step and self.frames.shape[0] == self.stacking.context and len(self.samples):  # less than a frame
+        if self.lookahead:
+            found = self.push(np.zeros(round(self.lookahead * self.seconds_per_step * self.rate), np.float32))
+        is_new = self.step == -self.lookahead and self.frames.shape[0] == self.stacking.context
+        if is_new and len(self.samples):  # less than a frame
             missing = np.zeros(self.mel.size - len(self.samples), np.float32)
             found = self.push(missing)
         left = self.frames.shape[0] - self.stacking.context
@@ -180,7 +185,7 @@ class Listener:
         self.samples = np.zeros(0, np.float32)
         self.frames = np.zeros((self.stacking.context, self.mel.mels), np.float32)
         self.parts = [np.zeros((1, self._units), np.float32) for _ in range(self._parts)]
-        self.last, self.step = 0, 0
+        self.last, self.step = 0, -self.lookahead
         self.heard, self.total = 0, np.zeros(self.mel.mels)
 
     def _read(self, count: int) -> list[Word]:
@@ -197,6 +202,9 @@ class Listener:
         p, parts = self._advance(frames, *self.parts)
         self.parts = [part.numpy() for part in parts]
         for row in p.numpy()[:steps]:
+            if self.step < 0:  # what is said before the first step is none of its own
+                self.step += 1
+                continue
             best = int(self._classes[row[self._classes].argmax()])
             if best and best == self.last:
                 token, first, _, chance = self._said[-1]

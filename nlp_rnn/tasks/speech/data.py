@@ -232,6 +232,11 @@ def assets(config: Config, records: Records) -> Assets:
     from nlp_rnn.text.tokenizers import train_tokenizer
 
     refuse_settings(config.train, "train", "speech recognition", "class_weights", "label_smoothing")
+    if config.stack.bidirectional and config.audio.lookahead:
+        raise InputError(
+            "Layers that read in both directions hear all that follows: leave --audio.lookahead out, or give "
+            "--stack.bidirectional False."
+        )
     if config.train.jit == "on":
         raise InputError("XLA has no CTC: leave --train.jit on out.")
     if config.search.language_model:

@@ -40,6 +40,7 @@ def build(config: Config, assets: Assets) -> SpeechRecognizer:
         stack_from(config.stack, dtype),
         keras.layers.Dense(assets.tokenizer.size, dtype="float32", name="head"),
         pieces=[piece.decode("utf-8", "replace") for piece in assets.tokenizer.pieces()],
+        lookahead=audio.lookahead,
         dtype=dtype,
         name="recognizer",
     )

@@ -202,9 +202,10 @@ def _step(config: Config, model: SpeechRecognizer, samples: tf.Tensor) -> Nest:
         after = [tf.cast(part, tf.float32) for part in tf.nest.flatten(after)]
         return {"log_probabilities": tf.nn.log_softmax(logits)[:, 0], "state": tf.stack(after, 1)}
 
+    ahead = f", of {model.lookahead} steps before," if model.lookahead else ","
     about = (
         f"{needed:,} samples, of which the last {kept:,} come first again in the next call, and a state, zeros at the "
-        f"beginning → log-probabilities of the tokens at one step, and the next state."
+        f"beginning → log-probabilities of the tokens at one step{ahead} and the next state."
     )
     given = (samples[0] * (needed // len(samples[0]) + 1))[:needed]
     return Signature(step, about, {"samples": [given], "state": [[[0.0] * model.state_size] * model.state_parts]})

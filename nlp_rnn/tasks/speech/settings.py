@@ -65,6 +65,9 @@ class AudioConfig:
     normalization: Literal["none", "recording", "running"] = "recording"
     """What is subtracted from spectra beside what is usual in training: the mean of the recording, or the mean so far
     ("running"), which `listen` needs, as far as it is known: a second counts for two thirds."""
+    lookahead: Natural = 0
+    """Steps after each that are heard before it is decided, where the layers read in one direction; `listen` says a
+    word so much later. Without them, CTC learns to decide where a word begins."""
     dropout: Fraction = 0.0
     """Dropout of what the recurrent layers read."""
 
