@@ -15,6 +15,7 @@ import tensorflow as tf
 import nlp_rnn
 from nlp_rnn.config.values import override
 from nlp_rnn.errors import InputError
+from nlp_rnn.models import ensemble_of
 from nlp_rnn.tasks.speech import Listener
 from nlp_rnn.tasks.speech.data import plain
 from nlp_rnn.tasks.speech.explaining import explain
@@ -153,6 +154,8 @@ def test_each_step_is_decided_after_those_that_it_waits_for(live):
     np.testing.assert_allclose(found, expected, atol=1e-4)
     batch = {"samples": tf.constant(np.stack([longer, 0 * longer])), "lengths": tf.constant([len(samples), 40])}
     np.testing.assert_allclose(model(batch)[0, : len(found)], found, atol=1e-4)
+    with pytest.raises(ValueError, match="hear different numbers of steps ahead"):
+        ensemble_of([model, SUBJECTS["speech"].run.model])
     assert Listener(live).latency > ahead * Listener(live).seconds_per_step
 
 

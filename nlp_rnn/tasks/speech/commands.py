@@ -86,7 +86,7 @@ class Listener:
         if run.config.stack.bidirectional or run.config.audio.normalization == "recording":
             raise InputError(
                 "This run reads recordings to their ends before it says anything: to listen, train one with "
-                "--stack.bidirectional False --audio.normalization running."
+                "--stack.bidirectional False --audio.normalization running --audio.lookahead 15."
             )
         model, embedding = run.model, run.model.embedding
         self.mel, self.stacking = embedding.mel, embedding.stacking
