@@ -74,6 +74,8 @@ class Reference:
     Args:
         scores: any number of them.
         most: how many quantiles are kept of more scores.
+        tail: the part of the scores that is taken as the tail instead, such as `TAIL` where a p-value is to rise and fall
+            smoothly with the score, as parts of other scores should.
 
     Attributes:
         known: what a score may reach and be no higher than each of them, in order.
@@ -82,10 +84,10 @@ class Reference:
         excess: the mean of what scores in the tail have beyond its beginning.
     """
 
-    def __init__(self, scores: Sequence[float] | np.ndarray, most: int = _KEPT) -> None:
+    def __init__(self, scores: Sequence[float] | np.ndarray, most: int = _KEPT, tail: float | None = None) -> None:
         found = np.sort(np.asarray(scores, np.float64))
         found = self.scores = found if len(found) <= most else np.quantile(found, np.linspace(0, 1, most))
-        self.tail = min(TAIL, _OF_TAIL / max(len(found), 1))
+        self.tail = tail or min(TAIL, _OF_TAIL / max(len(found), 1))
         self.high = float(np.quantile(found, 1 - self.tail)) if len(found) else 0.0
         self.known = self.scores + _TIE * np.abs(self.scores)
         self.edge = self.high + _TIE * abs(self.high)

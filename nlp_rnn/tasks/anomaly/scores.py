@@ -19,9 +19,9 @@ _OF_STREAM = {"any": ("events", "surprises"), "peak": ("surprises",)}  # by kind
 def reference_of(judge: dict[str, Any], name: str) -> Reference:
     """The scores of normal "sessions"; of a "stream" those of events, the smoothed ones of "events", and the
     "surprises" themselves."""
-    from nlp_rnn.metrics.anomalies import Reference
+    from nlp_rnn.metrics.anomalies import TAIL, Reference
 
-    return Reference(judge.get(name, [0.0]))
+    return Reference(judge.get(name, [0.0]), tail=None if name in ("sessions", "stream") else TAIL)
 
 
 def scores_of(outputs: dict[str, object], judge: dict[str, Any]) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from anomalies import Reference
+from anomalies import TAIL, Reference
 from signals import FARTHEST, MOST, running_scale, tail_deviation, trailing_mean
 
 here = Path(__file__).parent
@@ -35,7 +35,7 @@ total = np.zeros_like(values)
 for name, deviation in deviations.items():
     for channel, normal in enumerate(judge[name]):
         some = deviation[:, channel]
-        total[:, channel] += np.where(some > 0, Reference(normal).nats_of(some), 0)
+        total[:, channel] += np.where(some > 0, Reference(normal, tail=TAIL).nats_of(some), 0)
 scores = np.where(steps >= judge["warm_up"], total.max(1), 0)
 for step, score in enumerate(scores.tolist()):
     print(json.dumps({"step": step, "score": round(score, 6)}))

@@ -102,9 +102,9 @@ def score_of(rarities: np.ndarray) -> np.ndarray:
 
 def references(judge: Any, name: str) -> list[Reference]:
     """Of each channel the normal deviations of a kind; before they are learned, none."""
-    from nlp_rnn.metrics.anomalies import Reference
+    from nlp_rnn.metrics.anomalies import TAIL, Reference
 
-    return [Reference(scores) for scores in judge.get(name, [[0.0]] * len(judge["targets"]))]
+    return [Reference(scores, tail=TAIL) for scores in judge.get(name, [[0.0]] * len(judge["targets"]))]
 
 
 def score_reference(judge: Any) -> Reference:
