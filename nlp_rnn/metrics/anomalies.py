@@ -74,8 +74,8 @@ class Reference:
     Args:
         scores: any number of them.
         most: how many quantiles are kept of more scores.
-        tail: the part of the scores that is taken as the tail instead, such as `TAIL` where a p-value is to rise and fall
-            smoothly with the score, as parts of other scores should.
+        tail: the part of the scores that is taken as the tail instead, such as `TAIL` where p-values are to go smoothly
+            with scores, as those do that make another score.
 
     Attributes:
         known: what a score may reach and be no higher than each of them, in order.

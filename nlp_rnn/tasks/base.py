@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from nlp_rnn.errors import InputError
+from nlp_rnn.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import keras
@@ -127,11 +127,16 @@ def changed_options(task: AnyTask, config: Settings, changes: Mapping[str, objec
     """
     from nlp_rnn.config.values import check_ranges
 
+    options = task.options(config)
+    known = [field.name for field in fields(options)]
+    if unknown := [name for name in changes if name not in known]:
+        near = did_you_mean(unknown[0], known) if known else ""
+        raise InputError(f'The task {task.name} has no option "{unknown[0]}" that may be changed after training.{near}')
     try:
-        options = replace(task.options(config), **changes)
+        options = replace(options, **changes)
         check_ranges(options)
     except TypeError as error:
-        raise InputError(f"The task {task.name} has no such option: {error}.") from None
+        raise InputError(f"An option of {task.name} has a value of another kind: {error}.") from None
     return options
 
 

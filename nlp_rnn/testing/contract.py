@@ -283,7 +283,7 @@ class TaskContract:
             train(subject.task, out=tmp_path / "run", data={"train": ["./nowhere.jsonl"]})
         with pytest.raises(InputError, match=r'no setting "train\.epoch"'):
             train(subject.task, out=tmp_path / "run", train={"epoch": 1})
-        with pytest.raises(InputError, match="no such option"):
+        with pytest.raises(InputError, match='has no option "no_such_option"'):
             run(subject.inputs[0], no_such_option=1)
         with pytest.raises(InputError, match='not "another"'):
             nlp_rnn.load(subject.path, "another")

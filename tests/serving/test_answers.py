@@ -63,7 +63,7 @@ def test_tables_and_rows_are_read_as_the_run_reads_them():
         found, expected = model(rows), run(rows)
         assert_close([asdict(one) for one in found], [asdict(one) for one in expected])
     assert_close(asdict(model({"text": "dull"})), asdict(run({"text": "dull"})))
-    with pytest.raises(InputError, match="no such option"):
+    with pytest.raises(InputError, match="has no option"):
         model("a", budget=0.1)
     anomaly = SUBJECTS["anomaly"].run
     model, given = served(anomaly), {"events": "open read close", "session": "s"}
