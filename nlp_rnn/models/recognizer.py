@@ -142,19 +142,10 @@ class SpeechRecognizer(PartsModel):
         return tf.sequence_mask(self.embedding.steps_of(features["lengths"]), longest)
 
     def embed(self, features: dict[str, Tensor], training: bool) -> Tensor:
-        """Features → vectors `[batch, steps + lookahead, output_dim]`."""
-        longer = self._followed(features)
-        return self.embedding(longer["samples"], longer["lengths"], training=training)
+        return self.embedding(features["samples"], features["lengths"], training=training)
 
-    def encode(self, features: dict[str, Tensor], training: bool) -> tuple[Tensor, Tensor, Nest]:
-        """Features → the stack's sequence, of each step what is known after the `lookahead`, its mask, and the stack's
-        final state."""
-        vectors = features["vectors"] if "vectors" in features else self.embed(features, training)
-        sequence, final_state = self.stack(vectors, mask=self.mask(self._followed(features)), training=training)
-        return sequence[:, self.lookahead :], self.mask(features), final_state
-
-    def _followed(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The features with the silence after the end that is still read."""
+    def followed(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The features with the silence after the end that is read before the last step is decided."""
         wait = self.lookahead * self.embedding.samples_per_step
         if not wait:
             return features
@@ -162,8 +153,9 @@ class SpeechRecognizer(PartsModel):
         return {**features, "samples": samples, "lengths": features["lengths"] + wait}
 
     def call(self, features: dict[str, Tensor], training: bool = False) -> Tensor:
-        sequence, mask, _ = self.encode(features, training)
-        return blank_at_padding(ops.cast(self.head(sequence), "float32"), mask)
+        sequence, _, _ = self.encode(self.followed(features), training)
+        logits = ops.cast(self.head(sequence), "float32")[:, self.lookahead :]
+        return blank_at_padding(logits, self.mask(features))
 
     def advance(self, frames: Tensor, state: Nest = None) -> tuple[Tensor, Nest]:
         """Goes on from a state, for sound that comes bit by bit; the stack must read in one direction.

@@ -250,9 +250,10 @@ def test_explanations_at_the_command_line(run, command, tmp_path, at_hand):
 
 
 @pytest.mark.slow  # a conversion
-def test_the_script_beside_an_onnx_export_reads_wav(run, tmp_path):
+@pytest.mark.parametrize("name", ["run", "live"])
+def test_the_script_beside_an_onnx_export_reads_wav(name, request, tmp_path):
     pytest.importorskip("onnxruntime")
-    folder = run.export(tmp_path / "model", "onnx")
+    folder = request.getfixturevalue(name).export(tmp_path / "model", "onnx")
     soundfile.write(tmp_path / "a.wav", tones(300, 1200), RATE)
     done = subprocess.run([sys.executable, folder / "example.py", tmp_path / "a.wav"], capture_output=True, text=True)
     assert json.loads(done.stdout)["text"] == "low high", done.stderr

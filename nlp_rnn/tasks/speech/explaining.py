@@ -161,7 +161,7 @@ def _attributed(run: AnyRun, features: dict[str, Any], steps: list[int], tokens:
         own = tf.gather(tf.nn.log_softmax(logits), steps, axis=1)
         return tf.reduce_sum(own * tf.one_hot(tokens, own.shape[-1]), [1, 2])
 
-    vectors = tf.cast(run.model.embed(features, False)[0], tf.float32)
+    vectors = tf.cast(run.model.embed(run.model.followed(features), False)[0], tf.float32)
     return integrated_gradients(score_of_vectors(run.model, features, score), vectors, tolerance=_TOLERANCE)
 
 
