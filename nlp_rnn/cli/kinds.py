@@ -62,7 +62,7 @@ def kind_of_files(files: Sequence[str], settings: Iterable[str] = ()) -> Kind:
     Raises:
         InputError: a file is not there, or nothing tells.
     """
-    from nlp_rnn.data.readers import suffix_format
+    from nlp_rnn.data.readers import LOGS, suffix_format
 
     for one in map(Path, files):
         if not one.exists():
@@ -77,7 +77,8 @@ def kind_of_files(files: Sequence[str], settings: Iterable[str] = ()) -> Kind:
         return _of_many(path)
     kind = suffix_format(path)
     if path.name.removesuffix(".gz").endswith(_LOGS):
-        return Kind("anomaly", "a log", () if kind else ("--data.format", "txt"))
+        is_told = kind or path.name.lower().endswith(LOGS)
+        return Kind("anomaly", "a log", () if is_told else ("--data.format", "txt"))
     if len(files) == 2 and kind in (None, "txt"):
         return Kind("translation", "two files of lines")
     if kind == "conll":

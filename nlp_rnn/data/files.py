@@ -20,7 +20,7 @@ from nlp_rnn.data.delimited import DELIMITERS, delimiter_of
 from nlp_rnn.data.fields import Fields
 from nlp_rnn.data.lines import lines_of
 from nlp_rnn.data.memory import shown_name
-from nlp_rnn.data.readers import FORMATS, Form, rows_of
+from nlp_rnn.data.readers import FORMATS, LOGS, Form, rows_of
 from nlp_rnn.data.records import Record, Records, Row
 from nlp_rnn.data.tables import complete, datasets_library, from_parquet, no_column, reading_rules
 from nlp_rnn.errors import InputError
@@ -86,6 +86,8 @@ def _guessed(path: str, shown: str, fields: Fields) -> str:
     first = next((line for line in lines_of(path, shown) if line.strip()), "")
     if first.lstrip()[:1] in ("{", "["):
         return "jsonl"
+    if shown.lower().endswith(LOGS):
+        return "txt"
     if not {*re.split(r"[,;\t|]", first.strip())}.isdisjoint(fields.names_wanted):
         return "csv"
     if fields.predicts and not Path(shown).suffix:

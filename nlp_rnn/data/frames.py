@@ -12,7 +12,7 @@ from nlp_rnn.data.delimited import delimiter_of
 from nlp_rnn.data.files import spooled
 from nlp_rnn.data.lines import lines_of, without_ends
 from nlp_rnn.data.memory import shown_name
-from nlp_rnn.data.readers import Form
+from nlp_rnn.data.readers import LOGS, Form
 from nlp_rnn.data.records import LINE
 from nlp_rnn.data.sources import hub_rows, split_files
 from nlp_rnn.errors import InputError
@@ -97,7 +97,7 @@ def frame_of_file(path: Path, form: Form, texts: set[str]) -> pd.DataFrame:
 
 def _guessed(path: Path, shown: str) -> str:
     first = next((line for line in lines_of(str(path), shown) if line.strip()), "").lstrip()
-    return "jsonl" if first[:1] in ("{", "[") else "csv"
+    return "jsonl" if first[:1] in ("{", "[") else "txt" if shown.lower().endswith(LOGS) else "csv"
 
 
 def _of_delimited(path: Path, shown: str, delimiter: str, texts: set[str]) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from nlp_rnn.data.records import Row
 from nlp_rnn.errors import InputError
 
 FORMATS = ("csv", "tsv", "jsonl", "txt", "parquet", "conll")
+LOGS = (".log", ".log.gz")
+"""How files end that have lines, unless they begin as JSON does."""
 _SUFFIXES = {
     ".json": "jsonl",
     ".ndjson": "jsonl",
