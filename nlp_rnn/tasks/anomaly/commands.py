@@ -72,12 +72,13 @@ class Watcher:
         from nlp_rnn.text.tokenizer import BEGIN
 
         refuse_other_models(run, hasattr(run.model, "go_on"), "watch", "a run of anomaly detection")
-        self.run, self.budget = run, budget
+        self.run = run
         self.path = Path(state) if state else None
         judge, self.memory = run.assets.judge, run.config.score.memory
         self.reference = reference_of(judge, "stream" if "stream" in judge else "events")
         self._references = stream_references(judge)
         self.parts = [np.zeros((1, run.model.state_size), np.float32) for _ in range(run.model.state_parts)]
+        self.limit = self.reference.threshold(budget)
         console.warn_once(self.reference.beyond(budget))
         self.usual = usual_surprise(judge)
         self.last, self.mean, self.seen, self.is_high = BEGIN, self.usual, 0, [False] * len(self._references)
@@ -122,7 +123,7 @@ class Watcher:
         nats, ranks, expected = (outputs[name].numpy()[0] for name in ("nats", "rank", "expected"))
         begins = outputs["begins"].numpy()[0] if "begins" in outputs else np.zeros(len(nats), bool)
         parts = parts_in_stream(nats, self._smoothed(nats, begins), self._references)
-        is_above = parts > self.reference.threshold(self.budget)
+        is_above = parts > self.limit
         was_above = np.concatenate([np.array(self.is_high)[:, None], is_above[:, :-1]], 1)
         self.is_high = is_above[:, -1].tolist()
         alarms = []
