@@ -58,8 +58,8 @@ class InParallel(Subject):
     def __init__(self, task: str, cell: str) -> None:
         plain = SUBJECTS[task]
         stack = {"cell": cell, "layers": 2, "residual": True, "normalization": "rms", "feedforward": 24}
-        stack |= {"heads": 2} if cell == "transformer" else {}
-        settings = {**plain.settings, "stack": {**plain.settings["stack"], **stack, "weight_drop": 0.0}}
+        stack |= {"heads": 2, "weight_drop": 0.0} if cell == "transformer" else {}
+        settings = {**plain.settings, "stack": {**plain.settings["stack"], **stack}}
         super().__init__(task, settings, plain.write, plain.inputs, plain.environment)
         self.cell = cell
 

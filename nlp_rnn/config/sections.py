@@ -132,8 +132,8 @@ class StackConfig:
     """Variational dropout on the input of each layer after the first and on the output of the last: one
     mask per sequence."""
     weight_drop: Fraction = 0.0
-    """DropConnect on the recurrent kernels, of simple_rnn, gru and lstm: a mask on the weights, drawn once per step of
-    training."""
+    """DropConnect: a mask on the weights, drawn once per step of training, of the recurrent kernels; of cells that run
+    in parallel, which have none, of the kernels of the gates."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class QRNN(ScanLayer):
         if self.window == 1 or sequence.shape[1] == 0:
             found, last, after = super().run(sequence, states, mask, training, backwards, padded)
             return found, last, [*after, *(states or self.get_initial_state(tf.shape(sequence)[0]))[1:]]
-        kernel, before = read_weight(self.kernel), read_weight(self.kernel_before)
+        kernel, before = self._weights(self.kernel, training), self._weights(self.kernel_before, training)
         delayed, held = self._delayed(sequence, mask, backwards, padded)
         if sequence.shape[1] == 1:
             gates = projected(sequence, kernel)
@@ -200,8 +200,8 @@ class SRU(_ReadsAgain):
 
     KIND = "sru"
 
-    def _read(self, sequence: Tensor) -> dict[str, Tensor]:
-        return {**super()._read(sequence), "skip": self._again(sequence)}
+    def _read(self, sequence: Tensor, training: bool) -> dict[str, Tensor]:
+        return {**super()._read(sequence, training), "skip": self._again(sequence)}
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")
@@ -243,9 +243,9 @@ class RGLRU(_ReadsAgain):
         root = drawn ** (1 / self.POWER)
         return ops.log(root) - ops.log(1 - root)
 
-    def _read(self, sequence: Tensor) -> dict[str, Tensor]:
+    def _read(self, sequence: Tensor, training: bool) -> dict[str, Tensor]:
         again = self._again(sequence)
-        read = super()._read(again)
+        read = super()._read(again, training)
         decay = self.POWER * tf.nn.softplus(-tf.convert_to_tensor(self.decay))  # -log of the least a
         parameters = tf.concat([tf.cast(read["parameters"], decay.dtype), decay], 0)
         return {**read, "parameters": parameters, "skip": again}

@@ -20,6 +20,22 @@ def read_weight(variable: keras.Variable) -> Tensor:
     return value if exact.dtype == value.dtype else _rounded_to_half(exact)
 
 
+def seed_of_drops(weight_drop: float, seed: int | None = None) -> keras.random.SeedGenerator | None:
+    """Where the masks of `dropped_entries` are drawn from; None where nothing is dropped.
+
+    Raises:
+        ValueError: if `weight_drop` is no probability, or 1.
+    """
+    if not 0.0 <= weight_drop < 1.0:
+        raise ValueError(f"weight_drop must be at least 0 and below 1; it is {weight_drop}.")
+    return keras.random.SeedGenerator(seed) if weight_drop else None
+
+
+def dropped_entries(kernel: Tensor, probability: float, seed: keras.random.SeedGenerator | None) -> Tensor:
+    """A kernel of which each entry is dropped with a probability, and the others grow for it (DropConnect)."""
+    return kernel if seed is None or not probability else keras.random.dropout(kernel, probability, seed=seed)
+
+
 @tf.custom_gradient
 def _rounded_to_half(value: Tensor) -> tuple[Tensor, Nest]:
     return tf.cast(tf.cast(value, tf.float16), value.dtype), lambda gradient: gradient

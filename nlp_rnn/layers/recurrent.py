@@ -18,7 +18,7 @@ from nlp_rnn.layers.chrono import Chrono
 from nlp_rnn.layers.cudnn import run_cudnn
 from nlp_rnn.layers.kernels import kernel_of, kind_of
 from nlp_rnn.layers.normalized import normalized, wide, with_normalized_cell
-from nlp_rnn.layers.projection import projected, read_weight
+from nlp_rnn.layers.projection import dropped_entries, projected, read_weight, seed_of_drops
 from nlp_rnn.layers.recurrence import Recurrence
 
 
@@ -31,13 +31,9 @@ class _Recurrent:
     """
 
     def __init__(self, units: int, *args: Any, weight_drop: float = 0.0, **kwargs: Any) -> None:
-        if not 0.0 <= weight_drop < 1.0:
-            raise ValueError(f"weight_drop must be at least 0 and below 1; it is {weight_drop}.")
         super().__init__(units, *args, **kwargs)  # type: ignore[call-arg]
-        self.weight_drop = weight_drop
         self.use_native = True
-        if weight_drop:
-            self._weight_drop_seed = keras.random.SeedGenerator(kwargs.get("seed"))
+        self.weight_drop, self.weight_drop_seed = weight_drop, seed_of_drops(weight_drop, kwargs.get("seed"))
 
     def build(self, sequences_shape: Shape, initial_state_shape: Shape | None = None) -> None:
         super().build(sequences_shape, initial_state_shape)  # type: ignore[misc]
@@ -86,9 +82,7 @@ class _Recurrent:
     def recurrent_weights(self, training: bool) -> Tensor:
         """The recurrent kernel U, while training with some of its entries dropped."""
         kernel = read_weight(self.cell.recurrent_kernel)  # type: ignore[attr-defined]
-        if not (training and self.weight_drop):
-            return kernel
-        return keras.random.dropout(kernel, self.weight_drop, seed=self._weight_drop_seed)
+        return dropped_entries(kernel, self.weight_drop if training else 0.0, self.weight_drop_seed)
 
     @property
     def state_sizes(self: Any) -> list[int]:

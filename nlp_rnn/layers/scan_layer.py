@@ -12,7 +12,7 @@ from keras import ops
 from nlp_rnn.layers import native
 from nlp_rnn.layers.base import Nest, SequenceLayer, Shape, Tensor
 from nlp_rnn.layers.chrono import Chrono
-from nlp_rnn.layers.projection import projected, read_weight
+from nlp_rnn.layers.projection import dropped_entries, projected, read_weight, seed_of_drops
 from nlp_rnn.layers.scan import KINDS, ScanKind, Scanned, scan
 from nlp_rnn.machine import has_gpu
 
@@ -31,12 +31,14 @@ class ScanLayer(SequenceLayer):
             were made, as Keras's do.
         kernel_initializer: of the matrix of each gate; an integer seed counts up from gate to gate.
         bias_initializer: of the biases of all gates, `[gates × units]`; see `Chrono`.
+        weight_drop: probability that an entry of the gates' matrices is dropped for a whole batch while training
+            (DropConnect, as Merity et al. 2018 regularise QRNNs, arXiv:1803.08240).
 
     Call arguments:
         sequence: `[batch, time, features]`.
         initial_state: a list as returned, or None for zeros.
         mask: boolean `[batch, time]`; steps at which it is False are left out, and give 0.
-        training: whether a gradient will be taken.
+        training: whether to drop, and whether a gradient will be taken.
 
     Returns:
         `[batch, units]`, or with `return_sequences` `[batch, time, units]`; with `return_state` a list of it and of the
@@ -52,6 +54,7 @@ class ScanLayer(SequenceLayer):
         "go_backwards",
         "kernel_initializer",
         "bias_initializer",
+        "weight_drop",
     )
 
     def __init__(
@@ -62,6 +65,7 @@ class ScanLayer(SequenceLayer):
         go_backwards: bool = False,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        weight_drop: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -73,6 +77,7 @@ class ScanLayer(SequenceLayer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.use_native = True
+        self.weight_drop, self.weight_drop_seed = weight_drop, seed_of_drops(weight_drop)
         if isinstance(self.bias_initializer, Chrono) and self.bias_initializer.cell != self.KIND:
             raise ValueError(f'The biases are those of Chrono for "{self.bias_initializer.cell}", not "{self.KIND}".')
 
@@ -160,19 +165,26 @@ class ScanLayer(SequenceLayer):
             sequence: `[batch, time, features]` in the layer's compute type.
             states: before the first step, of the sizes `state_sizes`; None for zeros.
             mask: boolean `[batch, time]`, or None.
-            training: whether a gradient will be taken.
+            training: whether to drop, and whether a gradient will be taken.
             backwards: whether it runs from the last step to the first.
             padded: whether rows are masked at their ends only.
 
         Returns:
             The outputs, each where its step is; the last one; and the states after the last step.
         """
-        found = self._scan(self._read(sequence), states, mask, training, backwards)
+        found = self._scan(self._read(sequence, training), states, mask, training, backwards)
         return found.output, found.last_output, [found.last_state]
 
-    def _read(self, sequence: Tensor) -> dict[str, Tensor]:
+    def _read(self, sequence: Tensor, training: bool) -> dict[str, Tensor]:
         """What `scan` reads: the gates, and of some cells more."""
-        return {"projected": projected(sequence, read_weight(self.kernel)), "parameters": read_weight(self.bias)}
+        return {
+            "projected": projected(sequence, self._weights(self.kernel, training)),
+            "parameters": read_weight(self.bias),
+        }
+
+    def _weights(self, kernel: keras.Variable, training: bool) -> Tensor:
+        """A kernel as the layer computes with it, while training with some of its entries dropped."""
+        return dropped_entries(read_weight(kernel), self.weight_drop if training else 0.0, self.weight_drop_seed)
 
     def _scan(
         self, read: dict[str, Tensor], states: Sequence[Tensor] | None, mask: Tensor, training: bool, backwards: bool

@@ -39,7 +39,8 @@ class RecurrentStack(SequenceLayer):
         residual: add a layer's input to its output where their sizes agree.
         dropout: variational dropout (Gal and Ghahramani 2016, arXiv:1512.05287), one mask per sequence, on
             what each layer passes on.
-        weight_drop: DropConnect on the recurrent kernels (Merity et al. 2018, arXiv:1708.02182).
+        weight_drop: DropConnect on the recurrent kernels (Merity et al. 2018, arXiv:1708.02182); of cells without
+            them, on the kernels of the gates (as Merity et al. 2018, arXiv:1803.08240, do with QRNNs).
         activation: activation of the simple RNN, "tanh" or "relu".
         normalization: what each layer's input, and the output of the last, goes through: "layer" (Ba et al. 2016,
             arXiv:1607.06450), "rms" (Zhang and Sennrich 2019, arXiv:1910.07467) or "none". Residuals go around it and
@@ -88,10 +89,6 @@ class RecurrentStack(SequenceLayer):
         super().__init__(**kwargs)
         if cell not in CELLS:
             raise ValueError(f'cell is "{cell}"; it must be one of {", ".join(CELLS)}.')
-        if cell in SCAN_CELLS and weight_drop:
-            raise ValueError(
-                f'weight_drop is {weight_drop}, but the cell "{cell}" has no recurrent kernel to drop from.'
-            )
         self.cell, self.units, self.layers, self.bidirectional = cell, units, layers, bidirectional
         self.residual, self.dropout = residual, dropout
         self.weight_drop, self.activation = weight_drop, activation
@@ -112,8 +109,7 @@ class RecurrentStack(SequenceLayer):
 
     def _layer(self, name: str) -> keras.layers.Layer:
         options: dict[str, Any] = {"activation": self.activation} if self.cell == "simple_rnn" else {}
-        if self.cell in RECURRENT_CELLS:
-            options["weight_drop"] = self.weight_drop
+        options["weight_drop"] = self.weight_drop
         if self.chrono:
             options["bias_initializer"] = Chrono(self.chrono, self.cell)
             options |= {"unit_forget_bias": False} if self.cell in ("lstm", "layernorm_lstm") else {}

@@ -39,7 +39,7 @@ def results(stack, sequence, mask, state, seed):
     """Outputs, states and gradients of a traced training step, and the operations in its graph."""
     for layer in layers_of(stack):
         if layer.weight_drop:
-            layer._weight_drop_seed.state.assign(seed)
+            layer.weight_drop_seed.state.assign(seed)
     weights = [variable.value for variable in stack.trainable_variables]
 
     @tf.function(autograph=False)

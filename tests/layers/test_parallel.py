@@ -61,6 +61,23 @@ def by_formula(layer, x, mask, backwards=False):
     return scan_by_formula(layer.KIND, gates, state, parameters, mask, backwards=backwards, **extra)
 
 
+@pytest.mark.parametrize("name", MAKES)
+def test_weight_drop_masks_the_kernels_of_the_gates_only_while_training(name):
+    cls, options = MAKES[name]
+    layer = cls(4, weight_drop=0.5, **options)
+    x = random(3, 7, 4)
+    plain = layer(x)
+    began = layer.weight_drop_seed.state.numpy()
+    dropped = layer(x, training=True)
+    assert np.abs(dropped - plain).max() > 1e-3
+    np.testing.assert_array_equal(layer(x), plain)
+    layer.weight_drop_seed.state.assign(began)
+    for kernel in [weight for weight in layer.weights if weight.name in ("kernel", "kernel_before")]:
+        mask = keras.random.dropout(np.ones_like(kernel), 0.5, seed=layer.weight_drop_seed)
+        kernel.assign(kernel * mask)
+    np.testing.assert_allclose(layer(x), dropped, atol=1e-6)
+
+
 @pytest.mark.parametrize("features", [3, 4])
 @pytest.mark.parametrize("name", MAKES)
 @pytest.mark.parametrize("masking", ["right", "any"])
@@ -238,7 +255,7 @@ def test_decays_begin_where_the_paper_says():
     [
         (lambda: MinGRU(0), "units must be at least 1"),
         (lambda: QRNN(4, window=3), "window must be 1 or 2"),
-        (lambda: RecurrentStack("mingru", 4, weight_drop=0.5), "no recurrent kernel"),
+        (lambda: RecurrentStack("mingru", 4, weight_drop=1.0), "at least 0 and below 1"),
         (lambda: RecurrentStack("gru", 4, normalization="batch"), "none, layer, rms"),
         (lambda: RecurrentStack("rglru", 4, chrono=100), "Chrono knows lstm"),
         (lambda: Chrono(2), "at least 3"),

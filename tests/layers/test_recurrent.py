@@ -112,7 +112,7 @@ def test_weight_drop_masks_the_kernel_only_while_training(ours):
     again = ours(4, weight_drop=0.5, seed=1)
     again.build(sequence.shape)
     again.set_weights(layer.get_weights())
-    mask = keras.random.dropout(np.ones_like(kernel), 0.5, seed=again._weight_drop_seed)
+    mask = keras.random.dropout(np.ones_like(kernel), 0.5, seed=again.weight_drop_seed)
     again.cell.recurrent_kernel.assign(kernel * mask)
     np.testing.assert_allclose(again(sequence), dropped, atol=1e-6)
 
