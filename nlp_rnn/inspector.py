@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlp_rnn.analysis.observation import Observed, gate_use, memory_of, observe, states_of, unit_use
+from nlp_rnn.analysis.observation import (
+    Observed,
+    attention_of,
+    gate_use,
+    head_use,
+    memory_of,
+    observe,
+    states_of,
+    unit_use,
+)
 from nlp_rnn.errors import InputError
 from nlp_rnn.metrics.classification import softmax
 from nlp_rnn.metrics.inspection import Doubt, Doubts, Inspection, confident_disagreements
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
 
 _HARDEST, _NEIGHBOURS, _DOUBTS = 15, 5, 50
 _BINS = 15  # as in the expected calibration error of `evaluate`
-_SPECIAL, _FREQUENT = 4, 12
+_SPECIAL, _FREQUENT, _SHOWN = 4, 12, 60
 
 
 def inspect(run: AnyRun, records: Records, source: str, folds: int = 0) -> Inspection:
@@ -64,6 +73,8 @@ def inspect(run: AnyRun, records: Records, source: str, folds: int = 0) -> Inspe
         units=unit_use(found),
         states=states_of(found, row).tolist(),
         steps=_steps_of(run, found, row),
+        heads=head_use(found),
+        attention_by_head=attention_of(found, row, _SHOWN),
         neighbours=_neighbours(run, records),
         attention=_entropies(outputs),
         calibration=_calibration(run, records, predictions),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlp_rnn.metrics.inspection import GateUse, UnitUse
+from nlp_rnn.metrics.inspection import GateUse, HeadUse, UnitUse
 
 if TYPE_CHECKING:
     import keras
@@ -197,6 +197,62 @@ def unit_use(found: Observed) -> list[UnitUse]:
         saturated = float((np.abs(values) > _OPEN).mean()) if type(layer).__name__ in _BOUNDED else None
         uses.append(UnitUse(name, int(layer.units), dead, saturated))
     return uses
+
+
+def head_use(found: Observed) -> list[HeadUse]:
+    """What the heads of a transformer look at, at real steps that see two or more."""
+    uses = []
+    for level in _attending(found):
+        sums = np.zeros((4, found.stack.heads))
+        for row, length in enumerate(found.lengths):
+            sums += _looks(_attention(found, level, row, length), _seen(found, length))
+        entropy, distance, own, steps = sums
+        uses += [
+            HeadUse(f"layer {level.number + 1}", head + 1, *(float(part[head] / steps[head]) for part in parts))
+            for parts in [(entropy, distance, own)]
+            for head in range(found.stack.heads)
+            if steps[head]
+        ]
+    return uses
+
+
+def _looks(weights: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Of each head the sums over steps of the entropy, as a part of that of equal weights, of the distance and of the
+    weight on the step itself, and how many steps these are, `[4, heads]`."""
+    counted = seen.sum(1) > 1
+    steps = np.arange(len(seen))
+    logs = np.log(np.maximum(weights, 1e-30))
+    entropy = -(weights * logs).sum(-1)[:, counted] / np.log(seen.sum(1)[counted])
+    distance = (weights * np.abs(steps[:, None] - steps)).sum(-1)[:, counted]
+    own = weights[:, steps, steps][:, counted]
+    return np.stack([entropy.sum(1), distance.sum(1), own.sum(1), np.full(len(weights), counted.sum())])
+
+
+def attention_of(found: Observed, row: int, most: int) -> dict[str, list[list[float]]]:
+    """The weights of each head over the first steps of a row, `[steps, steps]`; none of recurrent layers."""
+    length = min(int(found.lengths[row]), most)
+    return {
+        f"layer {level.number + 1}, head {head + 1}": weights.tolist()
+        for level in _attending(found)
+        for head, weights in enumerate(_attention(found, level, row, found.lengths[row])[:, :length, :length])
+    }
+
+
+def _attending(found: Observed) -> list[Level]:
+    return found.levels if hasattr(found.stack, "attentions") else []
+
+
+def _attention(found: Observed, level: Level, row: int, length: int) -> np.ndarray:
+    """The weights of one row's real steps, `[heads, steps, steps]`."""
+    layer = found.stack.attentions[level.number]
+    return np.asarray(layer.attention_weights(level.read[row : row + 1, :length])[0], np.float32)
+
+
+def _seen(found: Observed, length: int) -> np.ndarray:
+    """Which steps each step sees."""
+    distance = np.arange(length)[:, None] - np.arange(length)
+    context = found.stack.attentions[0].context
+    return (distance >= 0) & (distance <= context) if context else np.ones_like(distance, bool)
 
 
 def states_of(found: Observed, row: int = 0) -> np.ndarray:

@@ -50,6 +50,10 @@ def tables(found: Inspection) -> list[tuple[str, list[list[str]]]]:
         beyond = ["" if u.saturated is None else f"{u.saturated:.0%}" for u in found.units]
         rows = [[u.layer, f"{u.units:,}", f"{u.dead:.0%}", b] for u, b in zip(found.units, beyond, strict=True)]
         made.append(("Units", [["layer", "units", "never change", "values beyond 0.95"], *rows]))
+    if found.heads:
+        rows = [[h.layer, f"{h.head}", f"{h.entropy:.0%}", f"{h.distance:.1f}", f"{h.own:.0%}"] for h in found.heads]
+        head = ["layer", "head", "entropy, of that of equal weights", f"{found.unit} away", "on the step itself"]
+        made.append(("What the heads look at, on average", [head, *rows]))
     if found.attention:
         row = [f"{np.mean(found.attention):.0%}", f"{np.min(found.attention):.0%}"]
         made.append(("Entropy of the attention, of that of equal weights", [["mean", "sharpest"], row]))
@@ -95,6 +99,27 @@ def plot_states(found: Inspection) -> Figure:
     return figure
 
 
+def plot_heads(found: Inspection) -> Figure:
+    """The weights of each head over one input: a row of pictures for each layer; what looks down, what is seen
+    across."""
+    layers = list(dict.fromkeys(name.split(",")[0] for name in found.attention_by_head))
+    heads = len(found.attention_by_head) // len(layers)
+    figure = Figure(figsize=(min(2.4 * heads, 14), 2.4 * len(layers)), layout="constrained")
+    grid = figure.subplots(len(layers), heads, squeeze=False)
+    for axes, (name, weights) in zip(grid.flat, found.attention_by_head.items(), strict=True):
+        axes.imshow(weights, cmap="Blues", vmin=0, interpolation="nearest")
+        axes.set_title(name, fontsize=8)
+        axes.tick_params(labelsize=6)
+        steps = found.steps[: len(weights)]
+        if steps and len(steps) <= 25:
+            names = [step.strip() or "␣" for step in steps]
+            axes.set_xticks(range(len(names)), names, rotation=90)
+            axes.set_yticks(range(len(names)), names)
+            for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+                label.set_parse_math(False)
+    return figure
+
+
 def plot_calibration(found: Inspection) -> Figure:
     """The part that is right by confidence."""
     figure = Figure(figsize=(4.5, 4), layout="constrained")
@@ -115,6 +140,9 @@ def as_page(found: Inspection) -> str:
     pictures = {
         "How far back the last output still depends": plot_reach(found) if found.reach else None,
         "States of the last layer over one input": plot_states(found) if found.states else None,
+        "What the heads look at, in that input: from the step of the row to that of the column": plot_heads(found)
+        if found.attention_by_head
+        else None,
         f"Calibration: off by {calibration_error(found.calibration):.1%}": plot_calibration(found)
         if found.calibration
         else None,

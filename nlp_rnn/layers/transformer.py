@@ -125,6 +125,13 @@ class SelfAttention(SequenceLayer):
         found.set_shape((None, sequence.shape[1], self.inner))
         return projected(found, read_weight(self.output_kernel)), after
 
+    def attention_weights(self, sequence: Tensor, mask: Tensor | None = None) -> Tensor:
+        """α of rows by themselves, `[batch, heads, time, time]`: row t holds the weights of what step t sees."""
+        sequence = ops.cast(sequence, self.compute_dtype)
+        query, keys, _ = tf.split(projected(sequence, read_weight(self.kernel)), 3, -1)
+        real = tf.ones(tf.shape(sequence)[:2], tf.bool) if mask is None else tf.cast(mask, tf.bool)
+        return self._scored(self._by_head(query), self._by_head(keys), real)
+
     def _with_those_before(self, state: Tensor, now: list[Tensor]) -> list[Tensor]:
         """Keys, values and which of them are real: those of the context before these."""
         if len(state.shape) == 3:
@@ -182,20 +189,27 @@ class SelfAttention(SequenceLayer):
     def _attend(self, query: Tensor, seen: list[Tensor], training: bool) -> Tensor:
         """Of blocks of queries `[batch, blocks, time, inner]` to keys and values `[batch, blocks, places, inner]`, and
         which of them are real; the last places are those of the queries."""
-        keys, values, real = seen
         batch, blocks, steps = (tf.shape(query)[axis] for axis in range(3))
-        places, size = tf.shape(keys)[2], self.inner // self.heads
+        query, keys, values = (self._by_head(part) for part in (query, *seen[:2]))
+        real = tf.reshape(seen[2], (batch * blocks, tf.shape(keys)[1]))
+        weights = ops.cast(self._scored(query, keys, real), values.dtype)
+        found = tf.einsum("bhts,bshd->bthd", self.drop(weights, training=training), values)
+        return tf.reshape(found, (batch, blocks, steps, self.inner))
+
+    def _by_head(self, part: Tensor) -> Tensor:
+        """`[…, time, inner]` as `[rows, time, heads, size]`."""
+        return tf.reshape(part, (-1, tf.shape(part)[-2], self.heads, self.inner // self.heads))
+
+    def _scored(self, query: Tensor, keys: Tensor, real: Tensor) -> Tensor:
+        """α of queries `[rows, time, heads, size]` to keys `[rows, places, heads, size]`, of which some are `real`."""
+        steps, places = tf.shape(query)[1], tf.shape(keys)[1]
         before = places - steps
-        query = tf.reshape(query, (batch * blocks, steps, self.heads, size))
-        keys, values = (tf.reshape(part, (batch * blocks, places, self.heads, size)) for part in (keys, values))
-        scores = tf.einsum("bthd,bshd->bhts", rotated(query, before), rotated(keys)) / size**0.5
-        visible = tf.reshape(real, (batch * blocks, 1, 1, places))
+        scores = tf.einsum("bthd,bshd->bhts", rotated(query, before), rotated(keys)) / keys.shape[-1] ** 0.5
+        visible = real[:, None, None]
         if self.context:
             distance = tf.range(steps)[:, None] + before - tf.range(places)
             visible = visible & (distance >= 0) & (distance <= self.context)
-        weights = self.drop(ops.cast(masked_softmax(scores, visible), values.dtype), training=training)
-        found = tf.einsum("bhts,bshd->bthd", weights, values)
-        return tf.reshape(found, (batch, blocks, steps, self.inner))
+        return masked_softmax(scores, visible)
 
 
 @keras.saving.register_keras_serializable("nlp_rnn")

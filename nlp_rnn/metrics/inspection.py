@@ -10,6 +10,7 @@ _VANISHED = 0.5  # of the inputs are longer than what the layers reach
 _MUCH = 0.5
 _RECURRENT = ("simple_rnn", "gru", "lstm", "layernorm_lstm")
 _DEAD, _UNCALIBRATED, _ENOUGH = 0.1, 0.05, 0.99
+_EVEN, _OWN = 0.95, 0.9
 _FEWEST, _GAIN = 100, 0.02  # records, and what whole inputs must gain over one token, for a claim about lengths
 
 
@@ -33,6 +34,18 @@ class UnitUse:
     units: int
     dead: float
     saturated: float | None
+
+
+@dataclass(frozen=True)
+class HeadUse:
+    """What a head of attention looks at, on average over steps that see two or more: the entropy of its weights as a
+    part of that of equal ones, the distance in steps, and the weight on the step itself."""
+
+    layer: str
+    head: int
+    entropy: float
+    distance: float
+    own: float
 
 
 @dataclass(frozen=True)
@@ -83,9 +96,10 @@ class Inspection:
         reach: by level, "input" first, the norm of the derivative of the last output k steps back, relative to the
             largest.
         memory: by level, the steps after which that stays below 1 %; None where it does not.
-        gates, units: how they are used.
+        gates, units, heads: how they are used.
         states: of the last layer over one row, `[steps, units]`.
         steps: what stands at each step of that row, where they are tokens.
+        attention_by_head: the weights of each head over the first steps of that row.
         neighbours: of frequent tokens, those whose vectors are most alike, with the cosine.
         attention: of each record the part of the largest possible entropy that the attention has.
         calibration: (mean confidence, part that is right, how many) of predictions by confidence.
@@ -109,6 +123,8 @@ class Inspection:
     units: list[UnitUse]
     states: list[list[float]]
     steps: list[str]
+    heads: list[HeadUse] = field(default_factory=list)
+    attention_by_head: dict[str, list[list[float]]] = field(default_factory=dict)
     neighbours: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
     attention: list[float] = field(default_factory=list)
     calibration: list[tuple[float, float, int]] = field(default_factory=list)
@@ -148,7 +164,8 @@ def confident_disagreements(probabilities: np.ndarray, given: np.ndarray) -> lis
 
 def readings(found: Inspection) -> list[str]:
     """What the figures mean, in plain sentences, by rules."""
-    said = [*_of_memory(found), *_of_gates(found), *_of_units(found), *_of_calibration(found), *_of_needs(found)]
+    said = [*_of_memory(found), *_of_gates(found), *_of_units(found), *_of_heads(found)]
+    said += [*_of_calibration(found), *_of_needs(found)]
     if found.doubts:
         doubts = found.doubts
         said.append(
@@ -206,6 +223,15 @@ def _of_units(found: Inspection) -> list[str]:
                 f"lower learning rate or more dropout may help."
             )
     return said
+
+
+def _of_heads(found: Inspection) -> list[str]:
+    even, own = (
+        [f"{use.layer}, head {use.head}" for use in found.heads if is_so(use)]
+        for is_so in (lambda use: use.entropy > _EVEN, lambda use: use.own > _OWN)
+    )
+    said = [f"All that they see is nearly alike to heads: {'; '.join(even)}."] if even else []
+    return said + ([f"Heads that look at little but the step itself: {'; '.join(own)}."] if own else [])
 
 
 def calibration_error(bins: list[tuple[float, float, int]]) -> float:

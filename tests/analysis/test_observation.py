@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_rnn.analysis.observation import gate_use, observe, states_of, unit_use
+from nlp_rnn.analysis.observation import attention_of, gate_use, head_use, observe, states_of, unit_use
 from nlp_rnn.layers import RecurrentStack, TransformerStack
 
 LENGTHS = [7, 4, 7]
@@ -92,3 +92,37 @@ def test_a_transformer_is_looked_at_too():
     assert gate_use(found) == []
     assert [use.saturated for use in unit_use(found)] == [None, None]
     assert np.isfinite(found.reach).all()
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_weights_of_heads_are_those_that_the_layer_uses(bidirectional):
+    stack = TransformerStack(8, layers=2, bidirectional=bidirectional, heads=2, context=3)
+    found, _ = looked_at(stack)
+    level = found.levels[1]
+    weights = [np.array(one) for one in attention_of(found, 1, 99).values()][2:]
+    assert [one.shape for one in weights] == [(4, 4)] * 2, "of the second layer, over the real steps"
+    layer, read = stack.attentions[1], np.asarray(level.read)[1, :4]
+    values = np.split((read @ layer.kernel.numpy())[:, -layer.inner :], 2, -1)
+    mixed = np.concatenate([one @ part for one, part in zip(weights, values, strict=True)], -1)
+    np.testing.assert_allclose(mixed @ layer.output_kernel.numpy(), np.asarray(level.given)[1, :4], atol=1e-5)
+    assert list(attention_of(found, 1, 2)) == [f"layer {i}, head {k}" for i in (1, 2) for k in (1, 2)]
+    assert np.shape(attention_of(found, 1, 2)["layer 1, head 1"]) == (2, 2)
+
+
+def test_what_heads_look_at_is_counted_at_real_steps():
+    stack = TransformerStack(8, layers=1, bidirectional=False, heads=2, context=2)
+    stack.build((None, None, 3))
+    layer = stack.attentions[0]
+    kernel = layer.kernel.numpy()
+    kernel[:, : layer.inner // 2] = 0  # the first head's queries: it looks at all that it sees alike
+    layer.kernel.assign(kernel)
+    found, _ = looked_at(stack)
+    even, other = head_use(found)
+    assert (even.layer, even.head, other.head) == ("layer 1", 1, 2)
+    # Steps see one, two, then three places; those of one are left out: rows of 7, 4 and 7 steps.
+    counts = np.array([2] * 3 + [3] * (5 + 2 + 5))
+    assert even.entropy == pytest.approx(1, abs=1e-5)
+    assert even.own == pytest.approx((1 / counts).mean(), abs=1e-5)
+    assert even.distance == pytest.approx(((counts - 1) / 2).mean(), abs=1e-5)
+    assert 0 < other.entropy < 1
+    assert head_use(looked_at(RecurrentStack("gru", 2))[0]) == []

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from nlp_rnn.metrics.inspection import Inspection, confident_disagreements, readings
+from nlp_rnn.metrics.inspection import HeadUse, Inspection, confident_disagreements, readings
 from tests.subjects import SUBJECTS
 
 
@@ -88,6 +88,10 @@ def test_what_it_means_follows_from_the_figures():
     assert "The last 4 tokens give the accuracy" in readings(empty(needed=needed, metric="accuracy"))[-1]
     assert len(readings(empty(needed=needed, metric="accuracy", looked_with=20))) == 1, "too few to say so"
     assert len(readings(empty(needed=[(1, 0.8), (50, 0.8)], metric="accuracy"))) == 1, "nothing was learned"
+    heads = [HeadUse("layer 1", 1, 0.99, 3.0, 0.2), HeadUse("layer 1", 2, 0.5, 0.1, 0.95)]
+    said = readings(empty(heads=heads))
+    assert said[1] == "All that they see is nearly alike to heads: layer 1, head 1."
+    assert said[2] == "Heads that look at little but the step itself: layer 1, head 2."
     unsure = [(0.95, 0.75, 200)]
     assert "do not read them as probabilities" in readings(empty(calibration=unsure))[-1]
     assert "off by 0.0%" in readings(empty(calibration=[(0.9, 0.9, 200)]))[-1]
