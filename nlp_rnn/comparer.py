@@ -9,7 +9,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _PARTS = 20  # of the test data, which the bootstrap draws
 _PREDICTED = 500  # records whose prediction is timed
-_ROUNDS = 3
+_ROUNDS = 5
 
 
 def compare(
@@ -83,7 +83,7 @@ def compare(
     seconds = seconds_of(budget) if isinstance(budget, str) else budget
     if not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
         raise InputError(f'The budget {budget!r} is no time: give seconds above 0, or a time such as "5m".')
-    if not isinstance(seeds, int) or seeds < 1:
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
         raise InputError(f"seeds is {seeds!r}; it must be a whole number, at least 1.")
     folder = Path(out or f"runs/compare-{recipe}")
     return compare_with(task, settings, names, seconds, seeds, folder, recipe, counts_of(labels))
@@ -128,17 +128,32 @@ def compare_with(
     records = len(splits["train"])
     _check_labels(found, settings, labels, records)
     plans = planned(found, settings, models, seconds, splits, out)
+    wanted = {}
     for count in (0, *labels):
         for seed in range(seeds):
             for plan in plans:
-                folder = _folder(out, plan, seed, count)
-                if not (folder / "report.json").exists():
-                    console.print(f"Training {folder.name} …")
                 own = settings_of(settings, plan.name, plan.units, plan.epochs, seed)
-                train_apart(task, with_fewer(own, count, records) if count else own, recipe, folder)
+                own = with_fewer(own, count, records) if count else own
+                wanted[_folder(out, plan, seed, count)] = own
+    _train_all(task, wanted, recipe, seconds)
     measured = _measured(found, plans, seconds, seeds, out, labels)
     _write(measured, out)
     return measured
+
+
+def _train_all(task: str, wanted: Mapping[Path, RecurrentSettings], recipe: str, seconds: float) -> None:
+    """Trains a run in each folder with its settings, one after the other."""
+    left = [folder for folder in wanted if not (folder / "report.json").exists()]
+    if left:
+        minutes = len(left) * seconds / 60
+        console.print(
+            f"Trainings: {len(left)}, of {minutes:,.1f} minutes together; each takes some seconds more to begin "
+            f"and to end."
+        )
+    for folder, own in wanted.items():
+        if folder in left:
+            console.print(f"Training {left.index(folder) + 1} of {len(left)}: {folder.name} …")
+        train_apart(task, own, recipe, folder)
 
 
 def _write(found: Comparison, out: Path) -> None:
@@ -175,7 +190,7 @@ def _measured(
     split, records = _measured_records(task, first.config)
     everything, parts, thirds = list(range(len(records))), _parts(task, len(records)), _thirds(first, records)
     reached = _seconds_to_reach(task, runs)
-    speeds = _prediction_speeds({name: several[0] for name, several in runs.items()}, records)
+    speeds = _known_speeds(out, list(runs)) or _prediction_speeds({n: some[0] for n, some in runs.items()}, records)
     candidates = []
     for plan in plans:
         several = runs[plan.name]
@@ -266,7 +281,11 @@ def _parts(task: AnyTask, count: int) -> list[list[int]]:
 def _thirds(run: AnyRun, records: Records) -> list[list[int]]:
     """Places of the records in three parts by length, the shortest first; none where they have no lengths of their
     own."""
-    lengths = np.asarray(getattr(run.batches_of(records), "lengths", ()))
+    batches = run.batches_of(records)
+    lengths = np.asarray(getattr(batches, "lengths", ()))
+    record_of = getattr(batches, "record_of", None)
+    if record_of is not None:  # a record may have several rows
+        lengths = np.bincount(record_of, lengths, minlength=len(records))
     if len(lengths) != len(records) or len(set(lengths.tolist())) < 3 or run.task.goes_on:
         return []
     return [sorted(part.tolist()) for part in np.array_split(np.argsort(lengths, kind="stable"), 3)]
@@ -288,8 +307,18 @@ def _seconds_to_reach(task: AnyTask, runs: dict[str, list[Any]]) -> dict[str, fl
     return found
 
 
+def _known_speeds(out: Path, models: Sequence[str]) -> dict[str, float]:
+    """Those that were measured when the same comparison was finished before; none where it was not."""
+    path = out / "comparison.json"
+    if not path.exists():
+        return {}
+    known = json.loads(path.read_text(encoding="utf-8"))["candidates"]
+    found = {one["name"]: one["prediction_speed"] for one in known}
+    return found if set(found) == set(models) else {}
+
+
 def _prediction_speeds(runs: dict[str, Any], records: Records) -> dict[str, float]:
-    """Records a second; the models take turns, and the median counts."""
+    """Records a second; the models take turns, and the shortest time counts, which other work disturbs least."""
     some = records.select(range(min(len(records), _PREDICTED)))
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(_ROUNDS + 1):
@@ -299,7 +328,7 @@ def _prediction_speeds(runs: dict[str, Any], records: Records) -> dict[str, floa
                 pass
             if turn:  # the first traces its graph
                 times[name].append(time.perf_counter() - started)
-    return {name: len(some) / statistics.median(values) for name, values in times.items()}
+    return {name: len(some) / min(values) for name, values in times.items()}
 
 
 def curves_of(task: str, models: Sequence[str], out: Path) -> dict[str, list[tuple[float, float]]]:

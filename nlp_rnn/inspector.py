@@ -23,6 +23,7 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.metrics.classification import softmax
 from nlp_rnn.metrics.inspection import Doubt, Doubts, Inspection, confident_disagreements
 from nlp_rnn.run import Run
+from nlp_rnn.text.tokenizer import UNKNOWN
 from nlp_rnn.trainer import built
 
 if TYPE_CHECKING:
@@ -56,17 +57,14 @@ def inspect(run: AnyRun, records: Records, source: str, folds: int = 0) -> Inspe
     outputs = run.infer(records)
     predictions = task.decode(outputs, records, run.assets, run.options())
     row = int(np.argsort(found.lengths)[len(found.lengths) // 2])
-    read = [value for value in found.features.values() if value.ndim > 1]
-    by_steps = any(value.shape[1] == found.vectors.shape[1] for value in read)
-    lengths = np.asarray(getattr(run.batches_of(records), "lengths", ()))
-    if not by_steps or not len(lengths) or found.lengths.max() > lengths.max():  # a text that goes on, say
-        lengths = found.lengths
+    unit, lengths = _lengths(run, records, found)
+    looked = f"{_counted(len(records), 'record')}: {source}; into the layers with {_counted(len(found.lengths), 'row')}"
     return Inspection(
         task=task.name,
         cell=run.config.stack.cell,
-        unit=task.unit if by_steps else "steps of the layers",
-        records=f"{_counted(len(records), 'record')}: {source} (layers with {_counted(len(found.lengths), 'row')})",
-        lengths=lengths.tolist(),
+        unit=unit,
+        records=looked,
+        lengths=lengths,
         reach={name: _relative(reach) for name, reach in zip(names, found.reach, strict=False)},
         memory={name: memory_of(reach) for name, reach in zip(names, found.reach, strict=False)},
         gates=gate_use(found),
@@ -86,6 +84,16 @@ def inspect(run: AnyRun, records: Records, source: str, folds: int = 0) -> Inspe
         hardest=task.errors(records, predictions, _HARDEST) if task.errors else [],
         doubts=doubtful_labels(run, folds) if folds else None,
     )
+
+
+def _lengths(run: AnyRun, records: Records, found: Observed) -> tuple[str, list[int]]:
+    """What the steps of the layers are called, and how many the inputs have."""
+    read = [value for value in found.features.values() if value.ndim > 1]
+    by_steps = any(value.shape[1] == found.vectors.shape[1] for value in read)
+    lengths = np.asarray(getattr(run.batches_of(records), "lengths", ()))
+    if not by_steps or not len(lengths) or found.lengths.max() > lengths.max():  # a text that goes on, say
+        lengths = found.lengths
+    return run.task.unit if by_steps else "steps of the layers", lengths.tolist()
 
 
 def _counted(count: int, noun: str) -> str:
@@ -108,7 +116,11 @@ def _steps_of(run: AnyRun, found: Observed, row: int) -> list[str]:
 def _pieces(run: AnyRun) -> list[str]:
     """What each id of the tokenizer of inputs stands for; none without one."""
     tokenizer: Any = run.assets.get("tokenizer") or run.assets.get("source")
-    return [piece.decode("utf-8", "replace") for piece in tokenizer.pieces()] if hasattr(tokenizer, "pieces") else []
+    if not hasattr(tokenizer, "pieces"):
+        return []
+    pieces = [piece.decode("utf-8", "replace") for piece in tokenizer.pieces()]
+    pieces[UNKNOWN] = "(unknown)"
+    return pieces
 
 
 def _neighbours(run: AnyRun, records: Records) -> dict[str, list[tuple[str, float]]]:
@@ -122,16 +134,22 @@ def _neighbours(run: AnyRun, records: Records) -> dict[str, list[tuple[str, floa
     for _, features in run.batches_of(records).indexed():
         ids = features.get("tokens", features.get("source"))
         counts.update([] if ids is None else ids[ids >= _SPECIAL].tolist())
-    words = [k for k, _ in counts.most_common() if len(pieces[k].strip()) > 3] or [k for k, _ in counts.most_common()]
+    common = [k for k, _ in counts.most_common() if _is_readable(pieces[k])]
+    words = [k for k in common if len(pieces[k].strip()) > 3] or common
     table = np.array(embedding(np.arange(len(pieces), dtype=np.int32)[None])[0], np.float32)
     table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
-    seen = np.arange(_SPECIAL, len(pieces))
+    seen = np.array([k for k in range(_SPECIAL, len(pieces)) if _is_readable(pieces[k])])
     found = {}
     for word in words[:_FREQUENT]:
         cosines = table[seen] @ table[word]
         best = [seen[k] for k in np.argsort(-cosines)[: _NEIGHBOURS + 1] if seen[k] != word][:_NEIGHBOURS]
         found[pieces[word].strip()] = [(pieces[k].strip(), float(table[k] @ table[word])) for k in best]
     return found
+
+
+def _is_readable(piece: str) -> bool:
+    """Whether it is more than blanks, and no control character or part of one."""
+    return bool(piece.strip()) and piece.isprintable() and "\ufffd" not in piece
 
 
 def _entropies(outputs: Any) -> list[float]:

@@ -102,6 +102,12 @@ def planned(
     settings, _ = prepare_machine(settings)
     assets = task.assets(settings, splits["train"])
     prepared, batches = batches_for(task, settings, assets, splits)
+    without = [name for name in models if name in (*PARALLEL_CELLS, "transformer")]
+    if settings.stack.weight_drop and without:
+        console.print(
+            f"stack.weight_drop ({settings.stack.weight_drop}) is for recurrent kernels: {', '.join(without)} "
+            f"{'does' if len(without) == 1 else 'do'} without it."
+        )
     wanted = built(task, settings_of(prepared, models[0]), assets).count_params()
     plans: list[Plan] = []
     for name in models:

@@ -325,7 +325,7 @@ def batches_for(
         choose = "1 validation record chooses" if count == 1 else f"{count} validation records choose"
         console.warn(f"Only {choose} the best epoch: results will be noisy.")
     sizes = {name: split_sizes(records, batches[name], task.count) for name, records in splits.items()}
-    console.print(data_table(sizes, task.unit))
+    console.print(data_table(sizes, task.unit, splits["train"].noun))
     steps = batches["train"].steps_per_epoch
     train = paced(config.train, steps)
     if pace := pace_note(config.train, train, steps):

@@ -79,7 +79,7 @@ def _told_of_others(task: AnyTask, options: Any, splits: dict[str, Records]) -> 
         return 0
     from rich.console import Console
 
-    Console(highlight=False).print(data_table(found, task.unit))
+    Console(highlight=False).print(data_table(found, task.unit, splits["train"].noun))
     print("\n".join(map(visible, ["", *said])))
     return 0
 

@@ -15,6 +15,8 @@ from nlp_rnn.config.values import Count, Natural, check_ranges
 from nlp_rnn.errors import InputError
 from nlp_rnn.paths import check_place, replacing
 
+_PICTURES = ("states", "attention_by_head")  # of the page, whose numbers would be megabytes
+
 
 @dataclass(frozen=True)
 class InspectOptions:
@@ -71,7 +73,8 @@ def _inspected(options: Any, task: str | None, records: Any, source: str, out: P
     with replacing(out) as place:
         place.write_text(as_page(inspection), encoding="utf-8")
     if options.json:
-        print(to_json({**asdict(inspection), "readings": readings(inspection)}))
+        facts = {name: value for name, value in asdict(inspection).items() if name not in _PICTURES}
+        print(to_json({**facts, "readings": readings(inspection)}))
     else:
         print(visible(as_text(inspection)))
         print(f"\n{out}")

@@ -30,7 +30,7 @@ def cells_of(models: str | Iterable[str]) -> list[str]:
     names, known = [str(name).strip() for name in given if str(name).strip()], get_args(Cell)
     for name in names:
         if name not in known:
-            raise InputError(f'There is no cell "{name}".{did_you_mean(name, known)} Models are {", ".join(known)}.')
+            raise InputError(f'There is no cell "{name}".{did_you_mean(name, known)}')
         if names.count(name) > 1:
             raise InputError(f"The models name {name} twice.")
     if len(names) < 2:

@@ -75,12 +75,14 @@ class DataFacts:
         leaks: for each held-out split, how many of its texts occur in the training data: the same, and nearly the same.
         near: pairs that are nearly the same within the training data.
         examples: some pairs, those across splits first.
+        contradicted: for each held-out split, how many of its texts occur in the training data with another label.
     """
 
     splits: dict[str, SplitFacts]
     leaks: dict[str, tuple[int, int]]
     near: int
     examples: list[Pair] = field(default_factory=list)
+    contradicted: dict[str, int] = field(default_factory=dict)
 
 
 def data_facts(splits: Mapping[str, Any], text: str, count: Any) -> DataFacts:
@@ -102,9 +104,12 @@ def data_facts(splits: Mapping[str, Any], text: str, count: Any) -> DataFacts:
     leaks = {name: [0, 0] for name in splits if name != "train"}
     exact = {one: place for place, one in reversed(list(enumerate(everything))) if one}
     leaked: dict[int, float] = {}
+    contradicted = dict.fromkeys(leaks, 0)
     for place, one in enumerate(everything):
         if one and exact[one] != place and flat[exact[one]][0] == "train" != flat[place][0]:
             leaked[place] = 1.0
+            (a, i), (b, j) = flat[exact[one]], flat[place]
+            contradicted[b] += bool(labels[a] and labels[b] and labels[a][i] != labels[b][j])
             pairs.append((flat[exact[one]], flat[place], 1.0))
     near = 0
     for first, second, alike in near_duplicates(everything, len(texts["train"])):
@@ -120,7 +125,8 @@ def data_facts(splits: Mapping[str, Any], text: str, count: Any) -> DataFacts:
     for (a, i), (b, j), alike in pairs[:_SHOWN]:
         differ = bool(labels[a] and labels[b] and labels[a][i] != labels[b][j])
         shown.append(Pair((a, places[a][i]), (b, places[b][j]), round(alike, 3), differ, texts[a][i][:_LARGEST]))
-    return DataFacts(facts, {name: (same, alike) for name, (same, alike) in leaks.items()}, near, shown)
+    counts = {name: (same, alike) for name, (same, alike) in leaks.items()}
+    return DataFacts(facts, counts, near, shown, contradicted)
 
 
 def _places(records: Any) -> list[int]:
@@ -261,6 +267,8 @@ def readings(found: DataFacts) -> list[str]:
                 f"{same + alike:,} of the {rows:,} {name} texts ({part:.1%}) occur in the training data too, {same:,} "
                 f"the same and {alike:,} nearly so{too_much}."
             )
+        if found.contradicted.get(name):
+            said.append(f"{found.contradicted[name]:,} of these have another label in the training data.")
     train = found.splits["train"]
     if train.conflicts:
         said.append(f"{train.conflicts:,} training texts occur with several labels.")
@@ -271,7 +279,9 @@ def readings(found: DataFacts) -> list[str]:
         )
     if train.labels:
         most, total = max(train.labels.values()), sum(train.labels.values())
-        if train.of_records:
+        if train.of_records and len(train.labels) == 1:
+            said.append(f"All training records have the label {next(iter(train.labels))}: nothing can be learned.")
+        elif train.of_records:
             said.append(f"Always saying the commonest label is right in {most / total:.1%} of the training records.")
         what = "records" if train.of_records else "entities"
         elsewhere = sorted({label for one in found.splits.values() for label in one.labels} - {*train.labels})

@@ -43,6 +43,9 @@ class Records(Sequence[Record]):
     ['Fine.']
     """
 
+    noun = "rows"
+    """What they are called where they are counted."""
+
     def __init__(self, rows: Any, dropped: Mapping[str, int] | None = None, notes: Iterable[str] = ()) -> None:
         self.rows = rows
         self.dropped = dict(dropped or {})

@@ -291,8 +291,8 @@ def _without_duplicates(
         at = int(np.flatnonzero(np.diff(places) == 0)[0]) + 1
         raise InputError(
             f"{where}, line {group[LINE].iloc[at]}: the time {time_text(group[columns.time].iloc[at])} repeats "
-            f"({repeated:,} do): keep one of them, or say which counts (duplicates): first, last, mean or sum; is "
-            f"there a column that names the series?"
+            f"({repeated:,} do): keep one of them, or say which counts with --data.duplicates first, last, mean or "
+            f"sum; is there a column that names the series?"
         )
     counts[f"rows of a time that repeats ({policy.duplicates})"] += repeated
     rules: dict[str, Any] = dict.fromkeys([*group.columns], "first" if policy.duplicates == "first" else "last")

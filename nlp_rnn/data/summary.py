@@ -49,16 +49,20 @@ def split_sizes(records: Records, batches: EpochSource, count: Callable[[Records
     return SplitSizes(len(records), dict(count(records).most_common()), sizes, _noted(records, batches))
 
 
-def data_table(splits: Mapping[str, SplitSizes], unit: str) -> Table:
-    """The splits by name beside each other, with the unit in which lengths are counted, such as "tokens"."""
+def data_table(splits: Mapping[str, SplitSizes], unit: str, rows: str = "rows") -> Table:
+    """The splits by name beside each other, with the unit in which lengths are counted, such as "tokens", and what the
+    rows are called."""
+    has_labels = any(_labels(one.labels) for one in splits.values())
     table = Table(title="Data", title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
     table.add_column("split")
-    table.add_column("rows", justify="right")
-    table.add_column("labels")
+    table.add_column(rows, justify="right")
+    if has_labels:
+        table.add_column("labels")
     table.add_column(f"{unit}: median, 95 %, longest")
     table.add_column("noted")
     for name, one in splits.items():
-        table.add_row(name, f"{one.rows:,}", _labels(one.labels), ", ".join(map(str, one.lengths)), one.noted)
+        labels = [_labels(one.labels)] if has_labels else []
+        table.add_row(name, f"{one.rows:,}", *labels, ", ".join(map(str, one.lengths)), one.noted)
     return table
 
 

@@ -32,6 +32,8 @@ class Windows(Records):
     ([2, 3, 4], [[2.0], [3.0]])
     """
 
+    noun = "windows"
+
     def __init__(
         self,
         series: Sequence[Series],

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from nlp_rnn.display.page import as_document, embedded
+from nlp_rnn.display.page import as_document, embedded, table
 from nlp_rnn.metrics.comparison import Candidate, Comparison, advice
 
 
@@ -102,6 +102,7 @@ def plot_qualities(comparison: Comparison) -> Figure:
         axes.plot([one.quality], [place], "|", color="#222", markersize=18)
     axes.set_yticks(range(len(ranked)), [one.name for one in ranked])
     axes.set_xlabel(comparison.metric + (" (less is better)" if comparison.lower_is_better else ""))
+    axes.margins(0.08, 0.4 / len(ranked))
     axes.grid(axis="x", alpha=0.3)
     return figure
 
@@ -123,12 +124,8 @@ def plot_labels(comparison: Comparison) -> Figure:
 def as_page(comparison: Comparison, curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """One HTML page that needs no other file."""
     tied = {one.name for one in comparison.ties()}
-    lines = []
-    for row in rows(comparison):
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
-        lines.append(f'<tr class="best">{cells}</tr>' if row[0] in tied else f"<tr>{cells}</tr>")
-    table = "\n".join(lines)
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in headings(comparison))
+    found = rows(comparison)
+    best = [place for place, row in enumerate(found, 1) if row[0] in tied]
     pictures = [
         embedded(plot_qualities(comparison), "The metric of each seed"),
         embedded(plot_curves(curves, comparison.metric), "Learning curves"),
@@ -137,11 +134,9 @@ def as_page(comparison: Comparison, curves: Mapping[str, Sequence[tuple[float, f
     seeds = len(comparison.candidates[0].qualities)
     trainings = "one training" if seeds == 1 else f"{seeds} trainings"
     body = f"""<p class="advice">{html.escape(advice(comparison))}</p>
-<table><thead><tr>{head}</tr></thead><tbody>
-{table}
-</tbody></table>
+{table([headings(comparison), *found], best)}
 <p class="note">Measured on {_measured_on(comparison)}. About equally many weights, {comparison.budget:,.0f} s and
 {trainings} each. Where several models are green and marked =, their differences are no more than chance brings about
-(paired bootstrap over trainings and parts of the data, 95 %).</p>
+(a test over trainings and parts of the data, 95 %).</p>
 {"".join(pictures)}"""
     return as_document(f"Models compared: {comparison.task}", body)

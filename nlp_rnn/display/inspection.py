@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from nlp_rnn.display.page import as_document, embedded
+from nlp_rnn.display.page import as_document, embedded, table
 from nlp_rnn.metrics.inspection import Inspection, calibration_error, readings
 
 _LONGEST = 200
@@ -47,9 +47,15 @@ def tables(found: Inspection) -> list[tuple[str, list[list[str]]]]:
         rows = [[g.layer, g.gate, f"{g.mean:.2f}", f"{g.shut:.0%}", f"{g.open:.0%}"] for g in found.gates]
         made.append(("Gates", [["layer", "gate", "mean", "shut (< 0.05)", "open (> 0.95)"], *rows]))
     if found.units:
-        beyond = ["" if u.saturated is None else f"{u.saturated:.0%}" for u in found.units]
-        rows = [[u.layer, f"{u.units:,}", f"{u.dead:.0%}", b] for u, b in zip(found.units, beyond, strict=True)]
-        made.append(("Units", [["layer", "units", "never change", "values beyond 0.95"], *rows]))
+        rows = [[u.layer, f"{u.units:,}", f"{u.dead:.0%}"] for u in found.units]
+        head = ["layer", "units", "never change"]
+        if any(u.saturated is not None for u in found.units):
+            head.append("values beyond 0.95")
+            rows = [
+                [*row, "" if u.saturated is None else f"{u.saturated:.0%}"]
+                for row, u in zip(rows, found.units, strict=True)
+            ]
+        made.append(("Units", [head, *rows]))
     if found.heads:
         rows = [[h.layer, f"{h.head}", f"{h.entropy:.0%}", f"{h.distance:.1f}", f"{h.own:.0%}"] for h in found.heads]
         head = ["layer", "head", "entropy, of that of equal weights", f"{found.unit} away", "on the step itself"]
@@ -94,7 +100,7 @@ def plot_states(found: Inspection) -> Figure:
         axes.set_xticks(range(len(steps)), [step.strip() or "␣" for step in steps], rotation=60, ha="right")
         for label in axes.get_xticklabels():
             label.set_parse_math(False)
-    axes.set(xlabel="" if steps else found.unit, ylabel="unit")
+    axes.set(xlabel="" if steps and len(steps) <= 40 else found.unit, ylabel="unit")
     figure.colorbar(image)
     return figure
 
@@ -151,18 +157,12 @@ def as_page(found: Inspection) -> str:
         if figure is not None:
             body += [f"<h2>{html.escape(heading)}</h2>", embedded(figure, heading)]
     for heading, rows in tables(found):
-        body += [f"<h2>{html.escape(heading)}</h2>", _table(rows)]
+        body += [f"<h2>{html.escape(heading)}</h2>", table(rows)]
     if found.hardest:
         body += ["<h2>Most important errors</h2><ul>"]
         body += [*(f"<li>{html.escape(line)}</li>" for line in found.hardest), "</ul>"]
     if found.doubts is not None:
         rows = [[str(d.line), d.label, f"{d.probability:.1%}", d.likely, d.text] for d in found.doubts.most]
         heading = "Labels of the training data that are likely wrong"
-        body += [f"<h2>{heading}</h2>", _table([["line", "label", "its probability", "likely", "text"], *rows])]
+        body += [f"<h2>{heading}</h2>", table([["line", "label", "its probability", "likely", "text"], *rows])]
     return as_document(f"Inside a run: {found.task}, {found.cell}", "\n".join(body))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head, *others = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-    lines = "\n".join(f"<tr>{row}</tr>" for row in others)
-    return f"<table><thead><tr>{head.replace('td>', 'th>')}</tr></thead><tbody>{lines}</tbody></table>"

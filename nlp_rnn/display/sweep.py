@@ -7,7 +7,7 @@ import html
 import numpy as np
 from matplotlib.figure import Figure
 
-from nlp_rnn.display.page import as_document, embedded
+from nlp_rnn.display.page import as_document, embedded, table
 from nlp_rnn.metrics.trials import Sweep, Trial, conclusions, is_number
 
 _SHOWN = 10
@@ -80,17 +80,13 @@ def plot_settings(sweep: Sweep) -> Figure:
 
 def as_page(sweep: Sweep) -> str:
     """One HTML page that needs no other file."""
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in _headings(sweep))
     ranked = sweep.ranked()
     others = [trial for trial in sweep.trials if trial not in ranked]
-    lines = []
-    for trial in [*ranked, *others]:
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in _row(sweep, trial))
-        lines.append(f"<tr{' class=best' if trial in ranked[:1] else ''}>{cells}</tr>")
     said = "".join(f'<p class="advice">{html.escape(sentence)}</p>' for sentence in conclusions(sweep))
     pictures = ""
     if ranked:
         pictures = embedded(plot_trials(sweep), "The metric of each trial")
         pictures += embedded(plot_settings(sweep), "The metric against each setting")
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>\n{chr(10).join(lines)}\n</tbody></table>"
-    return as_document(f"{sweep.task}: {len(sweep.trials)} trials", f"{said}\n{pictures}\n{table}")
+    found = [_headings(sweep), *(_row(sweep, trial) for trial in [*ranked, *others])]
+    shown = table(found, best=[1] if ranked else [])
+    return as_document(f"{sweep.task}: {len(sweep.trials)} trials", f"{said}\n{pictures}\n{shown}")

@@ -41,12 +41,12 @@ class ScanLayer(SequenceLayer):
         training: whether to drop, and whether a gradient will be taken.
 
     Returns:
-        `[batch, units]`, or with `return_sequences` `[batch, time, units]`; with `return_state` a list of it and of the
+        `[batch, units]`, or with `return_sequences` `[batch, time, units]`; with `return_state` a tuple of it and of the
         states `[batch, units]`, c or h first, no less than float32.
     """
 
     KIND: ClassVar[ScanKind]
-    stateful = False  # Keras's Bidirectional asks
+    stateful, states = False, None  # Keras's Bidirectional asks
     OPTIONS: ClassVar[tuple[str, ...]] = (
         "units",
         "return_sequences",
@@ -69,8 +69,8 @@ class ScanLayer(SequenceLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if units < 1:
-            raise ValueError(f"units must be at least 1; it is {units}.")
+        if int(units) != units or units < 1:
+            raise ValueError(f"units must be a whole number, at least 1; it is {units}.")
         self.units, self.return_sequences, self.return_state = units, return_sequences, return_state
         self.go_backwards = go_backwards
         self.input_spec = keras.layers.InputSpec(ndim=3)
@@ -128,18 +128,27 @@ class ScanLayer(SequenceLayer):
             if len(states) != len(self.state_sizes):
                 raise ValueError(f"{self.name} has {len(self.state_sizes)} states; {len(states)} were given.")
         mask = None if mask is None else tf.cast(mask, tf.bool)
+        self._refuse_other_shapes(sequence, states, mask)
         outputs, last, after = self.run(sequence, states, mask, bool(training), self.go_backwards)
         if self.return_sequences:
             result = tf.reverse(outputs, [1]) if self.go_backwards else outputs
         else:
             result = tf.cast(last, self.compute_dtype)
-        return [result, *after] if self.return_state else result
+        return (result, *after) if self.return_state else result
+
+    def _refuse_other_shapes(self, sequence: Tensor, states: list[Tensor] | None, mask: Tensor | None) -> None:
+        batch, time = sequence.shape[:2]
+        for state, size in zip(states or [], self.state_sizes, strict=False):
+            if not tf.TensorShape((batch, size)).is_compatible_with(state.shape):
+                raise ValueError(f"A state of {self.name} must be {(batch, size)}; it is {tuple(state.shape)}.")
+        if mask is not None and not tf.TensorShape((batch, time)).is_compatible_with(mask.shape):
+            raise ValueError(f"The mask must be {(batch, time)} as the sequence is; it is {tuple(mask.shape)}.")
 
     def compute_output_shape(self, sequence_shape: Shape, initial_state_shape: Shape | None = None) -> Nest:
         """Those of the outputs, and with `return_state` of the states."""
         batch, time = sequence_shape[:2]
         outputs = (batch, time, self.units) if self.return_sequences else (batch, self.units)
-        return [outputs, *((batch, size) for size in self.state_sizes)] if self.return_state else outputs
+        return (outputs, *((batch, size) for size in self.state_sizes)) if self.return_state else outputs
 
     def compute_mask(self, sequence: Tensor, mask: Tensor | None = None, **kwargs: Any) -> Nest:
         """The mask of the outputs, as Keras's recurrent layers pass it on."""
@@ -148,7 +157,7 @@ class ScanLayer(SequenceLayer):
             mask = None
         elif self.go_backwards:
             mask = ops.flip(mask, axis=1)
-        return [mask, *(None for _ in self.state_sizes)] if self.return_state else mask
+        return (mask, *(None for _ in self.state_sizes)) if self.return_state else mask
 
     def run(
         self,

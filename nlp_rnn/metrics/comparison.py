@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-_SAMPLES = 2000
+_DRAWS = 100_000
 _FEWEST_PARTS = 10
 _FEWEST_SECONDS = 2.0
 _CLEARLY = 1.25  # times: how much faster, smaller or steadier something must be to be said
@@ -92,7 +93,8 @@ class Comparison:
 
     def ranked(self) -> list[Candidate]:
         """The best first."""
-        return sorted(self.candidates, key=lambda one: one.quality, reverse=not self.lower_is_better)
+        sign = 1 if self.lower_is_better else -1
+        return sorted(self.candidates, key=lambda one: (np.isnan(one.quality), sign * one.quality))
 
     def ties(self) -> list[Candidate]:
         """The best, and those whose distance to it chance may explain."""
@@ -103,26 +105,41 @@ class Comparison:
 def chance_explains(one: Candidate, other: Candidate) -> bool:
     """Whether the difference between two models is no more than chance brings about.
 
-    It is if zero lies within the middle 95 % of its distribution: seeds and parts of the test data are drawn anew, with
-    replacement, the same parts for both models (paired bootstrap, Efron and Tibshirani 1993; Koehn 2004). Where there
-    are fewer than ten parts, the difference must be above twice the standard error that the seeds give, of which there
-    must be three; else nothing is known, and chance may explain all.
+    It is if it is less than √(Σ t²·v), where v are the variances of the mean over parts of the test data, the same for
+    both models, and of the mean over seeds, of both models together, and t how far 95 % of Student's distribution with
+    the degrees of freedom of each reach (which keeps below 5 %; Cochran and Cox 1950). Where each was trained once,
+    training is taken to vary as much as the test data. Where there are fewer than ten parts, the seeds alone count, of
+    which there must be three; else nothing is known, and chance may explain all.
     """
-    generator = np.random.default_rng(0)
-    if min(len(one.parts), len(other.parts)) and len(one.parts[0]) >= _FEWEST_PARTS:
-        a, b = np.asarray(one.parts, float), np.asarray(other.parts, float)
-        count = a.shape[1]
-        drawn = generator.integers(0, count, (_SAMPLES, count))
-        first, second = (
-            x[generator.integers(0, len(x), (_SAMPLES, len(x)))].mean(1)[np.arange(_SAMPLES)[:, None], drawn].mean(1)
-            for x in (a, b)
-        )
-        low, high = np.quantile(first - second, [0.025, 0.975])
-        return bool(low <= 0 <= high)
-    if min(len(one.qualities), len(other.qualities)) < 3:
+    gap, variances = one.quality - other.quality, []
+    counts = len(one.qualities), len(other.qualities)
+    by_part = _by_part(one, other)
+    if by_part is not None:
+        gap = float(by_part.mean())
+        variances.append((float(by_part.var(ddof=1)) / len(by_part), len(by_part) - 1))
+    if min(counts) > (1 if variances else 2):
+        freedom = sum(counts) - 2
+        pooled = sum((count - 1) * model.spread**2 for count, model in zip(counts, (one, other), strict=True)) / freedom
+        variances.append((pooled * sum(1 / count for count in counts), freedom))
+    elif not variances:
         return True
-    error = np.hypot(one.spread / np.sqrt(len(one.qualities)), other.spread / np.sqrt(len(other.qualities)))
-    return bool(abs(one.quality - other.quality) <= 2 * error)
+    else:
+        variances *= 2
+    widest = np.sqrt(sum(_widest_by_chance(freedom) ** 2 * variance for variance, freedom in variances))
+    return bool(abs(gap) <= widest)
+
+
+def _by_part(one: Candidate, other: Candidate) -> np.ndarray | None:
+    """The differences between two models on the parts of the test data, where there are enough of them."""
+    if not min(len(one.parts), len(other.parts)) or len(one.parts[0]) < _FEWEST_PARTS:
+        return None
+    return np.mean(one.parts, 0) - np.mean(other.parts, 0)
+
+
+@functools.cache
+def _widest_by_chance(freedom: int) -> float:
+    """How many standard errors 95 % of differences stay within, by Student's distribution."""
+    return float(np.quantile(np.abs(np.random.default_rng(0).standard_t(freedom, _DRAWS)), 0.95))
 
 
 def advice(comparison: Comparison) -> str:
@@ -145,7 +162,10 @@ def advice(comparison: Comparison) -> str:
     said += [_who_needs_few_labels(comparison), _who_had_more_time(comparison), *comparison.remarks]
     if min(len(one.qualities) for one in comparison.candidates) == 1:
         said.append("Each was trained once: how much chance in training matters is not known (--seeds 3 tells).")
-    said.append(f"Choose {chosen.name}.")
+    if np.isnan(chosen.quality) or (not comparison.lower_is_better and chosen.quality <= 0):
+        said.append("No model has learned anything yet: give a larger --budget.")
+    else:
+        said.append(f"Choose {chosen.name}.")
     return " ".join(filter(None, said))
 
 
@@ -166,8 +186,7 @@ def _who_is_best(comparison: Comparison, tied: Sequence[Candidate]) -> str:
     if len(tied) == len(comparison.candidates) > 1:
         return f"No model is shown to be better than the others beyond chance ({best.name} has {given})."
     if len(tied) > 1:
-        names = f"{', '.join(one.name for one in tied[:-1])} and {tied[-1].name}"
-        return f"{names} are best, and equal within chance ({best.name} has {given})."
+        return f"{_listed([one.name for one in tied])} are best, and equal within chance ({best.name} has {given})."
     behind = f"; {others[0].name}, the next, has {others[0].quality:.4g}" if others else ""
     return f"{best.name} is best, with {given}{behind}."
 
@@ -176,15 +195,23 @@ def _who_learns_first(comparison: Comparison) -> str:
     reached = [one for one in comparison.candidates if one.seconds_to_reach]
     if len(reached) < 2:
         return ""
-    first, *others = sorted(reached, key=lambda one: one.seconds_to_reach or 0)
-    slowest = others[-1]
-    soonest, latest = first.seconds_to_reach or 0.0, slowest.seconds_to_reach or 0.0
-    if not _clearly(latest, soonest) or latest - soonest < _FEWEST_SECONDS:
+    times = {
+        one.name: one.seconds_to_reach or 0.0 for one in sorted(reached, key=lambda one: one.seconds_to_reach or 0)
+    }
+    soonest, slowest = min(times.values()), max(times, key=lambda name: times[name])
+    later = [name for name, t in times.items() if _clearly(t, soonest) and t - soonest >= _FEWEST_SECONDS]
+    if not later:
         return ""
+    first = [name for name in times if name not in later]
+    verb, them = ("learns", "it") if len(first) == 1 else ("learn", "the first of them")
     return (
-        f"{first.name} learns fastest: what the weakest model ends with takes it {soonest:,.0f} s, and "
-        f"{slowest.name} {latest:,.0f} s."
+        f"{_listed(first)} {verb} fastest: what the weakest model ends with takes {them} {soonest:,.0f} s, and "
+        f"{slowest} {times[slowest]:,.0f} s."
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _who_had_more_time(comparison: Comparison) -> str:
@@ -200,21 +227,29 @@ def _who_had_more_time(comparison: Comparison) -> str:
 
 
 def _who_fails_on_long_inputs(comparison: Comparison) -> str:
-    """Those that are clearly worse in the longest third than in the shortest, and lose more than the steadiest does."""
-    losses = {
-        one.name: (one.by_length[-1] - one.by_length[0]) * (1 if comparison.lower_is_better else -1)
-        for one in comparison.candidates
-        if len(one.by_length) > 1
-    }
-    if len(losses) < 2:
+    """Those that lose clearly more from the shortest to the longest third than the steadiest does, are worse than it in
+    the longest, and both beyond what chance brings about in thirds of the data."""
+    measured = [one for one in comparison.candidates if len(one.by_length) > 1]
+    if len(measured) < 2:
         return ""
-    steadiest = min(losses, key=lambda name: losses[name])
+    sign = 1 if comparison.lower_is_better else -1
+    losses = {one.name: (one.by_length[-1] - one.by_length[0]) * sign for one in measured}
+    steadiest = min(measured, key=lambda one: losses[one.name])
     scale = max(abs(comparison.ranked()[0].quality), 1e-12)
-    worse = [name for name, loss in losses.items() if loss - max(losses[steadiest], 0.0) > 0.05 * scale]
+    worse = []
+    for one in measured:
+        by_part = _by_part(one, steadiest)
+        if one is steadiest or by_part is None:
+            continue
+        error = float(by_part.std(ddof=1)) / np.sqrt(len(by_part) / len(one.by_length))  # of one of the thirds
+        behind = (one.by_length[-1] - steadiest.by_length[-1]) * sign
+        more = losses[one.name] - max(losses[steadiest.name], 0.0)
+        if behind > 2 * error and more > max(0.05 * scale, 2 * np.sqrt(2) * error):
+            worse.append(one.name)
     if not worse:
         return ""
     verb = "loses" if len(worse) == 1 else "lose"
-    return f"As inputs get longer, {' and '.join(worse)} {verb} more than {steadiest} does."
+    return f"As inputs get longer, {_listed(worse)} {verb} more than {steadiest.name} does."
 
 
 def _who_needs_few_labels(comparison: Comparison) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,7 @@ _MUCH = 0.5
 _RECURRENT = ("simple_rnn", "gru", "lstm", "layernorm_lstm")
 _DEAD, _UNCALIBRATED, _ENOUGH = 0.1, 0.05, 0.99
 _EVEN, _OWN = 0.95, 0.9
-_FEWEST, _GAIN = 100, 0.02  # records, and what whole inputs must gain over one token, for a claim about lengths
+_FEWEST, _GAIN = 100, 0.02  # records, and what whole inputs gain over one token at least, for a claim about lengths
 
 
 @dataclass(frozen=True)
@@ -259,12 +260,13 @@ def _of_needs(found: Inspection) -> list[str]:
     """How few of the last tokens are enough for 99 % of what all of them give."""
     if len(found.needed) < 2 or found.looked_with < _FEWEST:
         return []
-    (whole, best), floor = found.needed[-1], found.needed[0][1]
-    gain = (floor - best) if found.lower_is_better else (best - floor)
-    if gain < _GAIN:  # nothing that inputs tell
+    whole, floor = found.needed[-1][0], found.needed[0][1]
+    gains = [(floor - value) if found.lower_is_better else (value - floor) for _, value in found.needed]
+    by_chance = 2 * math.sqrt(0.5 / found.looked_with)  # two standard errors of a difference of accuracies, at most
+    if gains[-1] < max(_GAIN, by_chance):  # nothing that inputs tell
         return []
-    for count, value in found.needed:
-        reached = (floor - value) if found.lower_is_better else (value - floor)
-        if reached >= _ENOUGH * gain:
-            return [f"The last {count:,} {found.unit} give the {found.metric} of whole inputs, of up to {whole:,}."]
-    return []
+    enough = len(gains) - 1
+    while enough and gains[enough - 1] >= _ENOUGH * gains[-1]:
+        enough -= 1
+    count = found.needed[enough][0]
+    return [f"The last {count:,} {found.unit} give the {found.metric} of whole inputs, of up to {whole:,}."]

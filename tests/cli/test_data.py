@@ -106,6 +106,32 @@ def test_a_file_alone_is_told_of(command, tmp_path):
     assert any("odd, which no training record has" in line for line in found["readings"])
 
 
+def test_labels_of_which_nothing_can_be_learned_are_told_of(command, tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"film number {i},good\n" for i in range(40)))
+    (tmp_path / "test.csv").write_text("text,label\n" + "".join(f"Film  number {i},bad\n" for i in range(0, 40, 8)))
+    files = ("--data", tmp_path / "train.csv", "--data.test", tmp_path / "test.csv", "--data.validation_fraction", 0.1)
+    code, out, error = command("data", "sentiment", *files, "--json")
+    assert code == 0, error
+    said = " ".join(json.loads(out)["readings"])
+    assert "All training records have the label good: nothing can be learned" in said
+    assert "of the 5 test texts" in said
+    assert "of these have another label in the training data" in said
+
+
+def test_series_are_counted_as_windows_and_what_is_missing_once(command, tmp_path):
+    rows = [f"2026-01-{1 + i // 24:02} {i % 24:02}:00,{i % 24}" for i in range(20 * 24) if i not in (30, 31, 90)]
+    (tmp_path / "sales.csv").write_text("\n".join(["time,sales", *rows]) + "\n")
+    sizes = ("--lookback", 24, "--horizon", 6)
+    code, out, error = command("data", "forecasting", "--data", tmp_path / "sales.csv", *sizes)
+    assert code == 0, error
+    assert "windows" in out
+    assert "labels" not in out
+    assert out.count("missing values") == 1
+    (tmp_path / "sales.csv").write_text("\n".join(["time,sales", *rows, rows[-1]]) + "\n")
+    code, _, error = command("data", "forecasting", "--data", tmp_path / "sales.csv", *sizes)
+    assert (code, "--data.duplicates first, last, mean or sum" in error) == (2, True)
+
+
 def test_data_without_texts_are_told_of(command, tmp_path):
     rows = [{"session": i, "events": "open read close" if i % 2 else f"open {'read ' * i}close"} for i in range(40)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

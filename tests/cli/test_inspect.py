@@ -87,6 +87,10 @@ def test_what_it_means_follows_from_the_figures():
     needed = [(1, 0.5), (2, 0.7), (4, 0.9), (50, 0.9)]
     assert "The last 4 tokens give the accuracy" in readings(empty(needed=needed, metric="accuracy"))[-1]
     assert len(readings(empty(needed=needed, metric="accuracy", looked_with=20))) == 1, "too few to say so"
+    noise = [(1, 0.533), (2, 0.563), (4, 0.548), (8, 0.518), (82, 0.563)]
+    assert len(readings(empty(needed=noise, metric="accuracy"))) == 1, "chance does as much"
+    dips = [(1, 0.5), (2, 0.9), (4, 0.7), (8, 0.9), (50, 0.9)]
+    assert "The last 8 tokens" in readings(empty(needed=dips, metric="accuracy"))[-1], "and no fewer, as 4 show"
     assert len(readings(empty(needed=[(1, 0.8), (50, 0.8)], metric="accuracy"))) == 1, "nothing was learned"
     heads = [HeadUse("layer 1", 1, 0.99, 3.0, 0.2), HeadUse("layer 1", 2, 0.5, 0.1, 0.95)]
     said = readings(empty(heads=heads))

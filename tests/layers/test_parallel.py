@@ -253,7 +253,10 @@ def test_decays_begin_where_the_paper_says():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MinGRU(0), "units must be at least 1"),
+        (lambda: MinGRU(0), "units must be a whole number, at least 1; it is 0"),
+        (lambda: MinGRU(2.5), "at least 1; it is 2.5"),
+        (lambda: MinGRU(4)(np.ones((2, 3, 4)), initial_state=[np.ones((2, 5))]), r"must be \(2, 4\); it is \(2, 5\)"),
+        (lambda: MinGRU(4)(np.ones((2, 3, 4)), mask=np.ones((2, 2))), r"must be \(2, 3\) as the sequence is"),
         (lambda: QRNN(4, window=3), "window must be 1 or 2"),
         (lambda: RecurrentStack("mingru", 4, weight_drop=1.0), "at least 0 and below 1"),
         (lambda: RecurrentStack("gru", 4, normalization="batch"), "none, layer, rms"),
@@ -302,6 +305,10 @@ def test_wrappers_of_keras_take_them_in_functional_models(name):
     assert both.shape == (None, None, 8)
     model = keras.Model(entry, keras.layers.Dense(1)(FeedForward(6)(both)))
     assert model(random(2, 5, 3)).shape == (2, 5, 1)
+    both_ways = keras.layers.Bidirectional(cls(4, return_sequences=True, return_state=True, **options))
+    outputs, *states = both_ways(keras.layers.Masking()(entry))
+    assert outputs.shape == (None, None, 8)
+    assert len(states) == 2 * len(both_ways.forward_layer.state_sizes)
     several = keras.layers.TimeDistributed(cls(4, **options))(keras.Input((2, 5, 3)))
     assert several.shape == (None, 2, 4)
 

@@ -47,6 +47,17 @@ def test_alarms_of_equal_models_are_rare():
     assert told_apart <= 8
 
 
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_alarms_are_rare_too_where_trainings_differ_more_than_parts(seeds):
+    def drawn(name, seed):
+        generator = np.random.default_rng(seed)
+        parts = 0.8 + generator.normal(0, 0.02, (seeds, 1)) + generator.normal(0, 0.02, (seeds, 20))
+        return Candidate(name, qualities=parts.mean(1).tolist(), parts=parts.tolist())
+
+    told_apart = sum(not chance_explains(drawn("a", 2 * k), drawn("b", 2 * k + 1)) for k in range(100))
+    assert told_apart <= 10
+
+
 def test_without_parts_the_seeds_decide():
     assert not chance_explains(Candidate("a", [0.9, 0.91, 0.9]), Candidate("b", [0.8, 0.81, 0.8]))
     assert chance_explains(Candidate("a", [0.9, 0.8, 0.7]), Candidate("b", [0.8, 0.81, 0.8]))
@@ -94,6 +105,34 @@ def test_who_loses_nothing_does_not_fail_on_long_inputs():
     perfect = candidate("rglru", 0.9, by_length=[0.9, 0.9, 0.9])
     learns_late = candidate("gru", 0.8, seed=1, by_length=[0.6, 0.8, 1.0])
     assert "longer" not in advice(comparison(perfect, learns_late))
+
+
+def test_small_thirds_show_nothing_of_long_inputs():
+    by_length = {"lstm": [0.93, 0.80, 0.87], "mingru": [0.83, 0.77, 0.87]}
+    one, other = (candidate(name, 0.8, 0.1, seed=k, by_length=by_length[name]) for k, name in enumerate(by_length))
+    assert "longer" not in advice(comparison(one, other)), "it is as good on the longest"
+    worse = replace(one, by_length=[0.93, 0.80, 0.82])
+    assert "longer" not in advice(comparison(worse, other)), "chance in so few records does as much"
+
+
+def test_who_has_learned_nothing_is_not_chosen():
+    said = advice(comparison(candidate("lstm", 0.0, seeds=1), candidate("sru", 0.0, seeds=1)))
+    assert "No model has learned anything yet" in said
+    assert "Choose" not in said
+    broken, whole = Candidate("gru", [float("nan")] * 3), Candidate("lstm", [5.0] * 3)
+    found = replace(comparison(broken, whole), lower_is_better=True)
+    assert advice(found).startswith("lstm is best")
+    assert advice(found).endswith("Choose lstm.")
+
+
+def test_several_that_learn_equally_fast_are_all_named():
+    times = {"lstm": 10.0, "gru": 11.0, "transformer": 40.0}
+    found = [candidate(name, 0.8, 0.1, seed=k, seconds_to_reach=t) for k, (name, t) in enumerate(times.items())]
+    assert (
+        "lstm and gru learn fastest: what the weakest model ends with takes the first of them 10 s, and transformer"
+        " 40 s." in advice(comparison(*found))
+    )
+    assert "fastest" not in advice(comparison(*found[:2]))
 
 
 def test_who_needs_few_labels_is_said_where_it_is_clear():

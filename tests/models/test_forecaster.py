@@ -193,3 +193,22 @@ def test_counts_are_forecast_as_counts():
     assert values.min() >= 0
     longer = model.forecast({"history": tf.ones([2, 8, 1])}, 9, 50)["quantiles"]
     assert longer.shape[1] == 9
+
+
+@pytest.mark.parametrize("cell", ["gru", "qrnn", "transformer"])
+@pytest.mark.parametrize("kind", [EncoderDecoder, SegmentForecaster])
+@pytest.mark.parametrize("horizon", [1, 5])
+@pytest.mark.parametrize(("normalization", "feedforward"), [("none", 0), ("rms", 0), ("none", 16), ("layer", 16)])
+def test_every_weight_that_is_trained_counts(cell, kind, horizon, normalization, feedforward):
+    options = {"units": 8, "layers": 2, "residual": True, "normalization": normalization, "feedforward": feedforward}
+    model = kind(2, 12, horizon, cell=cell, **options, **({"segment": 4} if kind is SegmentForecaster else {}))
+    model.build()
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(model({"history": tf.random.stateless_normal((4, 12, 2), (1, 2))}) ** 2)
+    gradients = tape.gradient(value, [weight.value for weight in model.trainable_variables])
+    without = [
+        weight.path
+        for weight, gradient in zip(model.trainable_variables, gradients, strict=True)
+        if gradient is None or not np.abs(tf.convert_to_tensor(gradient)).max()
+    ]
+    assert without == []

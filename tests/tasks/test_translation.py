@@ -94,7 +94,7 @@ def test_a_given_translation_is_scored(run, command, at_hand, files):
     assert [json.loads(line)["target"] for line in out.splitlines()] == GERMAN * 20
 
 
-def test_what_made_each_word_of_a_translation_likely(run, command, at_hand):
+def test_what_made_each_word_of_a_translation_likely(run, command, at_hand, monkeypatch):
     source, target = "2 hats and a coat", "ein alter Hut"
     found = explain(run, source, target)
     assert [one.said for one in found] == target.split()
@@ -109,6 +109,11 @@ def test_what_made_each_word_of_a_translation_likely(run, command, at_hand):
     assert code == 0, error
     rows = [json.loads(line) for line in out.splitlines()]
     assert " ".join(row["said"] for row in rows) == " ".join(run(source).translation.split())
+    monkeypatch.setattr("nlp_rnn.tasks.translation.explaining.explain", lambda *given: [])
+    code, out, error = command("explain", run.path, source, "--json")
+    assert (code, out) == (0, "")
+    assert "The translation is empty: 2 hats" in error
+    monkeypatch.undo()
     code, _, error = command("explain", run.path, " ")
     assert (code, "There is no text to explain" in error) == (2, True)
 

@@ -61,6 +61,7 @@ def read(config: Config, split: str) -> Records | None:
     place = ["train", *parts].index(split) if split == "train" else parts.index(split)
     begins, ends = ([one[place + shift] for one in borders] for shift in (0, 1))
     kept = [one.until(end) for one, end in zip(train.series, ends, strict=True)]
+    train = train if split == "train" else replace(train, notes=())  # they are of all parts together
     return _windows(config, split, train, kept, begins, ends, lookback, horizon)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nlp_rnn.config.options import texts_or_lines
+from nlp_rnn.display.console import visible
 from nlp_rnn.errors import InputError
 from nlp_rnn.tasks.base import Command
 from nlp_rnn.tasks.explaining import Contributions, TextsToExplain, contributions
@@ -81,7 +83,10 @@ class ExplainOptions(TextsToExplain):
 
 def _results(run: AnyRun, options: ExplainOptions) -> Iterator[Contributions]:
     for text in texts_or_lines(options.texts):
-        yield from explain(run, text, options.target)
+        found = explain(run, text, options.target)
+        if not found:
+            print(visible(f"The translation is empty: {text[:80]}"), file=sys.stderr)
+        yield from found
 
 
 EXPLAIN = Command("explain", "Shows which tokens of the source made each word likely.", ExplainOptions, _results)
