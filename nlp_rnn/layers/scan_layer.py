@@ -41,8 +41,8 @@ class ScanLayer(SequenceLayer):
         training: whether to drop, and whether a gradient will be taken.
 
     Returns:
-        `[batch, units]`, or with `return_sequences` `[batch, time, units]`; with `return_state` a tuple of it and of the
-        states `[batch, units]`, c or h first, no less than float32.
+        `[batch, units]`, or with `return_sequences` `[batch, time, units]`; with `return_state` a tuple of it and of
+        the states `[batch, units]`, c or h first, no less than float32.
     """
 
     KIND: ClassVar[ScanKind]
