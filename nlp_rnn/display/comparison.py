@@ -16,7 +16,7 @@ def headings(comparison: Comparison) -> list[str]:
     return [
         "model",
         comparison.metric,
-        "±",
+        *(["±"] if _has_spread(comparison) else []),
         "short / middle / long",
         *([f"with {' / '.join(f'{count:,}' for count in counts)} records"] if (counts := _counts(comparison)) else []),
         "s to reach the weakest's best",
@@ -31,6 +31,10 @@ def headings(comparison: Comparison) -> list[str]:
     ]
 
 
+def _has_spread(comparison: Comparison) -> bool:
+    return max(len(one.qualities) for one in comparison.candidates) > 1
+
+
 def _counts(comparison: Comparison) -> list[int]:
     """The numbers of training records with which all models were trained too."""
     return [count for count, _ in comparison.candidates[0].by_labels]
@@ -39,16 +43,17 @@ def _counts(comparison: Comparison) -> list[int]:
 def rows(comparison: Comparison) -> list[list[str]]:
     """The table's cells, the best model first; `=` marks those that chance cannot tell from the best."""
     tied = comparison.ties()
-    found = [_row(one, "=" if one in tied and len(tied) > 1 else "") for one in comparison.ranked()]
+    has_spread = _has_spread(comparison)
+    found = [_row(one, "=" if one in tied and len(tied) > 1 else "", has_spread) for one in comparison.ranked()]
     blank = [""] * (len(headings(comparison)) - 2)
     return found + [[f"({name})", f"{value:.4g}", *blank] for name, value in comparison.baselines.items()]
 
 
-def _row(one: Candidate, mark: str) -> list[str]:
+def _row(one: Candidate, mark: str, has_spread: bool) -> list[str]:
     return [
         one.name,
         f"{one.quality:.4g}{mark}",
-        f"{one.spread:.2g}" if len(one.qualities) > 1 else "",
+        *([f"{one.spread:.2g}"] if has_spread else []),
         " / ".join(f"{value:.4g}" for value in one.by_length),
         *([" / ".join(f"{value:.4g}" for _, value in one.by_labels)] if one.by_labels else []),
         "" if one.seconds_to_reach is None else f"{one.seconds_to_reach:,.0f}",
