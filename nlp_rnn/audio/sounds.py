@@ -32,6 +32,7 @@ class Sound:
         source: a file; the contents of one; or samples `[time]` or `[time, channels]`, floats from -1 to 1 or whole
             numbers of 8, 16 or 32 bits.
         rate: samples in a second, of an array.
+        where: it is named, for messages.
 
     Example:
 
@@ -42,6 +43,7 @@ class Sound:
     name: str
     source: Any
     rate: int = 0
+    where: str = ""
 
     def __repr__(self) -> str:
         return f"Sound({self.digest()})"  # by which records are compared, wherever they lie
@@ -63,7 +65,8 @@ class Sound:
     @property
     def shown(self) -> str:
         """What it is called in messages."""
-        return self.name or "The recording"
+        name = self.name or "The recording"
+        return f"{name} ({self.where})" if self.where else name
 
     def decoded(self) -> tuple[np.ndarray, int]:
         """Its samples, float32 `[time]`, channels mixed, and their rate.

@@ -242,7 +242,7 @@ def _beside(value: str, folder: Path, where: str) -> Sound:
         return sound_of(value, where)
     for place in (folder / value, folder / "clips" / value, Path(value)):
         if place.is_file():
-            return Sound(str(place), place)
+            return Sound(str(place), place, where=where)
     raise InputError(f"{where}: there is no recording {value} in {folder}, from where names in a table are read.")
 
 

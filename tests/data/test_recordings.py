@@ -117,6 +117,15 @@ def test_a_table_that_cannot_be_read_is_refused(tmp_path, table, message):
         texts(tmp_path / "all.csv")
 
 
+def test_a_damaged_recording_is_named_with_its_place_in_the_table(tmp_path):
+    sounds(tmp_path, "a.wav")
+    (tmp_path / "b.wav").write_bytes(b"no sound at all " * 10)
+    (tmp_path / "all.csv").write_text("audio,text\na.wav,hello\nb.wav,hello\n")
+    records, _ = read_recordings([str(tmp_path / "all.csv")], "train", Naming())
+    with pytest.raises(InputError, match=r"b\.wav \(.*all\.csv, line 3\) is no sound that can be read"):
+        records[1]["audio"].decoded()
+
+
 def test_columns_by_name(tmp_path):
     sounds(tmp_path, "a.wav")
     (tmp_path / "all.csv").write_text("x,y,z\na.wav,hello,ann\n")
