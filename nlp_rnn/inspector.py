@@ -23,7 +23,6 @@ from nlp_rnn.errors import InputError
 from nlp_rnn.metrics.classification import softmax
 from nlp_rnn.metrics.inspection import Doubt, Doubts, Inspection, confident_disagreements
 from nlp_rnn.run import Run
-from nlp_rnn.text.tokenizer import UNKNOWN
 from nlp_rnn.trainer import built
 
 if TYPE_CHECKING:
@@ -118,6 +117,8 @@ def _pieces(run: AnyRun) -> list[str]:
     tokenizer: Any = run.assets.get("tokenizer") or run.assets.get("source")
     if not hasattr(tokenizer, "pieces"):
         return []
+    from nlp_rnn.text.tokenizer import UNKNOWN
+
     pieces = [piece.decode("utf-8", "replace") for piece in tokenizer.pieces()]
     pieces[UNKNOWN] = "(unknown)"
     return pieces
