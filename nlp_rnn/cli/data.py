@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -43,6 +43,7 @@ def run(task: str, arguments: list[str]) -> int:
 def _told(task: AnyTask, options: Any) -> int:
     from nlp_rnn.cli.output import to_json
     from nlp_rnn.data.quality import data_facts, readings
+    from nlp_rnn.data.splits import shared_groups
     from nlp_rnn.display.console import visible
     from nlp_rnn.trainer import read_splits
 
@@ -50,7 +51,8 @@ def _told(task: AnyTask, options: Any) -> int:
     name = task.input.name
     if name not in _FIELDS:
         return _told_of_others(task, options, splits)
-    found = data_facts(splits, name, task.count)
+    shared = shared_groups(options.settings.data)
+    found = replace(data_facts(splits, name, task.count), groups=shared)
     if options.json:
         print(to_json({**asdict(found), "readings": readings(found)}))
     else:

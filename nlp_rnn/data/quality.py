@@ -76,6 +76,7 @@ class DataFacts:
         near: pairs that are nearly the same within the training data.
         examples: some pairs, those across splits first.
         contradicted: for each held-out split, how many of its texts occur in the training data with another label.
+        groups: for each held-out split that is given, how many of its groups training has too, and how many it has.
     """
 
     splits: dict[str, SplitFacts]
@@ -83,6 +84,7 @@ class DataFacts:
     near: int
     examples: list[Pair] = field(default_factory=list)
     contradicted: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def data_facts(splits: Mapping[str, Any], text: str, count: Any) -> DataFacts:
@@ -269,6 +271,12 @@ def readings(found: DataFacts) -> list[str]:
             )
         if found.contradicted.get(name):
             said.append(f"{found.contradicted[name]:,} of these have another label in the training data.")
+    for name, (same, count) in found.groups.items():
+        if same:
+            said.append(
+                f"{same:,} of the {count:,} groups of {name} occur in the training data too: results on them say too "
+                f"much."
+            )
     train = found.splits["train"]
     if train.conflicts:
         said.append(f"{train.conflicts:,} training texts occur with several labels.")

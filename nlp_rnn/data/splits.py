@@ -187,6 +187,22 @@ def _cut_groups(train: Records, fractions: Mapping[str, float], column: str, see
     return {"train": train.select(sorted(place for one in order for place in one)), **parts}
 
 
+def shared_groups(data: DataConfig) -> dict[str, tuple[int, int]]:
+    """For each held-out split that is given: how many of its groups training has too, and how many it has. Of the
+    starter corpus and of what can be read once only, nothing is said."""
+    column, form = getattr(data, "group", ""), Form(data.format, data.delimiter)
+    given = [name for name in ("validation", "test") if getattr(data, name)] if column else []
+    sources = {name: getattr(data, name) for name in ("train", *given)}
+    if not given or any(source in ("-", "starter") for some in sources.values() for source in some):
+        return {}
+    fields = Fields({}).with_group(column)
+    found = {
+        name: {_as_group(value) for value in read_sources(some, name, form, fields).column(GROUP) if value is not None}
+        for name, some in sources.items()
+    }
+    return {name: (len(found[name] & found["train"]), len(found[name])) for name in given}
+
+
 def _as_group(value: str) -> str:
     """A group from JSON; 3 and 3.0 are one."""
     found = json.loads(value)

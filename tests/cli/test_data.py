@@ -118,6 +118,19 @@ def test_labels_of_which_nothing_can_be_learned_are_told_of(command, tmp_path):
     assert "of these have another label in the training data" in said
 
 
+def test_groups_that_held_out_data_share_with_training_are_told_of(command, tmp_path):
+    for name, first in (("train", 0), ("test", 60)):
+        rows = [f"film {i} of {name},{'good' if i % 2 else 'bad'},m{i // 4}" for i in range(first, first + 40)]
+        rows += ["film 999,good,m9"] if name == "test" else []
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label,movie", *rows]) + "\n")
+    files = ("--data", tmp_path / "train.csv", "--data.test", tmp_path / "test.csv")
+    code, out, error = command("data", "sentiment", *files, "--data.group", "movie", "--json")
+    assert code == 0, error
+    assert json.loads(out)["groups"] == {"test": [1, 11]}
+    assert "1 of the 11 groups of test occur in the training data too" in out
+    assert json.loads(command("data", "sentiment", *files, "--json")[1])["groups"] == {}
+
+
 def test_series_are_counted_as_windows_and_what_is_missing_once(command, tmp_path):
     rows = [f"2026-01-{1 + i // 24:02} {i % 24:02}:00,{i % 24}" for i in range(20 * 24) if i not in (30, 31, 90)]
     (tmp_path / "sales.csv").write_text("\n".join(["time,sales", *rows]) + "\n")
