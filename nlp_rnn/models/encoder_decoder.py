@@ -23,6 +23,7 @@ class EncoderDecoder(Forecaster):
     decoder reads its last output too, at each step (as Cho et al. 2014, arXiv:1406.1078, do).
 
     Args:
+        reads_output: whether it does; None for where it should.
         **options: those of `Forecaster`.
 
     Example:
@@ -32,10 +33,13 @@ class EncoderDecoder(Forecaster):
     TensorShape([3, 24, 2, 7])
     """
 
-    def __init__(self, *sizes: Any, **options: Any) -> None:
+    OPTIONS = (*Forecaster.OPTIONS, "reads_output")
+
+    def __init__(self, *sizes: Any, reads_output: bool | None = None, **options: Any) -> None:
         super().__init__(*sizes, **options)
         self.stack, self.decoder = self._stack(), self._stack("decoder")
-        self.reads_output = self.normalization != "none" or self.feedforward > 0 or self.cell == "transformer"
+        others = self.normalization != "none" or self.feedforward > 0 or self.cell == "transformer"
+        self.reads_output = others if reads_output is None else reads_output
         levels = len(self.levels)
         self.head = OrderedQuantiles(levels, self.channels, self.dropout, dtype=self.dtype_policy, name="head")
 
@@ -67,3 +71,7 @@ class EncoderDecoder(Forecaster):
         following = ops.cast(tf.concat(ahead, -1), self.compute_dtype)
         sequence, _ = self.decoder(following, initial_state=state, training=training)
         return self.head(sequence, training=training)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Forecaster:
+        return super().from_config({"reads_output": False, **config}, custom_objects)  # as those saved before it was

@@ -212,3 +212,11 @@ def test_every_weight_that_is_trained_counts(cell, kind, horizon, normalization,
         if gradient is None or not np.abs(tf.convert_to_tensor(gradient)).max()
     ]
     assert without == []
+
+
+def test_models_saved_before_decoders_read_outputs_are_as_they_were():
+    options = {"units": 8, "normalization": "rms"}
+    config = EncoderDecoder(2, 12, 5, **options).get_config()
+    assert EncoderDecoder.from_config(config).reads_output
+    del config["reads_output"]
+    assert not EncoderDecoder.from_config(config).reads_output
