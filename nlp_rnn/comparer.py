@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from nlp_rnn.run import AnyRun
     from nlp_rnn.tasks.base import AnyTask
 
-_PARTS = 20  # of the test data, which the bootstrap draws
+_PARTS = 20  # of the test data, whose differences tell what chance does
 _PREDICTED = 500  # records whose prediction is timed
 _ROUNDS = 5
 

@@ -206,13 +206,9 @@ def head_use(found: Observed) -> list[HeadUse]:
         sums = np.zeros((4, found.stack.heads))
         for row, length in enumerate(found.lengths):
             sums += _looks(_attention(found, level, row, length), _seen(found, length))
-        entropy, distance, own, steps = sums
-        uses += [
-            HeadUse(f"layer {level.number + 1}", head + 1, *(float(part[head] / steps[head]) for part in parts))
-            for parts in [(entropy, distance, own)]
-            for head in range(found.stack.heads)
-            if steps[head]
-        ]
+        for head, (*parts, steps) in enumerate(sums.T.tolist(), 1):
+            if steps:
+                uses.append(HeadUse(f"layer {level.number + 1}", head, *(part / steps for part in parts)))
     return uses
 
 

@@ -108,8 +108,8 @@ class RecurrentStack(SequenceLayer):
         ]
 
     def _layer(self, name: str) -> keras.layers.Layer:
-        options: dict[str, Any] = {"activation": self.activation} if self.cell == "simple_rnn" else {}
-        options["weight_drop"] = self.weight_drop
+        options: dict[str, Any] = {"weight_drop": self.weight_drop}
+        options |= {"activation": self.activation} if self.cell == "simple_rnn" else {}
         if self.chrono:
             options["bias_initializer"] = Chrono(self.chrono, self.cell)
             options |= {"unit_forget_bias": False} if self.cell in ("lstm", "layernorm_lstm") else {}

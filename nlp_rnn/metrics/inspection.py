@@ -227,10 +227,8 @@ def _of_units(found: Inspection) -> list[str]:
 
 
 def _of_heads(found: Inspection) -> list[str]:
-    even, own = (
-        [f"{use.layer}, head {use.head}" for use in found.heads if is_so(use)]
-        for is_so in (lambda use: use.entropy > _EVEN, lambda use: use.own > _OWN)
-    )
+    even = [f"{use.layer}, head {use.head}" for use in found.heads if use.entropy > _EVEN]
+    own = [f"{use.layer}, head {use.head}" for use in found.heads if use.own > _OWN]
     said = [f"All that they see is nearly alike to heads: {'; '.join(even)}."] if even else []
     return said + ([f"Heads that look at little but the step itself: {'; '.join(own)}."] if own else [])
 

@@ -129,6 +129,10 @@ def test_groups_that_held_out_data_share_with_training_are_told_of(command, tmp_
     assert json.loads(out)["groups"] == {"test": [1, 11]}
     assert "1 of the 11 groups of test occur in the training data too" in out
     assert json.loads(command("data", "sentiment", *files, "--json")[1])["groups"] == {}
+    code, _, error = command(
+        "data", "sentiment", *files, "--data.validation", tmp_path / "test.csv", "--data.group", "f"
+    )
+    assert (code, 'has no column "f"; it has: text, label, movie' in error) == (2, True)
 
 
 def test_series_are_counted_as_windows_and_what_is_missing_once(command, tmp_path):
